@@ -1,0 +1,78 @@
+use std::sync::LazyLock;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Shape of a dense Qwen3-family transformer; names as in Hugging Face's `config.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ModelConfig {
+    /// Architecture family; `qwen3` is the one this version runs.
+    pub model_type: String,
+    pub hidden_size: u32,
+    pub intermediate_size: u32,
+    pub num_hidden_layers: u32,
+    pub num_attention_heads: u32,
+    pub num_key_value_heads: u32,
+    pub head_dim: u32,
+    pub vocab_size: u32,
+    /// Longest sequence in tokens.
+    pub max_position_embeddings: u32,
+    pub rope_theta: f64,
+    pub rms_norm_eps: f64,
+    /// The output projection shares the embedding's weights.
+    pub tie_word_embeddings: bool,
+}
+
+impl ModelConfig {
+    /// Number of weights.
+    pub fn num_parameters(&self) -> u64 {
+        let [h, i, l, q, kv, d, v] = [
+            self.hidden_size,
+            self.intermediate_size,
+            self.num_hidden_layers,
+            self.num_attention_heads,
+            self.num_key_value_heads,
+            self.head_dim,
+            self.vocab_size,
+        ]
+        .map(u64::from);
+        let attention = h * d * (q + 2 * kv) + q * d * h + 2 * d;
+        let layer = attention + 3 * h * i + 2 * h;
+        v * h * if self.tie_word_embeddings { 1 } else { 2 } + l * layer + h
+    }
+}
+
+static MODELS: LazyLock<Vec<(String, ModelConfig)>> = LazyLock::new(|| {
+    let parsed: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(include_str!("models.json")).expect("embedded catalog is JSON");
+    parsed
+        .into_iter()
+        .map(|(name, config)| (name, serde_json::from_value(config).expect("embedded catalog is well-typed")))
+        .collect()
+});
+
+/// The architecture known under `name`, such as `qwen3-0.6b`.
+pub fn model(name: &str) -> Option<&'static ModelConfig> {
+    MODELS.iter().find(|(known, _)| known == name).map(|(_, config)| config)
+}
+
+/// Names of all known architectures, in catalog order.
+pub fn known_models() -> impl Iterator<Item = &'static str> {
+    MODELS.iter().map(|(name, _)| name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_model_divides_its_heads_and_the_small_one_is_small() {
+        for name in known_models() {
+            let config = model(name).unwrap();
+            assert_eq!(config.num_attention_heads % config.num_key_value_heads, 0, "{name}");
+        }
+        let small = model("qwen3-17m").unwrap().num_parameters();
+        assert!((5_000_000..30_000_000).contains(&small), "{small}");
+        assert_eq!(model("qwen3-0.6b").unwrap().num_parameters(), 596_049_920);
+    }
+}

@@ -1,0 +1,136 @@
+//! `comparison.json`: everything a report says, computed once and rounded on
+//! write. The report draws it and computes nothing of its own.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::store::Digest;
+
+/// What a comparison says of one figure, or of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    Pass,
+    Warn,
+    Fail,
+}
+
+/// One line of the headline table: a statistic of a metric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MetricRow {
+    /// `TTFT`, `TPOT` or `E2E`.
+    pub metric: String,
+    /// `Mean`, `P50`, `P90`, `P99`.
+    pub stat: String,
+    /// Mean over the repeats of the statistic, ns.
+    pub measured_ns: f64,
+    /// The statistic of the simulated run, ns.
+    pub simulated_ns: f64,
+    /// 100 × (simulated / measured − 1).
+    pub error_percent: f64,
+    /// 95 % bootstrap interval of the error, per cent.
+    pub low_percent: f64,
+    pub high_percent: f64,
+    /// Half the spread of the statistic between measured repeats, per cent of
+    /// its mean; none with one repeat.
+    pub noise_percent: Option<f64>,
+    pub verdict: Verdict,
+}
+
+/// One request in both runs. Measured values are medians over the repeats; ns.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RequestRow {
+    pub request_id: u32,
+    pub num_prefill_tokens: u32,
+    pub num_decode_tokens: u32,
+    pub ttft_measured_ns: f64,
+    pub ttft_simulated_ns: f64,
+    /// None for a request of one output token.
+    pub tpot_measured_ns: Option<f64>,
+    pub tpot_simulated_ns: Option<f64>,
+    pub e2e_measured_ns: f64,
+    pub e2e_simulated_ns: f64,
+}
+
+/// State of a run averaged over one time bin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TimelinePoint {
+    /// Start of the bin, ns from run start.
+    pub time_ns: u64,
+    /// Requests running, time-weighted mean over the bin.
+    pub running: f64,
+    /// Requests waiting, likewise.
+    pub waiting: f64,
+    /// KV blocks in use, likewise, per cent of all.
+    pub kv_percent: f64,
+    /// Output tokens per second.
+    pub tokens_per_s: f64,
+}
+
+/// A figure with one value per run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WholeRun {
+    /// Column head with its unit, such as `Duration, s`.
+    pub name: String,
+    pub measured: f64,
+    pub simulated: f64,
+}
+
+/// A pinned fact, for the appendix: group, name, value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pin {
+    pub group: String,
+    pub name: String,
+    pub value: String,
+}
+
+/// `comparison.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Comparison {
+    /// Version of this format.
+    pub format: u32,
+    /// Version of the metric definitions.
+    pub metrics_version: u32,
+    /// Run id: the experiment's name, with the matrix cell's suffix.
+    pub run: String,
+    pub description: Option<String>,
+    /// Names of the two backends compared.
+    pub real: String,
+    pub sim: String,
+    /// Facts for the first page's box: head and at most three lines each; four groups
+    /// (Model, Hardware, Engine, Workload).
+    pub facts: Vec<(String, Vec<String>)>,
+    /// Thresholds, per cent.
+    pub pass_percent: f64,
+    pub warn_percent: f64,
+    /// Measured repeats.
+    pub repeats: u32,
+    pub bootstrap_resamples: u32,
+    pub bootstrap_seed: u64,
+    /// Requests aligned in all runs, and those left out because they failed in one.
+    pub num_requests: u32,
+    pub num_excluded: u32,
+    pub verdict: Verdict,
+    /// Whether the bundle was measured on other hardware than the run (allowed by a flag).
+    pub foreign_bundle: bool,
+    pub headline: Vec<MetricRow>,
+    pub whole_run: Vec<WholeRun>,
+    pub requests: Vec<RequestRow>,
+    /// Width of a timeline bin, ns.
+    pub bin_ns: u64,
+    pub timeline_measured: Vec<TimelinePoint>,
+    pub timeline_simulated: Vec<TimelinePoint>,
+    /// Pinned facts in order, for the appendix.
+    pub pins: Vec<Pin>,
+    /// Input files of the comparison with their digests.
+    pub files: Vec<crate::store::FileDigest>,
+    /// Digest of the lock's inputs (all but simulated results).
+    pub lock_digest: Digest,
+    pub xp_version: String,
+}

@@ -1,0 +1,24 @@
+//! xp: a declarative experiment-spec compiler with reproducibility lockfiles
+//! for LLM-inference performance work.
+//!
+//! One folder per concept; arrows point one way (see `docs/architecture.md`).
+
+pub mod backend;
+pub mod catalog;
+pub mod cli;
+pub mod compare;
+pub mod engine;
+pub mod lock;
+pub mod metrics;
+pub mod model;
+pub mod predictor;
+pub mod profile;
+pub mod progress;
+pub mod report;
+pub mod run;
+pub mod scheduler;
+pub mod sim;
+pub mod source;
+pub mod spec;
+pub mod store;
+pub mod workload;

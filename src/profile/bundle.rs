@@ -1,0 +1,111 @@
+//! A profiling bundle in memory. On disk: a folder with `bundle.json` and CSV
+//! files; see `docs/bundle.md`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::store::{Digest, FileDigest};
+
+/// `bundle.json`: what was measured, where, and how well.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BundleMeta {
+    /// Version of this format.
+    pub format: u32,
+    /// Digest over the facts of the machine that decide speed (CPU model, cores, caches, threads used).
+    pub fingerprint: Digest,
+    /// Those facts for people: name, value.
+    pub hardware: Vec<(String, String)>,
+    /// Catalog name of the model.
+    pub model: String,
+    /// Digest of the model's shape and number format (not of its weights' values).
+    pub model_digest: Digest,
+    pub num_layers: u32,
+    /// Tokens in a KV block while measuring.
+    pub block_size: u32,
+    /// Largest step the grid covers.
+    pub max_tokens: u32,
+    pub max_batch_size: u32,
+    pub max_context: u32,
+    /// Engine name and version.
+    pub engine: String,
+    /// Repetitions of each measurement.
+    pub repetitions: u32,
+    /// Noise floor: median absolute deviation of a reference step repeated through the
+    /// whole measurement, per cent of its median.
+    pub noise_percent: f64,
+    /// Every other file of the bundle.
+    pub files: Vec<FileDigest>,
+}
+
+/// What an operator's time depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Feature {
+    /// Tokens of the step.
+    Tokens,
+    /// Sequences that yield a token (rows of logits).
+    Sequences,
+    /// Requests in the batch.
+    BatchSize,
+}
+
+/// One measured point of an operator.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct OpPoint {
+    /// Value of the feature.
+    pub x: u32,
+    /// Median duration, ns.
+    pub median_ns: f64,
+    /// Spread: median absolute deviation, ns.
+    pub mad_ns: f64,
+}
+
+/// An operator over its feature, `x` ascending.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpCurve {
+    /// Name in Vidur's vocabulary where it has one (`attn_pre_proj`, `mlp_up_proj`, …).
+    pub op: String,
+    pub feature: Feature,
+    /// The duration is of one layer; multiply by the number of layers.
+    pub per_layer: bool,
+    pub points: Vec<OpPoint>,
+}
+
+/// Attention of one layer: either a prefill chunk over earlier KV, or a batch
+/// of decodes over their mean KV.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AttentionPoint {
+    /// Tokens of the chunk; 0 for decode.
+    pub prefill_chunk: u32,
+    /// Tokens in the KV cache before the chunk; 0 for decode.
+    pub kv_prefill: u32,
+    /// Decoding requests; 0 for prefill.
+    pub n_decode: u32,
+    /// Mean tokens in the KV cache of a decoding request; 0 for prefill.
+    pub kv_decode: u32,
+    pub median_ns: f64,
+    pub mad_ns: f64,
+}
+
+/// A whole step measured end to end, for checking a predictor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepSample {
+    /// (chunk tokens, KV tokens before) of each prefill in the step.
+    pub prefills: Vec<(u32, u32)>,
+    /// KV tokens before the step of each decode in it.
+    pub decodes: Vec<u32>,
+    /// Prefills that end their prompt and so yield a token.
+    pub completing: u32,
+    pub median_ns: f64,
+    pub mad_ns: f64,
+}
+
+/// A bundle in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bundle {
+    pub meta: BundleMeta,
+    pub curves: Vec<OpCurve>,
+    pub attention: Vec<AttentionPoint>,
+    pub steps: Vec<StepSample>,
+}

@@ -1,0 +1,392 @@
+//! The typed experiment. Defaults live here; every one of them is written
+//! into the lock.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::units::{ByteSize, Duration, Percent};
+use crate::scheduler::Policy;
+
+/// One experiment: a model on hardware under a workload, measured and simulated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Experiment {
+    /// Name of the experiment and of its lock: letters, digits, `-`, `_`, `.`.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"))]
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Root of every pseudo-random stream.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+    pub model: Model,
+    #[serde(default)]
+    pub hardware: Hardware,
+    pub workload: WorkloadSpec,
+    /// At least one; names are unique.
+    #[schemars(length(min = 1))]
+    pub backends: Vec<Backend>,
+    #[serde(default)]
+    pub slo: Slo,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compare: Option<Compare>,
+    /// Axes of the run matrix; their product is run. Empty: one run.
+    #[serde(default)]
+    pub matrix: Vec<Axis>,
+    /// Where the PDF goes, relative to the project; default `reports/<name>.pdf`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<String>,
+}
+
+fn default_seed() -> u64 {
+    42
+}
+
+/// What runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Model {
+    /// A name of the catalog, such as `qwen3-0.6b`.
+    pub name: String,
+    #[serde(default)]
+    pub dtype: Dtype,
+    #[serde(default)]
+    pub source: Source,
+}
+
+/// Number format of the weights in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    #[default]
+    F32,
+    F16,
+    Bf16,
+}
+
+/// Where the weights and the tokenizer come from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Source {
+    /// Real shapes, weights from the lock's seed, a tokenizer trained from text of the project's own.
+    #[default]
+    Synthetic,
+    /// A folder with `config.json`, `*.safetensors` and `tokenizer.json`, relative to the project.
+    Path { path: String },
+    /// A repository in the local Hugging Face cache.
+    Hf {
+        repo: String,
+        #[serde(default = "default_revision")]
+        revision: String,
+    },
+}
+
+fn default_revision() -> String {
+    "main".to_owned()
+}
+
+/// What it runs on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Hardware {
+    /// `cpu` is the device this version runs on.
+    pub device: String,
+    /// Compute threads.
+    #[serde(default = "default_threads")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub threads: u32,
+}
+
+fn default_threads() -> u32 {
+    2
+}
+
+impl Default for Hardware {
+    fn default() -> Self {
+        Self { device: "cpu".to_owned(), threads: default_threads() }
+    }
+}
+
+/// What is asked of the engine, and when.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct WorkloadSpec {
+    pub name: String,
+    /// Number of requests. For trace lengths: at most this many rows.
+    #[schemars(range(min = 1, max = 100000000))]
+    pub requests: u32,
+    /// JSONL file with a `text` per line, relative to the project; excludes `lengths`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lengths: Option<Lengths>,
+    #[serde(default)]
+    pub arrivals: Arrivals,
+    /// Output tokens of every request; excludes a length distribution that says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1048576))]
+    pub decode_tokens: Option<u32>,
+}
+
+/// Distribution of prompt and output lengths, in tokens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
+pub enum Lengths {
+    /// Every request alike.
+    Fixed {
+        #[schemars(range(min = 1, max = 1048576))]
+        prefill: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(range(min = 1, max = 1048576))]
+        decode: Option<u32>,
+    },
+    /// Total length uniform in [min, max], split by prefill-to-decode.
+    Uniform {
+        #[schemars(range(min = 2, max = 1048576))]
+        min: u32,
+        #[schemars(range(min = 2, max = 1048576))]
+        max: u32,
+        /// Prompt tokens per output token.
+        #[serde(default = "default_ratio")]
+        #[schemars(range(min = 0.000001, max = 1000000.0))]
+        prefill_to_decode: f64,
+    },
+    /// Total length min + rank − 1 with rank Zipf-distributed over [1, max − min + 1]: P(rank) ∝ rank^−theta.
+    Zipf {
+        #[serde(default = "default_theta")]
+        #[schemars(range(min = 0.0, max = 10.0))]
+        theta: f64,
+        #[schemars(range(min = 2, max = 1048576))]
+        min: u32,
+        #[schemars(range(min = 2, max = 1048576))]
+        max: u32,
+        #[serde(default = "default_ratio")]
+        #[schemars(range(min = 0.000001, max = 1000000.0))]
+        prefill_to_decode: f64,
+    },
+    /// Columns `num_prefill_tokens,num_decode_tokens` of a CSV file, relative to the project.
+    Trace { path: String },
+}
+
+fn default_ratio() -> f64 {
+    4.0
+}
+
+fn default_theta() -> f64 {
+    0.6
+}
+
+/// When requests arrive.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
+pub enum Arrivals {
+    /// All at once, at time zero.
+    #[default]
+    Static,
+    /// Exponential gaps of mean 1/qps.
+    Poisson {
+        #[schemars(range(min = 0.000001, max = 1000000000.0))]
+        qps: f64,
+    },
+    /// Gamma-distributed gaps of mean 1/qps and coefficient of variation cv.
+    Gamma {
+        #[schemars(range(min = 0.000001, max = 1000000000.0))]
+        qps: f64,
+        #[schemars(range(min = 0.01, max = 100.0))]
+        cv: f64,
+    },
+    /// Column `arrival_time_ns` (or `inter_arrival_ns`) of a CSV file, relative to the project.
+    Trace { path: String },
+}
+
+/// Something that serves the workload, really or simulated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Backend {
+    /// The project's own engine on candle.
+    Candle(CandleBackend),
+    /// The discrete-event simulator.
+    Sim(SimBackend),
+}
+
+impl Backend {
+    /// The name `compare` refers to.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Candle(backend) => &backend.name,
+            Self::Sim(backend) => &backend.name,
+        }
+    }
+}
+
+/// Settings of the candle engine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct CandleBackend {
+    pub name: String,
+    #[serde(default = "default_policy")]
+    pub scheduler: Policy,
+    /// Tokens a step may compute at most.
+    #[serde(default = "default_chunk")]
+    #[schemars(range(min = 1, max = 1048576))]
+    pub chunk_size: u32,
+    /// Requests that may run at once.
+    #[serde(default = "default_batch")]
+    #[schemars(range(min = 1, max = 65536))]
+    pub max_batch_size: u32,
+    /// Tokens in a KV block.
+    #[serde(default = "default_block")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub block_size: u32,
+    /// Memory for the KV cache.
+    #[serde(default = "default_kv_memory")]
+    pub kv_memory: ByteSize,
+    /// Share of the KV blocks kept free when a request is admitted.
+    #[serde(default = "default_watermark")]
+    pub watermark: Percent,
+    #[serde(default)]
+    pub sampling: Sampling,
+}
+
+fn default_policy() -> Policy {
+    Policy::Sarathi
+}
+fn default_chunk() -> u32 {
+    256
+}
+fn default_batch() -> u32 {
+    32
+}
+fn default_block() -> u32 {
+    16
+}
+fn default_kv_memory() -> ByteSize {
+    ByteSize(1 << 30)
+}
+fn default_watermark() -> Percent {
+    Percent(1.0)
+}
+
+/// How the next token is chosen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Sampling {
+    /// 0 is greedy.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 100.0))]
+    pub temperature: f64,
+    /// Keep the k likeliest tokens; 0 keeps all.
+    #[serde(default)]
+    pub top_k: u32,
+    /// Keep the likeliest tokens that together reach this probability.
+    #[serde(default = "default_top_p")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub top_p: f64,
+}
+
+fn default_top_p() -> f64 {
+    1.0
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { temperature: 0.0, top_k: 0, top_p: 1.0 }
+    }
+}
+
+/// Settings of the simulator. The scheduler's settings are those of the engine it is compared with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SimBackend {
+    pub name: String,
+    /// The bundle step durations come from.
+    #[serde(default)]
+    pub profile: ProfileSource,
+    #[serde(default)]
+    pub predictor: Predictor,
+}
+
+/// Where a profiling bundle comes from: `auto` measures on this machine, anything else is a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "String", into = "String")]
+#[schemars(with = "String")]
+pub enum ProfileSource {
+    #[default]
+    Auto,
+    /// A bundle's folder, relative to the project.
+    Folder(String),
+}
+
+impl From<String> for ProfileSource {
+    fn from(text: String) -> Self {
+        if text == "auto" { Self::Auto } else { Self::Folder(text) }
+    }
+}
+
+impl From<ProfileSource> for String {
+    fn from(source: ProfileSource) -> Self {
+        match source {
+            ProfileSource::Auto => "auto".to_owned(),
+            ProfileSource::Folder(folder) => folder,
+        }
+    }
+}
+
+/// How a step's duration is predicted from a bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Predictor {
+    /// Multilinear interpolation over the profile's grid.
+    #[default]
+    Interpolate,
+}
+
+/// Service-level objectives; a request meets the SLO when it meets each that is given.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Slo {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttft_p99: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpot_p99: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub e2e_p99: Option<Duration>,
+}
+
+/// Which two backends are compared, and when that passes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Compare {
+    /// Name of the measured backend.
+    pub real: String,
+    /// Name of the simulated backend.
+    pub sim: String,
+    #[serde(default = "default_pass")]
+    pub pass: Percent,
+    #[serde(default = "default_warn")]
+    pub warn: Percent,
+    /// Measured runs; two or more show the noise floor.
+    #[serde(default = "default_repeats")]
+    #[schemars(range(min = 1, max = 100))]
+    pub repeats: u32,
+}
+
+fn default_pass() -> Percent {
+    Percent(5.0)
+}
+fn default_warn() -> Percent {
+    Percent(9.0)
+}
+fn default_repeats() -> u32 {
+    3
+}
+
+/// One axis of the matrix: a dotted path into the experiment and its values.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Axis {
+    /// Such as `workload.arrivals.qps` or `backend.sarathi.chunk-size`.
+    pub path: String,
+    #[schemars(length(min = 1, max = 100000))]
+    pub values: Vec<serde_json::Value>,
+}

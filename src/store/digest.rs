@@ -1,0 +1,151 @@
+use std::fmt;
+use std::io::{self, Read};
+use std::path::Path;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// A SHA-256 digest; written as 64 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", extend("pattern" = "^[0-9a-f]{64}$"))]
+pub struct Digest([u8; 32]);
+
+/// The text is not 64 hex digits.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a digest is 64 lower-case hexadecimal digits")]
+pub struct ParseDigestError;
+
+impl Digest {
+    /// Digest of bytes in memory.
+    pub fn of(bytes: impl AsRef<[u8]>) -> Self {
+        Self(Sha256::digest(bytes.as_ref()).into())
+    }
+
+    /// Digest of the compact JSON form of `value`. Field order is the type's,
+    /// so the digest is stable as long as the type is.
+    pub fn of_json<T: Serialize>(value: &T) -> Self {
+        Self::of(serde_json::to_vec(value).expect("pinned values serialize to JSON"))
+    }
+
+    /// The first `n` hex digits, for names of folders and for people.
+    pub fn short(&self, n: usize) -> String {
+        self.to_string()[..n.min(64)].to_owned()
+    }
+
+    /// The 32 bytes.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}
+
+impl FromStr for Digest {
+    type Err = ParseDigestError;
+
+    fn from_str(s: &str) -> Result<Self, ParseDigestError> {
+        let bytes = s.as_bytes();
+        if bytes.len() != 64 || !bytes.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(ParseDigestError);
+        }
+        let mut out = [0; 32];
+        for (byte, pair) in out.iter_mut().zip(bytes.chunks_exact(2)) {
+            let hex = |c: u8| if c.is_ascii_digit() { c - b'0' } else { c - b'a' + 10 };
+            *byte = hex(pair[0]) << 4 | hex(pair[1]);
+        }
+        Ok(Self(out))
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = ParseDigestError;
+
+    fn try_from(s: String) -> Result<Self, ParseDigestError> {
+        s.parse()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.to_string()
+    }
+}
+
+/// One file of an artifact: its name inside the artifact, size and digest.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FileDigest {
+    /// Path inside the artifact's folder, with forward slashes.
+    pub file: String,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// Digest of the content.
+    pub sha256: Digest,
+}
+
+/// Streams a file through SHA-256; returns its length and digest.
+pub fn digest_file(path: &Path) -> io::Result<(u64, Digest)> {
+    let mut file = std::fs::File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut bytes = 0;
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok((bytes, Digest(hasher.finalize().into()))),
+            n => {
+                hasher.update(&buffer[..n]);
+                bytes += n as u64;
+            }
+        }
+    }
+}
+
+/// Every regular file below `dir`, sorted by name, with its digest.
+pub fn digest_dir(dir: &Path) -> io::Result<Vec<FileDigest>> {
+    fn walk(root: &Path, dir: &Path, out: &mut Vec<FileDigest>) -> io::Result<()> {
+        for entry in std::fs::read_dir(dir)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                walk(root, &path, out)?;
+            } else {
+                let (bytes, sha256) = digest_file(&path)?;
+                let name = path.strip_prefix(root).unwrap_or(&path);
+                let file = name.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/");
+                out.push(FileDigest { file, bytes, sha256 });
+            }
+        }
+        Ok(())
+    }
+    let mut out = Vec::new();
+    walk(dir, dir, &mut out)?;
+    out.sort();
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_form_round_trips_and_rejects_anything_else() {
+        let digest = Digest::of("abc");
+        assert_eq!(digest.to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        for bad in ["", "ba78", &"G".repeat(64), &"BA".repeat(32)] {
+            assert_eq!(bad.parse::<Digest>(), Err(ParseDigestError), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Artifacts on disk: digests, atomic writes, bounded reads. The one place
+//! that touches the file system for writing.
+
+mod atomic;
+mod digest;
+mod read;
+
+pub use atomic::{StagedDir, write};
+pub use digest::{Digest, FileDigest, ParseDigestError, digest_dir, digest_file};
+pub use read::{ReadError, read_bounded, read_text_bounded};

@@ -1,0 +1,24 @@
+//! Prompts, lengths and arrivals: what is asked of an engine, and when.
+
+/// A workload in memory: row i of each vector belongs to request i.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Workload {
+    pub requests: Vec<WorkloadRequest>,
+    /// Prompt texts; `requests[i].prompt_id` indexes them. Empty when only lengths are known.
+    pub prompts: Vec<String>,
+}
+
+/// One request of a workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkloadRequest {
+    /// Index into [`Workload::prompts`].
+    pub prompt_id: u32,
+    /// Prompt length in tokens.
+    pub num_prefill_tokens: u32,
+    /// Output tokens to generate.
+    pub num_decode_tokens: u32,
+    /// Time from the previous request's arrival (or the run's start), ns.
+    pub inter_arrival_ns: u64,
+    /// Time from the run's start, ns; never decreasing.
+    pub arrival_time_ns: u64,
+}
