@@ -1,1 +1,20 @@
-//! lock
+//! The lockfile: every pin, one fact a line. Resolve, read, write, staleness,
+//! diff.
+
+mod codec;
+mod diff;
+mod fact;
+mod pins;
+mod read;
+mod resolve;
+mod stale;
+
+pub use diff::{Change, LockDiff, diff};
+pub use fact::{Fact, Impact, facts};
+pub use pins::{
+    BundlePin, FORMAT, HardwareFact, Lock, ModelPin, RunPin, SeedsPin, SetPin, SimPin, SpecPin, WorkloadPin,
+};
+pub use read::{LockError, lock_schema, parse, read};
+pub(crate) use resolve::measured_backend;
+pub use resolve::{ResolveError, Resolved, resolve, scheduler_config};
+pub use stale::{Stale, staleness};

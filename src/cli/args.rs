@@ -1,0 +1,218 @@
+//! Arguments of every command, apart from what the commands do.
+
+use std::path::PathBuf;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// One KDL file in, one PDF out: is the simulator right?
+#[derive(Debug, Parser)]
+#[command(name = "xp", version, styles = STYLES, max_term_width = 100, propagate_version = true)]
+#[command(after_help = "Exit codes: 0 done; 1 the answer is no (a mistake in a file, a stale lock, a failed check); \
+                        2 xp was called wrongly or the system refused (a missing file, a full disk).")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a commented experiment to start from
+    Init(InitArgs),
+    /// Check an experiment and report every mistake in it
+    Check(SpecArgs),
+    /// Resolve an experiment into its lockfile
+    Lock(LockArgs),
+    /// Run an experiment or a lock: every stage that is not up to date, then the report
+    Run(RunArgs),
+    /// Say which stages are up to date, and why the others are not
+    Status(TargetArgs),
+    /// Say what differs between two locks, and which results that invalidates
+    Diff(DiffArgs),
+    /// Write the workload's files
+    Workload(StageArgs),
+    /// Measure the machine's operators and steps into a profiling bundle
+    Profile(ProfileArgs),
+    /// Simulate the workload from a bundle
+    Sim(SimArgs),
+    /// Time the workload on the engine
+    Real(StageArgs),
+    /// Compare measured and simulated runs
+    Compare(CompareArgs),
+    /// Render comparisons as a PDF
+    Report(ReportArgs),
+    /// Print or write the JSON Schemas of xp's files
+    Schema(SchemaArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// File to write
+    #[arg(default_value = "experiments/first.kdl")]
+    pub path: PathBuf,
+    /// Replace a file that exists
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Changes to the experiment.
+#[derive(Debug, Args, Clone, Default)]
+pub struct SetArgs {
+    /// Override a setting, such as workload.arrivals.qps=2 (may be repeated)
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct SpecArgs {
+    /// Experiment files
+    #[arg(required = true, value_name = "EXPERIMENT")]
+    pub specs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub set: SetArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct LockArgs {
+    /// Experiment file
+    #[arg(value_name = "EXPERIMENT")]
+    pub spec: PathBuf,
+    #[command(flatten)]
+    pub set: SetArgs,
+    /// Write nothing; exit with 1 and the reasons when the lock is out of date
+    #[arg(long)]
+    pub check: bool,
+    /// Measure a new profiling bundle even where the pinned one still holds
+    #[arg(long, conflicts_with = "check")]
+    pub upgrade_profile: bool,
+}
+
+/// An experiment or its lock.
+#[derive(Debug, Args, Clone)]
+pub struct TargetArgs {
+    /// An experiment (experiments/NAME.kdl) or a lock (locks/NAME.lock.kdl)
+    #[arg(value_name = "TARGET")]
+    pub target: PathBuf,
+    #[command(flatten)]
+    pub set: SetArgs,
+    /// Refuse to run when the lock is out of date
+    #[arg(long)]
+    pub locked: bool,
+    /// Use the lock as it is, without looking at the experiment
+    #[arg(long, conflicts_with_all = ["locked", "set"])]
+    pub frozen: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// Exit with 1 when the verdict is fail
+    Fail,
+    /// Exit with 1 when the verdict is warn or fail
+    Warn,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Compare even if the bundle was measured on other hardware; the report says so
+    #[arg(long)]
+    pub allow_foreign_bundle: bool,
+    /// Exit with 1 on this verdict or a worse one
+    #[arg(long, value_name = "VERDICT")]
+    pub fail_on: Option<FailOn>,
+}
+
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The older lock
+    pub old: PathBuf,
+    /// The newer lock
+    pub new: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct StageArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Write into this folder instead of the project's runs/ (one run only)
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ProfileArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Write the bundle into this folder and leave the lock alone
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Measure even if the pinned bundle still holds
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SimArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Take the workload from this folder instead of the lock
+    #[arg(long, value_name = "DIR")]
+    pub workload: Option<PathBuf>,
+    /// Take the bundle from this folder instead of the lock
+    #[arg(long, value_name = "DIR")]
+    pub bundle: Option<PathBuf>,
+    /// Write into this folder instead of the project's runs/ (one run only)
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// An experiment or a lock; or give folders
+    #[arg(value_name = "TARGET", conflicts_with_all = ["real", "sim"], required_unless_present_all = ["real", "sim"])]
+    pub target: Option<PathBuf>,
+    /// Folder of a measured run (may be repeated: repeats of one run)
+    #[arg(long, value_name = "DIR", requires = "sim")]
+    pub real: Vec<PathBuf>,
+    /// Folder of the simulated run
+    #[arg(long, value_name = "DIR", requires = "real")]
+    pub sim: Option<PathBuf>,
+    /// Folder to write the comparison into
+    #[arg(long, value_name = "DIR", required_unless_present = "target")]
+    pub out: Option<PathBuf>,
+    /// Largest error that passes, per cent (with folders)
+    #[arg(long, default_value_t = 5.0)]
+    pub pass: f64,
+    /// Largest error that warns, per cent (with folders)
+    #[arg(long, default_value_t = 9.0)]
+    pub warn: f64,
+    /// Compare even if the bundle was measured on other hardware
+    #[arg(long)]
+    pub allow_foreign_bundle: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// An experiment, a lock, or folders of comparisons
+    #[arg(required = true, value_name = "TARGET")]
+    pub targets: Vec<PathBuf>,
+    /// PDF to write
+    #[arg(short, long, value_name = "PDF")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Which one: experiment, lock, run_meta, workload_meta, bundle or comparison
+    pub name: Option<String>,
+    /// Write all of them into this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "name")]
+    pub write: Option<PathBuf>,
+}

@@ -1,0 +1,70 @@
+use std::process::ExitCode;
+
+use super::super::args::{CompareArgs, TargetArgs};
+use super::super::error::CliError;
+use super::super::table;
+use super::super::terminal::Terminal;
+use super::{request, stage};
+use crate::compare::{self, CompareInput, Comparison};
+use crate::metrics;
+use crate::run::{self, RunError, Session};
+use crate::store::{self, Digest, FileDigest};
+
+/// Compares the runs of a lock, or run folders.
+pub fn run(args: &CompareArgs) -> Result<ExitCode, CliError> {
+    let comparisons = match (&args.target, &args.sim, &args.out) {
+        (Some(target), _, _) => of_target(target.clone(), args.allow_foreign_bundle)?,
+        (None, Some(_), Some(_)) => vec![of_folders(args)?],
+        _ => return Err(CliError::system("nothing to compare".to_owned(), "name a lock, or --real, --sim and --out")),
+    };
+    for comparison in &comparisons {
+        anstream::println!("{}: {}", comparison.run, table::verdict(comparison.verdict));
+        anstream::print!("{}", table::headline(comparison));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn of_target(target: std::path::PathBuf, allow_foreign_bundle: bool) -> Result<Vec<Comparison>, CliError> {
+    let terminal = Terminal::new();
+    let args = TargetArgs { target, set: Default::default(), locked: false, frozen: false };
+    let mut request = request(&args);
+    request.allow_foreign_bundle = allow_foreign_bundle;
+    let mut session = Session::open(request, &terminal)?;
+    let _guard = session.project.guard()?;
+    let made = session.compare_all()?;
+    Ok(made.into_iter().map(|(_, comparison)| comparison).collect())
+}
+
+fn of_folders(args: &CompareArgs) -> Result<Comparison, CliError> {
+    let (Some(sim), Some(out)) = (&args.sim, &args.out) else {
+        return Err(CliError::system("--sim and --out are missing".to_owned(), "give both"));
+    };
+    let real = args.real.iter().map(|dir| metrics::read_run(dir)).collect::<Result<Vec<_>, _>>()?;
+    let simulated = metrics::read_run(sim)?;
+    let mut files: Vec<FileDigest> = Vec::new();
+    for dir in args.real.iter().chain([sim]) {
+        let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let found = store::digest_dir(dir)
+            .map_err(|error| CliError::system(format!("cannot read {}: {error}", dir.display()), "is it a run's folder?"))?;
+        files.extend(found.into_iter().map(|file| FileDigest { file: format!("{name}/{}", file.file), ..file }));
+    }
+    let meta = &real[0].1;
+    let input = CompareInput {
+        run: meta.run.clone(),
+        description: None,
+        facts: Vec::new(),
+        pins: Vec::new(),
+        kv_blocks_total: meta.scheduler.kv_blocks,
+        lock_digest: Digest::of_json(&files),
+        files,
+        pass_percent: args.pass,
+        warn_percent: args.warn,
+        allow_foreign_bundle: args.allow_foreign_bundle,
+        slo: Default::default(),
+        sim: simulated,
+        real,
+    };
+    let comparison = compare::compare(&input)?;
+    stage::whole(out, |folder| -> Result<(), RunError> { run::write_comparison(folder, &comparison) })?;
+    Ok(comparison)
+}

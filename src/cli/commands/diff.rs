@@ -1,0 +1,45 @@
+use std::process::ExitCode;
+
+use super::super::args::DiffArgs;
+use super::super::error::CliError;
+use crate::lock::{self, Change, Impact};
+
+/// Facts that differ between two locks, gravest first. Exit code 1 when any do.
+pub fn run(args: &DiffArgs) -> Result<ExitCode, CliError> {
+    let (old, new) = (lock::read(&args.old)?, lock::read(&args.new)?);
+    let diff = lock::diff(&old, &new);
+    if diff.is_empty() {
+        anstream::println!("the locks say the same");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut group: Option<Impact> = None;
+    for change in &diff.changes {
+        if group != Some(change.impact) {
+            group = Some(change.impact);
+            anstream::println!("{}", change.impact.explanation());
+        }
+        anstream::println!("  {}", sentence(change));
+    }
+    match diff.invalidated_runs.as_slice() {
+        [] => anstream::println!("\nno run is invalidated"),
+        runs => anstream::println!("\ninvalidates {}: {}", plural(runs.len()), runs.join(", ")),
+    }
+    Ok(ExitCode::from(1))
+}
+
+fn plural(runs: usize) -> String {
+    if runs == 1 { "1 run".to_owned() } else { format!("{runs} runs") }
+}
+
+fn sentence(change: &Change) -> String {
+    let short = |value: &str| match value.len() {
+        64 => format!("{}…", &value[..12]),
+        _ => value.to_owned(),
+    };
+    match (&change.old, &change.new) {
+        (Some(old), Some(new)) => format!("{} {} → {}", change.path, short(old), short(new)),
+        (None, Some(new)) => format!("{} added: {}", change.path, short(new)),
+        (Some(old), None) => format!("{} removed: {}", change.path, short(old)),
+        (None, None) => change.path.clone(),
+    }
+}

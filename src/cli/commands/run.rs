@@ -1,0 +1,38 @@
+use std::process::ExitCode;
+
+use super::super::args::{FailOn, RunArgs};
+use super::super::error::CliError;
+use super::super::table;
+use super::super::terminal::Terminal;
+use super::{request, shown};
+use crate::compare::Verdict;
+use crate::run;
+
+/// Runs everything that is not up to date, and shows the headline.
+pub fn run(args: &RunArgs) -> Result<ExitCode, CliError> {
+    let terminal = Terminal::new();
+    let mut request = request(&args.target);
+    request.allow_foreign_bundle = args.allow_foreign_bundle;
+    let outcome = run::execute(request, &terminal)?;
+    for comparison in &outcome.comparisons {
+        let style = table::verdict_style(comparison.verdict);
+        let verdict = table::verdict(comparison.verdict);
+        anstream::println!(
+            "\n{} against {}, run {}: {style}{verdict}{style:#} (pass within {} %, warn within {} %)\n",
+            comparison.sim,
+            comparison.real,
+            comparison.run,
+            comparison.pass_percent,
+            comparison.warn_percent
+        );
+        anstream::print!("{}", table::headline(comparison));
+    }
+    anstream::println!("\nlock    {}\nreport  {}", shown(&outcome.lock), shown(&outcome.report));
+    let worst = outcome.verdict();
+    let failed = match args.fail_on {
+        None => false,
+        Some(FailOn::Fail) => worst == Some(Verdict::Fail),
+        Some(FailOn::Warn) => worst >= Some(Verdict::Warn),
+    };
+    Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}

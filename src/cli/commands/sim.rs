@@ -1,0 +1,42 @@
+use std::process::ExitCode;
+
+use super::super::args::SimArgs;
+use super::super::error::CliError;
+use super::super::terminal::Terminal;
+use super::{request, stage};
+use crate::run::{RunError, Session};
+use crate::{profile, workload};
+
+/// Simulates every run of a lock, or one from folders.
+pub fn run(args: &SimArgs) -> Result<ExitCode, CliError> {
+    let terminal = Terminal::new();
+    let mut session = Session::open(request(&args.target), &terminal)?;
+    let Some(out) = &args.out else {
+        if args.workload.is_some() || args.bundle.is_some() {
+            return Err(CliError::system(
+                "a simulation from folders is not pinned by the lock".to_owned(),
+                "name the folder to write with --out",
+            ));
+        }
+        let _guard = session.project.guard()?;
+        session.pin()?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    if let Some(folder) = &args.workload {
+        let (made, _) = workload::read_workload(folder)?;
+        if let Some(first) = session.resolved.workloads.first_mut() {
+            *first = std::sync::Arc::new(made);
+        }
+    }
+    let folder = match &args.bundle {
+        Some(folder) => folder.clone(),
+        None => session.bundle_folder()?.ok_or_else(|| {
+            CliError::failed("no bundle is pinned yet".to_owned(), "`xp profile` measures one, or give --bundle")
+        })?,
+    };
+    let bundle = profile::read_bundle(&folder)?;
+    stage::into(&mut session, out, |session, folder| -> Result<String, RunError> {
+        let predictor = session.predictor(&bundle)?;
+        session.make_sim(0, &bundle, &predictor, folder)
+    })
+}

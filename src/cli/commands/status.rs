@@ -1,0 +1,25 @@
+use std::process::ExitCode;
+
+use super::super::args::TargetArgs;
+use super::super::error::CliError;
+use super::request;
+use crate::run::{self, Quiet, Session};
+
+/// Says which stages are up to date and why the others are not. Writes nothing.
+pub fn run(args: &TargetArgs) -> Result<ExitCode, CliError> {
+    let session = Session::open(request(args), &Quiet)?;
+    let path = session.project.relative(&session.lock_path);
+    let reasons = session.staleness();
+    match reasons.is_empty() {
+        true => anstream::println!("lock      fresh  {path}"),
+        false => anstream::println!("lock      stale  {path}"),
+    }
+    for reason in reasons {
+        anstream::println!("                 {reason}");
+    }
+    for stage in run::status(&session)? {
+        let state = if stage.fresh { "fresh" } else { "stale" };
+        anstream::println!("{:<8}  {state}  {}  {}", stage.stage.name(), stage.label, stage.reason);
+    }
+    Ok(ExitCode::SUCCESS)
+}

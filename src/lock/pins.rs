@@ -1,0 +1,166 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::codec;
+use crate::catalog::ModelConfig;
+use crate::scheduler::SchedulerConfig;
+use crate::spec::Experiment;
+use crate::store::{Digest, FileDigest};
+
+/// Version of the lock format this xp writes, and the newest it reads.
+pub const FORMAT: u32 = 1;
+
+/// A lockfile: the experiment with every default written out, and what every
+/// moving part of it resolved to. No time stamps, host names or absolute paths.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Lock {
+    /// Version of the lock format.
+    pub lock: u32,
+    /// Version of xp that wrote it.
+    pub xp: String,
+    /// Version of the metric definitions.
+    pub metrics_version: u32,
+    pub spec: SpecPin,
+    /// The experiment with every default.
+    pub experiment: Experiment,
+    pub seeds: SeedsPin,
+    pub resolved_model: ModelPin,
+    /// None until a bundle was measured or found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<BundlePin>,
+    /// One run per cell of the matrix.
+    #[serde(default)]
+    pub runs: Vec<RunPin>,
+}
+
+/// Where the experiment came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SpecPin {
+    /// Path from the project's root.
+    pub path: String,
+    /// Digest of the experiment's meaning: comments and layout do not count.
+    pub sha256: Digest,
+    /// `--set` overrides it was locked with.
+    #[serde(default)]
+    pub overrides: Vec<String>,
+}
+
+/// One derived seed per pseudo-random stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SeedsPin {
+    pub root: u64,
+    pub prompts: u64,
+    pub lengths: u64,
+    pub arrivals: u64,
+    pub sampling: u64,
+    pub weights: u64,
+}
+
+/// What the model's source resolved to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ModelPin {
+    /// Commit a moving revision resolved to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// Digest of everything that decides what is computed and how fast: shape, number format, files.
+    pub sha256: Digest,
+    pub config: ModelConfig,
+    #[serde(default)]
+    pub files: Vec<FileDigest>,
+}
+
+/// The profiling bundle step durations come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct BundlePin {
+    /// The bundle's folder, from the project's root.
+    pub path: String,
+    /// Digest over the digests of its files.
+    pub sha256: Digest,
+    /// Machine it was measured on.
+    pub fingerprint: Digest,
+    #[serde(default)]
+    pub hardware: Vec<HardwareFact>,
+    #[serde(default)]
+    pub files: Vec<FileDigest>,
+}
+
+/// A fact about the machine a bundle was measured on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HardwareFact {
+    pub name: String,
+    pub value: String,
+}
+
+/// One cell of the matrix.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RunPin {
+    /// Stable name: the experiment's, with a digest of the cell's settings when there are several.
+    pub id: String,
+    /// Settings of this cell.
+    #[serde(default)]
+    pub set: Vec<SetPin>,
+    pub workload: WorkloadPin,
+    /// Resolved settings of the measured engine's scheduler, which the simulator shares.
+    pub scheduler: SchedulerConfig,
+    /// The simulated result; simulation is deterministic, so a stranger can check it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sim: Option<SimPin>,
+}
+
+/// A setting of a matrix cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetPin {
+    pub path: String,
+    pub value: Value,
+}
+
+/// A workload's content, pinned before it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct WorkloadPin {
+    /// Digest over the digests of its files.
+    pub sha256: Digest,
+    pub requests: u64,
+    pub prefill_tokens: u64,
+    pub decode_tokens: u64,
+    /// The data files it reads, such as traces.
+    #[serde(default)]
+    pub files: Vec<FileDigest>,
+}
+
+/// Digest of a simulated result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SimPin {
+    pub sha256: Digest,
+    pub steps: u64,
+}
+
+impl Lock {
+    /// The canonical text: same lock, same bytes.
+    pub fn to_kdl(&self) -> String {
+        let value = serde_json::to_value(self).expect("a lock is plain data");
+        let mut text = format!("// Written by `xp lock` from {}. Do not edit: change the experiment and lock again.\n", self.spec.path);
+        codec::write(&mut text, &value);
+        text
+    }
+
+    /// Digest of the pinned inputs: all facts but the simulated results and the version that wrote them.
+    pub fn input_digest(&self) -> Digest {
+        let mut inputs = self.clone();
+        inputs.xp.clear();
+        for run in &mut inputs.runs {
+            run.sim = None;
+        }
+        Digest::of(inputs.to_kdl())
+    }
+}

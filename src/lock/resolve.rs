@@ -1,0 +1,247 @@
+//! Experiment → [`Lock`]: everything that could drift becomes a pin. Bundles
+//! and simulated results are pinned by `run/`, which knows how to make them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::pins::{FORMAT, Lock, ModelPin, RunPin, SeedsPin, SetPin, SpecPin, WorkloadPin};
+use crate::catalog::ModelConfig;
+use crate::metrics::METRICS_VERSION;
+use crate::model::{Tokenizer, TokenizerError};
+use crate::scheduler::SchedulerConfig;
+use crate::source::{self, ModelFiles, SourceError};
+use crate::spec::{Backend, CandleBackend, Cell, Experiment, Lengths};
+use crate::store::{Digest, FileDigest};
+use crate::workload::{self, Seeds, Workload, WorkloadError};
+
+/// An experiment could not be resolved.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum ResolveError {
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Workload(#[from] WorkloadError),
+    /// No backend runs the workload for real.
+    #[error("no backend of the experiment measures: `compare` needs a real one")]
+    #[diagnostic(code(xp::lock::no_engine), help("add `backend \"sarathi\"`"))]
+    NoEngine,
+    /// An axis of the matrix changes what all runs of a lock share.
+    #[error("the matrix ({axes}) varies more than the workload and the engine's settings")]
+    #[diagnostic(code(xp::lock::axis), help("vary `workload.*` and `backend.<engine>.*`; for other models or hardware write another experiment"))]
+    Axis { axes: String },
+    /// The KV memory does not hold a single block.
+    #[error("kv-memory {memory} holds {blocks} KV blocks of {block_bytes} bytes: fewer than the longest request needs ({needed})")]
+    #[diagnostic(code(xp::lock::kv_memory), help("raise kv-memory, or shorten the requests"))]
+    KvMemory { memory: String, blocks: u64, block_bytes: u64, needed: u64 },
+    /// A data file could not be read for its digest.
+    #[error("cannot read {path}")]
+    #[diagnostic(code(xp::lock::data_file))]
+    DataFile { path: String, source: std::io::Error },
+}
+
+/// A lock, and what was made on the way to it.
+#[derive(Debug)]
+pub struct Resolved {
+    pub lock: Lock,
+    pub model: ModelFiles,
+    pub tokenizer: Arc<Tokenizer>,
+    /// One workload per run, in the lock's order.
+    pub workloads: Vec<Arc<Workload>>,
+    /// The experiment of each run, in the lock's order.
+    pub cells: Vec<Cell>,
+}
+
+impl Resolved {
+    /// The workload's random streams.
+    pub fn streams(&self) -> Seeds {
+        streams(&self.lock.seeds)
+    }
+}
+
+fn streams(seeds: &SeedsPin) -> Seeds {
+    Seeds { prompts: seeds.prompts, lengths: seeds.lengths, arrivals: seeds.arrivals }
+}
+
+/// Resolves an experiment. Pins of `previous` that the experiment still admits are kept.
+pub fn resolve(
+    experiment: &Experiment,
+    cells: &[Cell],
+    spec: SpecPin,
+    root: &Path,
+    previous: Option<&Lock>,
+) -> Result<Resolved, ResolveError> {
+    let seed = |stream: &str| workload::seed::derive(experiment.seed, stream);
+    let seeds = SeedsPin {
+        root: experiment.seed,
+        prompts: seed("prompts"),
+        lengths: seed("lengths"),
+        arrivals: seed("arrivals"),
+        sampling: seed("sampling"),
+        weights: seed("weights"),
+    };
+    let model = source::resolve(&experiment.model.source, &experiment.model.name, root, seeds.weights)?;
+    let tokenizer = Arc::new(Tokenizer::from_bytes(&model.tokenizer_json, "tokenizer.json")?);
+    let resolved_model = ModelPin {
+        commit: model.commit.clone(),
+        sha256: Digest::of_json(&(&model.config, experiment.model.dtype, &model.files)),
+        config: model.config.clone(),
+        files: model.files.clone(),
+    };
+    let mut runs = Vec::with_capacity(cells.len());
+    let mut workloads = Vec::with_capacity(cells.len());
+    for cell in cells {
+        only_workload_and_engine(experiment, cell)?;
+        let (pin, made) = workload_of(&cell.experiment, &seeds, &tokenizer, root)?;
+        let engine = measured_backend(&cell.experiment)?;
+        let scheduler = scheduler_config(engine, &model.config, &made)?;
+        let set: Vec<SetPin> =
+            cell.overrides.iter().map(|(path, value)| SetPin { path: path.clone(), value: value.clone() }).collect();
+        runs.push(RunPin { id: run_id(&experiment.name, &set), set, workload: pin, scheduler, sim: None });
+        workloads.push(Arc::new(made));
+    }
+    let bundle = previous.and_then(|lock| lock.bundle.clone());
+    let lock = Lock {
+        lock: FORMAT,
+        xp: env!("CARGO_PKG_VERSION").to_owned(),
+        metrics_version: METRICS_VERSION,
+        spec,
+        experiment: experiment.clone(),
+        seeds,
+        resolved_model,
+        bundle,
+        runs,
+    };
+    Ok(Resolved { lock, model, tokenizer, workloads, cells: cells.to_vec() })
+}
+
+/// All runs of a lock share model, hardware, simulator and thresholds.
+fn only_workload_and_engine(experiment: &Experiment, cell: &Cell) -> Result<(), ResolveError> {
+    let of = |experiment: &Experiment| {
+        let sims: Vec<Backend> =
+            experiment.backends.iter().filter(|backend| matches!(backend, Backend::Sim(_))).cloned().collect();
+        (
+            experiment.seed,
+            experiment.model.clone(),
+            experiment.hardware.clone(),
+            experiment.compare.clone(),
+            experiment.report.clone(),
+            sims,
+        )
+    };
+    if of(experiment) == of(&cell.experiment) {
+        return Ok(());
+    }
+    let axes: Vec<&str> = cell.overrides.iter().map(|(path, _)| path.as_str()).collect();
+    Err(ResolveError::Axis { axes: axes.join(", ") })
+}
+
+/// A stable name: the experiment's, with a digest of the cell's settings when it has any.
+fn run_id(name: &str, set: &[SetPin]) -> String {
+    if set.is_empty() {
+        return name.to_owned();
+    }
+    let settings: Vec<(&str, &Value)> = set.iter().map(|pin| (pin.path.as_str(), &pin.value)).collect();
+    format!("{name}-{}", Digest::of_json(&settings).short(8))
+}
+
+fn workload_of(
+    experiment: &Experiment,
+    seeds: &SeedsPin,
+    tokenizer: &Tokenizer,
+    root: &Path,
+) -> Result<(WorkloadPin, Workload), ResolveError> {
+    let streams = streams(seeds);
+    let made = workload::generate(&experiment.workload, &streams, Some(tokenizer), root)?;
+    let files = workload::workload_files(&made, &experiment.workload, &streams);
+    let total = |tokens: fn(&workload::WorkloadRequest) -> u32| made.requests.iter().map(|r| u64::from(tokens(r))).sum();
+    let pin = WorkloadPin {
+        sha256: workload::digest(&files),
+        requests: made.requests.len() as u64,
+        prefill_tokens: total(|request| request.num_prefill_tokens),
+        decode_tokens: total(|request| request.num_decode_tokens),
+        files: data_files(experiment, root)?,
+    };
+    Ok((pin, made))
+}
+
+/// Digests of the files that the workload reads.
+fn data_files(experiment: &Experiment, root: &Path) -> Result<Vec<FileDigest>, ResolveError> {
+    let workload = &experiment.workload;
+    let lengths = match &workload.lengths {
+        Some(Lengths::Trace { path }) => Some(path),
+        _ => None,
+    };
+    let arrivals = match &workload.arrivals {
+        crate::spec::Arrivals::Trace { path } => Some(path),
+        _ => None,
+    };
+    [workload.prompts.as_ref(), lengths, arrivals]
+        .into_iter()
+        .flatten()
+        .map(|path| {
+            let (bytes, sha256) = crate::store::digest_file(&root.join(path))
+                .map_err(|source| ResolveError::DataFile { path: path.clone(), source })?;
+            Ok(FileDigest { file: path.clone(), bytes, sha256 })
+        })
+        .collect()
+}
+
+/// The engine that is measured: the one `compare` names, else the first.
+pub(crate) fn measured_backend(experiment: &Experiment) -> Result<&CandleBackend, ResolveError> {
+    let named = experiment.compare.as_ref().map(|compare| compare.real.as_str());
+    experiment
+        .backends
+        .iter()
+        .filter_map(|backend| match backend {
+            Backend::Candle(candle) => Some(candle),
+            Backend::Sim(_) => None,
+        })
+        .find(|candle| named.is_none_or(|name| name == candle.name))
+        .ok_or(ResolveError::NoEngine)
+}
+
+/// Bytes of one number in the KV cache: keys and values are kept in f32.
+const KV_ELEMENT_BYTES: u64 = 4;
+
+/// The scheduler's settings, defaults resolved against the model and the workload.
+pub fn scheduler_config(
+    backend: &CandleBackend,
+    model: &ModelConfig,
+    workload: &Workload,
+) -> Result<SchedulerConfig, ResolveError> {
+    let block_bytes = 2
+        * u64::from(model.num_hidden_layers)
+        * u64::from(model.num_key_value_heads)
+        * u64::from(model.head_dim)
+        * u64::from(backend.block_size)
+        * KV_ELEMENT_BYTES;
+    let blocks = backend.kv_memory.0 / block_bytes.max(1);
+    let longest = workload
+        .requests
+        .iter()
+        .map(|request| u64::from(request.num_prefill_tokens) + u64::from(request.num_decode_tokens))
+        .max()
+        .unwrap_or(1);
+    let needed = longest.div_ceil(u64::from(backend.block_size));
+    let watermark = (blocks as f64 * backend.watermark.0 / 100.0) as u64;
+    if blocks < needed + watermark {
+        return Err(ResolveError::KvMemory { memory: backend.kv_memory.to_string(), blocks, block_bytes, needed: needed + watermark });
+    }
+    let narrow = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+    Ok(SchedulerConfig {
+        policy: backend.scheduler,
+        chunk_size: backend.chunk_size,
+        max_batch_size: backend.max_batch_size,
+        block_size: backend.block_size,
+        kv_blocks: narrow(blocks),
+        watermark_blocks: narrow(watermark),
+        max_context: model.max_position_embeddings,
+    })
+}

@@ -1,0 +1,95 @@
+use std::fmt;
+
+use serde::Serialize;
+
+use super::diff::{Change, diff};
+use super::pins::Lock;
+
+/// Why a lock does not say what its experiment now means.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "reason", rename_all = "kebab-case")]
+pub enum Stale {
+    /// There is no lock yet.
+    NoLock { path: String },
+    /// The experiment says something else.
+    Experiment(Change),
+    /// A derived seed differs.
+    Seed(Change),
+    /// The model or its tokenizer resolved to other bytes.
+    Model(Change),
+    /// A workload has other content.
+    Workload(Change),
+    /// No bundle was measured yet.
+    NoBundle,
+    /// The bundle's files differ, or it does not cover the experiment.
+    Bundle(Change),
+    /// The bundle was measured on another machine than this one.
+    Hardware(Change),
+    /// A run was added, removed, or has other resolved settings.
+    Run(Change),
+    /// A simulation gives another result.
+    Simulation(Change),
+    /// Metrics are defined differently now.
+    Metrics(Change),
+    /// The lock was made from another file or with other overrides.
+    Spec(Change),
+}
+
+impl Stale {
+    fn change(&self) -> Option<&Change> {
+        match self {
+            Self::NoLock { .. } | Self::NoBundle => None,
+            Self::Experiment(change)
+            | Self::Seed(change)
+            | Self::Model(change)
+            | Self::Workload(change)
+            | Self::Bundle(change)
+            | Self::Hardware(change)
+            | Self::Run(change)
+            | Self::Simulation(change)
+            | Self::Metrics(change)
+            | Self::Spec(change) => Some(change),
+        }
+    }
+}
+
+impl fmt::Display for Stale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoLock { path } => return write!(f, "{path} does not exist yet"),
+            Self::NoBundle => return write!(f, "no profiling bundle is pinned yet"),
+            _ => {}
+        }
+        let Some(change) = self.change() else { return Ok(()) };
+        let short = |value: &Option<String>| match value {
+            None => "nothing".to_owned(),
+            Some(value) if value.len() == 64 && value.bytes().all(|b| b.is_ascii_hexdigit()) => {
+                format!("{}…", &value[..12])
+            }
+            Some(value) => value.clone(),
+        };
+        write!(f, "{}: locked {}, wanted {}", change.path, short(&change.old), short(&change.new))
+    }
+}
+
+/// Every reason why `locked` is out of date against `wanted`, gravest first.
+/// Which version of xp wrote a lock is no reason by itself.
+pub fn staleness(locked: &Lock, wanted: &Lock) -> Vec<Stale> {
+    diff(locked, wanted).changes.into_iter().filter(|change| change.path != "xp").map(classify).collect()
+}
+
+fn classify(change: Change) -> Stale {
+    let path = change.path.as_str();
+    match path.split('.').next().unwrap_or_default() {
+        "experiment" => Stale::Experiment(change),
+        "seeds" => Stale::Seed(change),
+        "resolved-model" => Stale::Model(change),
+        "bundle" if path == "bundle.fingerprint" => Stale::Hardware(change),
+        "bundle" => Stale::Bundle(change),
+        "metrics-version" => Stale::Metrics(change),
+        "runs" if path.contains(".workload.") => Stale::Workload(change),
+        "runs" if path.contains(".sim.") => Stale::Simulation(change),
+        "runs" => Stale::Run(change),
+        _ => Stale::Spec(change),
+    }
+}

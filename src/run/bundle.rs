@@ -1,0 +1,180 @@
+//! Which bundle the simulation reads: the pinned one while it holds, else a
+//! new measurement.
+
+use std::path::PathBuf;
+
+use super::RunError;
+use super::event::Stage;
+use super::session::{LockMode, Session};
+use crate::lock::{BundlePin, HardwareFact};
+use crate::profile::{self, Bundle, Limits};
+use crate::spec::{Backend, ProfileSource, SimBackend};
+use crate::store::Digest;
+
+impl Session<'_> {
+    /// The simulated backend: the one `compare` names, else the first.
+    pub fn sim_backend(&self) -> Option<&SimBackend> {
+        let experiment = &self.resolved.lock.experiment;
+        let named = experiment.compare.as_ref().map(|compare| compare.sim.as_str());
+        experiment.backends.iter().find_map(|backend| match backend {
+            Backend::Sim(sim) if named.is_none_or(|name| name == sim.name) => Some(sim),
+            _ => None,
+        })
+    }
+
+    /// The steps that the runs of this lock can take.
+    pub(super) fn limits(&self) -> Limits {
+        let runs = || self.resolved.lock.runs.iter();
+        let max = |of: fn(&crate::scheduler::SchedulerConfig) -> u32| runs().map(|run| of(&run.scheduler)).max();
+        let longest = self
+            .resolved
+            .workloads
+            .iter()
+            .flat_map(|workload| &workload.requests)
+            .map(|request| request.num_prefill_tokens + request.num_decode_tokens)
+            .max();
+        Limits {
+            chunk_size: max(|scheduler| scheduler.chunk_size).unwrap_or(1),
+            max_batch_size: max(|scheduler| scheduler.max_batch_size).unwrap_or(1),
+            block_size: max(|scheduler| scheduler.block_size).unwrap_or(16),
+            max_context: longest.unwrap_or(1),
+        }
+    }
+
+    /// Reads the pinned bundle, or finds or measures one and pins it. None without a simulated backend.
+    pub(super) fn ensure_bundle(&mut self) -> Result<Option<Bundle>, RunError> {
+        let Some(sim) = self.sim_backend() else { return Ok(None) };
+        match sim.profile.clone() {
+            ProfileSource::Folder(folder) => {
+                let bundle = profile::read_bundle(&self.path(&folder)?)?;
+                self.pin_bundle(folder, &bundle);
+                self.observer.reused(Stage::Profile, "", &self.bundle_path());
+                Ok(Some(bundle))
+            }
+            ProfileSource::Auto => self.auto_bundle().map(Some),
+        }
+    }
+
+    fn auto_bundle(&mut self) -> Result<Bundle, RunError> {
+        let pinned = self.resolved.lock.bundle.clone();
+        let why = match &pinned {
+            _ if self.request.new_profile => "asked for".to_owned(),
+            None => "no bundle is pinned yet".to_owned(),
+            Some(pin) => match self.pinned_bundle(pin)? {
+                Ok(bundle) => {
+                    self.observer.reused(Stage::Profile, "", &pin.path);
+                    return Ok(bundle);
+                }
+                Err(why) => why,
+            },
+        };
+        if self.request.mode != LockMode::Update {
+            let path = pinned.map_or("(none)".to_owned(), |pin| pin.path);
+            return Err(RunError::BundleGone { path, why });
+        }
+        let (folder, bundle) = self.measure_bundle(&why)?;
+        self.pin_bundle(folder, &bundle);
+        Ok(bundle)
+    }
+
+    /// The bundle of a pin, or why it does not hold. A locked run takes any bundle that is whole:
+    /// simulating works anywhere.
+    fn pinned_bundle(&self, pin: &BundlePin) -> Result<Result<Bundle, String>, RunError> {
+        let folder = self.path(&pin.path)?;
+        if !folder.is_dir() {
+            return Ok(Err(format!("{} is missing", pin.path)));
+        }
+        let bundle = match profile::read_bundle(&folder) {
+            Ok(bundle) => bundle,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        if Digest::of_json(&bundle.meta) != pin.sha256 {
+            return Ok(Err(format!("{} is not the pinned one", pin.path)));
+        }
+        if self.request.mode != LockMode::Update {
+            return Ok(Ok(bundle));
+        }
+        Ok(match self.mismatch(&bundle) {
+            None => Ok(bundle),
+            Some(why) => Err(why),
+        })
+    }
+
+    /// Why a bundle does not fit this machine, model or experiment.
+    fn mismatch(&self, bundle: &Bundle) -> Option<String> {
+        let machine = profile::machine(self.resolved.lock.experiment.hardware.threads);
+        if bundle.meta.fingerprint != machine.fingerprint {
+            return Some(format!(
+                "the machine differs: pinned {}…, this is {}…",
+                bundle.meta.fingerprint.short(12),
+                machine.fingerprint.short(12)
+            ));
+        }
+        if bundle.meta.model_digest != self.shape_digest() {
+            return Some("the model's shape or number format changed".to_owned());
+        }
+        if bundle.meta.engine != profile::engine_id() {
+            return Some(format!("the engine changed: measured with {}", bundle.meta.engine));
+        }
+        let limits = self.limits();
+        let covers = bundle.meta.max_tokens >= limits.chunk_size
+            && bundle.meta.max_batch_size >= limits.max_batch_size
+            && bundle.meta.max_context >= limits.max_context
+            && bundle.meta.block_size == limits.block_size;
+        (!covers).then(|| "it does not cover the steps of this experiment".to_owned())
+    }
+
+    /// Digest of what decides the speed of a step: shape and number format, not the weights' values.
+    pub(super) fn shape_digest(&self) -> Digest {
+        let lock = &self.resolved.lock;
+        Digest::of_json(&(&lock.resolved_model.config, lock.experiment.model.dtype))
+    }
+
+    /// Measures this machine into `profiles/`.
+    fn measure_bundle(&mut self, why: &str) -> Result<(String, Bundle), RunError> {
+        let started = std::time::Instant::now();
+        self.observer.started(Stage::Profile, "", why);
+        let bundle = self.measure()?;
+        let fingerprint = bundle.meta.fingerprint.short(8);
+        let limits = Digest::of_json(&(self.shape_digest(), self.limits())).short(8);
+        let name = &self.resolved.lock.experiment.model.name;
+        let folder = format!("profiles/{}-{fingerprint}-{limits}", name.replace('/', "-"));
+        profile::write_bundle(&self.path(&folder)?, &bundle)?;
+        let bundle = profile::read_bundle(&self.path(&folder)?)?;
+        self.observer.finished(Stage::Profile, "", &folder, started.elapsed().as_secs_f64());
+        Ok((folder, bundle))
+    }
+
+    /// Measures this machine without writing anything.
+    pub fn measure(&mut self) -> Result<Bundle, RunError> {
+        let limits = self.limits();
+        let shape = self.shape_digest();
+        let name = self.resolved.lock.experiment.model.name.clone();
+        let observer = self.observer;
+        let engine = self.engine()?;
+        Ok(profile::measure(engine, &limits, &name, shape, observer.progress())?)
+    }
+
+    fn pin_bundle(&mut self, path: String, bundle: &Bundle) {
+        let hardware = bundle.meta.hardware.iter();
+        self.resolved.lock.bundle = Some(BundlePin {
+            path,
+            sha256: Digest::of_json(&bundle.meta),
+            fingerprint: bundle.meta.fingerprint,
+            hardware: hardware
+                .map(|(name, value)| HardwareFact { name: name.clone(), value: value.clone() })
+                .collect(),
+            files: bundle.meta.files.clone(),
+        });
+    }
+
+    fn bundle_path(&self) -> String {
+        self.resolved.lock.bundle.as_ref().map(|pin| pin.path.clone()).unwrap_or_default()
+    }
+
+    /// Where the pinned bundle lies.
+    pub fn bundle_folder(&self) -> Result<Option<PathBuf>, RunError> {
+        let pin = self.resolved.lock.bundle.as_ref();
+        Ok(pin.map(|pin| self.path(&pin.path)).transpose()?)
+    }
+}

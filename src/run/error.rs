@@ -1,0 +1,109 @@
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::project::ProjectError;
+use super::session::LockMode;
+use crate::backend::BackendError;
+use crate::compare::CompareError;
+use crate::lock::{LockError, ResolveError, Stale};
+use crate::metrics::ContractError;
+use crate::predictor::PredictorError;
+use crate::profile::ProfileError;
+use crate::report::ReportError;
+use crate::spec::SpecErrors;
+use crate::workload::WorkloadError;
+
+/// A run could not go on. What was finished before stays finished.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum RunError {
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Spec(#[from] SpecErrors),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Resolve(#[from] ResolveError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Project(#[from] ProjectError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Backend(#[from] BackendError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Profile(#[from] ProfileError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Predictor(#[from] PredictorError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Contract(#[from] ContractError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Workload(#[from] WorkloadError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Compare(#[from] CompareError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Report(#[from] ReportError),
+    /// The system refused a file.
+    #[error("cannot read or write {}", path.display())]
+    #[diagnostic(code(xp::run::io))]
+    Io { path: PathBuf, source: io::Error },
+    /// `--locked` or `--frozen` without a lock.
+    #[error("{path} does not exist")]
+    #[diagnostic(code(xp::run::no_lock), help("make it with `xp lock`"))]
+    NoLock { path: String },
+    /// The experiment's file is gone.
+    #[error("{path} does not exist")]
+    #[diagnostic(
+        code(xp::run::no_spec),
+        help("{}", if *from_lock { "the lock was made from it; `--frozen` uses the lock alone" } else { "`xp init` writes a file to start from" })
+    )]
+    NoSpec { path: String, from_lock: bool },
+    /// The mode forbids to change a lock that is out of date.
+    #[error("{path} is out of date:{reasons}")]
+    #[diagnostic(code(xp::run::stale_lock), help("{help}"))]
+    StaleLock { path: String, reasons: String, help: &'static str },
+    /// A pinned bundle is not on disk.
+    #[error("the pinned bundle {path} is missing or damaged: {why}")]
+    #[diagnostic(code(xp::run::bundle_gone), help("bring the folder back, or lock again to measure a new one"))]
+    BundleGone { path: String, why: String },
+    /// The command needs two backends to compare.
+    #[error("the experiment compares nothing")]
+    #[diagnostic(code(xp::run::no_compare), help("add `compare real=\"…\" sim=\"…\"` and a simulated backend"))]
+    NoCompare,
+    /// Simulation is deterministic, so this is a change of the simulator or of the lock.
+    #[error("simulating {run} gives {found}, the lock pins {pinned}")]
+    #[diagnostic(
+        code(xp::run::sim_differs),
+        help("the lock was edited, or another version of xp made it: lock again, and compare anew")
+    )]
+    SimDiffers { run: String, pinned: String, found: String },
+    /// `--out` names one folder.
+    #[error("the matrix has {runs} runs, `--out` takes one")]
+    #[diagnostic(code(xp::run::out_of_matrix), help("leave `--out` away, or pick a cell with --set"))]
+    OutOfMatrix { runs: usize },
+}
+
+impl RunError {
+    pub(super) fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+
+    pub(super) fn stale(mode: LockMode, path: String, reasons: &[Stale]) -> Self {
+        let mut text = String::new();
+        for reason in reasons.iter().take(20) {
+            text.push_str("\n  ");
+            text.push_str(&reason.to_string());
+        }
+        let help = match mode {
+            LockMode::Frozen => "the lock does not derive what it pins: it was edited, or files it pins changed",
+            _ => "`xp lock` brings it up to date",
+        };
+        Self::StaleLock { path, reasons: text, help }
+    }
+}

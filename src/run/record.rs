@@ -1,0 +1,188 @@
+//! What a finished stage leaves behind: its inputs, and the digests of its
+//! files. A stage is reused when both still hold.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::event::Stage;
+use crate::store::{self, Digest, FileDigest};
+
+/// Inputs by name; the digest over all of them is the stage's key.
+pub type Inputs = BTreeMap<String, String>;
+
+/// The record of a finished stage, `.xp/stages/<stage>-<label>-<key>.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageRecord {
+    pub stage: Stage,
+    /// Run id, and what tells several of a kind apart.
+    pub label: String,
+    pub inputs: Inputs,
+    /// Folder or file it made, from the project's root.
+    pub output: String,
+    /// Files below `output` (or the file itself, named by its own name).
+    pub files: Vec<FileDigest>,
+}
+
+/// Whether a stage's result is at hand, and if not, why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StageState {
+    /// The result is there, whole, and its inputs are the pinned ones.
+    Fresh(StageRecord),
+    /// It was never made in this project.
+    New,
+    /// An input has another value than when it was last made.
+    Stale { input: String, made_with: String, wanted: String },
+    /// A file of the result is gone.
+    Missing { file: String },
+    /// A file of the result has other bytes than were written.
+    Damaged { file: String },
+}
+
+impl StageState {
+    /// Why the stage is (or is not) run, in words.
+    pub fn reason(&self) -> String {
+        let short = |value: &str| match value.len() {
+            64 => format!("{}…", &value[..12]),
+            _ => value.to_owned(),
+        };
+        match self {
+            Self::Fresh(_) => "unchanged".to_owned(),
+            Self::New => "not made yet".to_owned(),
+            Self::Stale { input, made_with, wanted } => {
+                format!("{input} changed from {} to {}", short(made_with), short(wanted))
+            }
+            Self::Missing { file } => format!("{file} is missing"),
+            Self::Damaged { file } => format!("{file} was changed or damaged"),
+        }
+    }
+}
+
+/// The records of a project, under `.xp/stages`.
+#[derive(Debug, Clone)]
+pub struct StageStore {
+    root: PathBuf,
+}
+
+/// The digest of a stage's inputs.
+pub fn key(stage: Stage, inputs: &Inputs) -> Digest {
+    Digest::of_json(&(stage.name(), inputs))
+}
+
+impl StageStore {
+    /// The store of the project at `root`.
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.root.join(".xp").join("stages")
+    }
+
+    fn record_path(&self, stage: Stage, label: &str, inputs: &Inputs) -> PathBuf {
+        self.dir().join(format!("{stage}-{label}-{}.json", key(stage, inputs).short(16)))
+    }
+
+    fn latest_path(&self, stage: Stage, label: &str) -> PathBuf {
+        self.dir().join(format!("{stage}-{label}.latest.json"))
+    }
+
+    fn load(path: &Path) -> Option<StageRecord> {
+        let bytes = store::read_bounded(path, 16 << 20).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    /// Looks the stage's result up and re-hashes its files.
+    pub fn state(&self, stage: Stage, label: &str, inputs: &Inputs) -> StageState {
+        let Some(record) = Self::load(&self.record_path(stage, label, inputs)) else {
+            return self.why_not_made(stage, label, inputs);
+        };
+        let output = self.root.join(&record.output);
+        for file in &record.files {
+            let path = if output.is_dir() { output.join(&file.file) } else { output.clone() };
+            let shown = if record.output.ends_with(&file.file) {
+                record.output.clone()
+            } else {
+                format!("{}/{}", record.output, file.file)
+            };
+            match store::digest_file(&path) {
+                Err(_) => return StageState::Missing { file: shown },
+                Ok((_, digest)) if digest != file.sha256 => return StageState::Damaged { file: shown },
+                Ok(_) => {}
+            }
+        }
+        StageState::Fresh(record)
+    }
+
+    fn why_not_made(&self, stage: Stage, label: &str, inputs: &Inputs) -> StageState {
+        let Some(last) = Self::load(&self.latest_path(stage, label)) else { return StageState::New };
+        let changed = inputs.iter().find(|(name, value)| last.inputs.get(*name) != Some(value));
+        match changed {
+            Some((input, wanted)) => StageState::Stale {
+                input: input.clone(),
+                made_with: last.inputs.get(input).cloned().unwrap_or_else(|| "nothing".to_owned()),
+                wanted: wanted.clone(),
+            },
+            None => StageState::New,
+        }
+    }
+
+    /// Remembers a finished stage. `output` must be complete on disk.
+    pub fn remember(&self, stage: Stage, label: &str, inputs: &Inputs, output: &str) -> io::Result<StageRecord> {
+        let path = self.root.join(output);
+        let files = if path.is_dir() {
+            store::digest_dir(&path)?
+        } else {
+            let (bytes, sha256) = store::digest_file(&path)?;
+            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            vec![FileDigest { file, bytes, sha256 }]
+        };
+        let record =
+            StageRecord { stage, label: label.to_owned(), inputs: inputs.clone(), output: output.to_owned(), files };
+        let json = serde_json::to_vec_pretty(&record).map_err(io::Error::other)?;
+        store::write(&self.record_path(stage, label, inputs), &json)?;
+        store::write(&self.latest_path(stage, label), &json)?;
+        Ok(record)
+    }
+
+    /// Sets a damaged result aside, under `.xp/quarantine`, so that nothing reads it and nothing is lost.
+    pub fn set_aside(&self, output: &str) -> io::Result<()> {
+        let from = self.root.join(output);
+        if !from.exists() {
+            return Ok(());
+        }
+        let quarantine = self.root.join(".xp").join("quarantine");
+        std::fs::create_dir_all(&quarantine)?;
+        let name = output.replace('/', "-");
+        let to = (0..).map(|n| quarantine.join(format!("{name}.{n}"))).find(|path| !path.exists());
+        std::fs::rename(from, to.expect("an unused number exists"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inputs(value: &str) -> Inputs {
+        Inputs::from([("chunk-size".to_owned(), value.to_owned())])
+    }
+
+    #[test]
+    fn a_result_is_fresh_until_an_input_or_a_file_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let stages = StageStore::new(dir.path());
+        let state = |value: &str| stages.state(Stage::Sim, "r", &inputs(value));
+        assert_eq!(state("1"), StageState::New);
+        store::write(&dir.path().join("runs/sim_runs/a/x.csv"), b"1").unwrap();
+        stages.remember(Stage::Sim, "r", &inputs("1"), "runs/sim_runs/a").unwrap();
+        assert!(matches!(state("1"), StageState::Fresh(_)));
+        assert_eq!(state("2").reason(), "chunk-size changed from 1 to 2");
+        std::fs::write(dir.path().join("runs/sim_runs/a/x.csv"), "2").unwrap();
+        assert_eq!(state("1").reason(), "runs/sim_runs/a/x.csv was changed or damaged");
+        stages.set_aside("runs/sim_runs/a").unwrap();
+        assert_eq!(state("1").reason(), "runs/sim_runs/a/x.csv is missing");
+    }
+}
