@@ -7,7 +7,7 @@ pub use candle::CandleRunner;
 pub use sim::SimRunner;
 
 use crate::lock::{ModelPin, RunPin};
-use crate::metrics::{RunMeta, RunRecord};
+use crate::metrics::{METRICS_VERSION, RunKind, RunMeta, RunRecord};
 use crate::progress::Progress;
 use crate::spec::Dtype;
 use crate::workload::Workload;
@@ -37,4 +37,29 @@ pub enum BackendError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Engine(#[from] crate::engine::EngineError),
+}
+
+/// What both kinds of run say of themselves; the machine's facts are the backend's to add.
+fn meta(job: &Job<'_>, backend: &str, kind: RunKind, record: &RunRecord) -> RunMeta {
+    RunMeta {
+        format: 1,
+        xp_version: env!("CARGO_PKG_VERSION").to_owned(),
+        metrics_version: METRICS_VERSION,
+        run: job.run.id.clone(),
+        kind,
+        backend: backend.to_owned(),
+        repeat: job.repeat,
+        model: job.model_name.to_owned(),
+        dtype: job.dtype,
+        model_digest: job.model.sha256,
+        workload_digest: job.run.workload.sha256,
+        scheduler: job.run.scheduler.clone(),
+        threads: job.threads,
+        hardware: Vec::new(),
+        fingerprint: None,
+        num_requests: record.requests.len() as u64,
+        num_steps: record.steps.len() as u64,
+        output_tokens: record.requests.iter().map(|request| u64::from(request.num_decode_tokens_actual)).sum(),
+        duration_ns: record.steps.iter().last().map_or(0, |step| step.end_ns),
+    }
 }

@@ -10,10 +10,6 @@ pub struct CliError {
 }
 
 impl CliError {
-    /// The answer is no: a mistake in a file, a failed check. Exit code 1.
-    pub fn no(error: impl Diagnostic + Send + Sync + 'static) -> Self {
-        Self { report: Report::new(error), code: 1 }
-    }
 
     /// Wrong call, or the system refused. Exit code 2.
     pub fn system(message: String, help: &str) -> Self {

@@ -242,7 +242,6 @@ impl Session<'_> {
             let engine = Engine::load(
                 &self.resolved.model,
                 lock.experiment.model.dtype,
-                lock.seeds.weights,
                 lock.experiment.hardware.threads,
             )
             .map_err(crate::backend::BackendError::from)?;

@@ -7,9 +7,11 @@
 
 mod batch;
 mod config;
+mod drive;
 
 pub use batch::{Batch, BatchEntry, Rejected};
 pub use config::{Policy, SchedulerConfig};
+pub use drive::{Machine, build, drive};
 
 /// Index of a request: its row in `trace_lengths.csv`, from 0.
 pub type RequestId = u32;

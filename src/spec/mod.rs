@@ -9,3 +9,7 @@ pub use experiment::{
     ProfileSource, Sampling, SimBackend, Slo, Source, WorkloadSpec,
 };
 pub use units::{ByteSize, Duration, ParseUnitError, Percent};
+
+mod load;
+
+pub use load::{Cell, Loaded, Override, SpecErrors, expand, experiment_schema, load, parse_kdl, starter};

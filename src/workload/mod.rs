@@ -22,3 +22,8 @@ pub struct WorkloadRequest {
     /// Time from the run's start, ns; never decreasing.
     pub arrival_time_ns: u64,
 }
+
+pub mod seed;
+mod skeleton;
+
+pub use skeleton::{Seeds, WorkloadError, WorkloadMeta, digest, generate, read_workload, workload_files, write_workload};
