@@ -1,16 +1,173 @@
-//! SKELETON.
-#![allow(unused_variables)]
+//! The engine: the shared scheduler, a wall clock, and candle doing the work.
+
+mod clock;
+mod executor;
+mod sequence;
+
+use candle_core::DType;
+use rayon::ThreadPool;
+
+pub use executor::Executor;
+pub use sequence::Sequence;
+
+use clock::WallClock;
+
+use crate::metrics::RunRecord;
+use crate::model::{ModelError, NoTimer, PagedKv, Qwen3, Sampler, Tokenizer, TokenizerError, WeightReader};
+use crate::progress::Progress;
+use crate::scheduler::{self, SchedulerConfig};
 use crate::source::ModelFiles;
 use crate::spec::Dtype;
+use crate::workload::Workload;
 
-pub struct Engine {}
+/// A model in memory, with the threads that run it.
+#[derive(Debug)]
+pub struct Engine {
+    model: Qwen3,
+    pool: ThreadPool,
+    /// Kept between runs of the same shape: touching its pages takes time.
+    kv: Option<PagedKv>,
+}
 
+/// The engine could not load or serve.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
-#[error("todo")]
-pub struct EngineError {}
+pub enum EngineError {
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The system gives no threads.
+    #[error("cannot start {threads} compute threads")]
+    #[diagnostic(code(xp::engine::threads), help("lower `hardware threads=`"))]
+    Threads { threads: u32, source: rayon::ThreadPoolBuildError },
+    /// The KV cache and the weights do not fit.
+    #[error("{what} needs {needed_mib} MiB, {available_mib} MiB are free")]
+    #[diagnostic(code(xp::engine::memory), help("lower kv-memory, or choose a smaller model"))]
+    Memory { what: &'static str, needed_mib: u64, available_mib: u64 },
+    /// A workload without texts cannot be served.
+    #[error("the workload has no prompts, only lengths")]
+    #[diagnostic(code(xp::engine::no_prompts))]
+    NoPrompts,
+    /// A prompt has another number of tokens than the workload says.
+    #[error("the prompt of request {request} has {found} tokens, the workload says {wanted}")]
+    #[diagnostic(code(xp::engine::prompt), help("the workload was made with another tokenizer: make it again"))]
+    Prompt { request: u32, wanted: u32, found: usize },
+}
+
+/// The candle type of a number format.
+fn candle_dtype(dtype: Dtype) -> DType {
+    match dtype {
+        Dtype::F32 => DType::F32,
+        Dtype::F16 => DType::F16,
+        Dtype::Bf16 => DType::BF16,
+    }
+}
+
+/// Refuses what memory cannot hold, before the system kills the process for it.
+fn require_memory(what: &'static str, needed: u64) -> Result<(), EngineError> {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    let available = system.available_memory();
+    if available > 0 && needed > available {
+        return Err(EngineError::Memory { what, needed_mib: needed >> 20, available_mib: available >> 20 });
+    }
+    Ok(())
+}
 
 impl Engine {
-    pub fn load(model: &ModelFiles, dtype: Dtype, threads: u32) -> Result<Self, EngineError> {
-        todo!()
+    /// Loads a model in `dtype` onto `threads` compute threads.
+    pub fn load(files: &ModelFiles, dtype: Dtype, threads: u32) -> Result<Self, EngineError> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads as usize)
+            .thread_name(|index| format!("engine-{index}"))
+            .build()
+            .map_err(|source| EngineError::Threads { threads, source })?;
+        let dtype = candle_dtype(dtype);
+        require_memory("the model", files.config.num_parameters() * dtype.size_in_bytes() as u64)?;
+        let weights = WeightReader::open(&files.weights)?;
+        let max_context = files.config.max_position_embeddings as usize;
+        let model =
+            pool.install(|| Qwen3::load(&files.config, &weights, dtype, max_context, threads as usize))?;
+        Ok(Self { model, pool, kv: None })
     }
+
+    /// The loaded model.
+    pub fn model(&self) -> &Qwen3 {
+        &self.model
+    }
+
+    /// Serves a workload by the wall clock. Every request yields exactly the tokens it asks for: an
+    /// end-of-sequence token does not stop it, so that a run is as long as its workload says.
+    pub fn serve(
+        &mut self,
+        config: &SchedulerConfig,
+        workload: &Workload,
+        tokenizer: &Tokenizer,
+        sampler: &Sampler,
+        progress: &dyn Progress,
+    ) -> Result<RunRecord, EngineError> {
+        let sequences = sequences(workload, tokenizer)?;
+        self.reserve_kv(config.kv_blocks, config.block_size)?;
+        let Self { model, pool, kv: Some(kv) } = self else { unreachable!("reserved above") };
+        pool.install(|| {
+            let mut executor = Executor::new(model, kv, sequences, sampler, tokenizer);
+            executor.warm_up(config.chunk_size)?;
+            let mut scheduler = scheduler::build(config);
+            let mut machine = WallClock::start(executor, NoTimer);
+            let mut record = scheduler::drive(scheduler.as_mut(), workload, &mut machine, progress)?;
+            record.token_ids = Some(machine.into_outputs());
+            Ok(record)
+        })
+    }
+
+    /// Runs `work` on the compute threads with the model and a KV cache of at least `blocks` blocks.
+    pub fn with_parts<T: Send>(
+        &mut self,
+        (blocks, block_size): (u32, u32),
+        work: impl FnOnce(&Qwen3, &mut PagedKv) -> T + Send,
+    ) -> Result<T, EngineError> {
+        self.reserve_kv(blocks, block_size)?;
+        let Self { model, pool, kv: Some(kv) } = self else { unreachable!("reserved above") };
+        Ok(pool.install(|| work(model, kv)))
+    }
+
+    fn reserve_kv(&mut self, blocks: u32, block_size: u32) -> Result<(), EngineError> {
+        let (blocks, block_size) = (blocks as usize, block_size as usize);
+        if self.kv.as_ref().is_some_and(|kv| kv.num_blocks() == blocks && kv.block_size() == block_size) {
+            return Ok(());
+        }
+        self.kv = None;
+        let config = self.model.config();
+        let per_token = u64::from(2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim) * 4;
+        require_memory("the KV cache", blocks as u64 * block_size as u64 * per_token)?;
+        self.kv = Some(PagedKv::new(
+            config.num_hidden_layers as usize,
+            blocks,
+            block_size,
+            config.num_key_value_heads as usize,
+            config.head_dim as usize,
+        ));
+        Ok(())
+    }
+}
+
+/// Tokenizes all prompts before the clock starts.
+fn sequences(workload: &Workload, tokenizer: &Tokenizer) -> Result<Vec<Sequence>, EngineError> {
+    if workload.prompts.is_empty() && !workload.requests.is_empty() {
+        return Err(EngineError::NoPrompts);
+    }
+    let prompts = workload.prompts.iter().map(|text| tokenizer.encode(text)).collect::<Result<Vec<_>, _>>()?;
+    (0..)
+        .zip(&workload.requests)
+        .map(|(request, spec)| {
+            let prompt = prompts.get(spec.prompt_id as usize).ok_or(EngineError::NoPrompts)?;
+            if prompt.len() != spec.num_prefill_tokens as usize {
+                let (wanted, found) = (spec.num_prefill_tokens, prompt.len());
+                return Err(EngineError::Prompt { request, wanted, found });
+            }
+            Ok(Sequence::new(prompt.clone(), spec.num_decode_tokens as usize))
+        })
+        .collect()
 }

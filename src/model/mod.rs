@@ -1,5 +1,39 @@
 //! Candle models, paged KV cache, tokenizer, sampler.
 
+mod attention;
+mod kv_cache;
+mod linear;
+mod ops;
+mod qwen3;
+mod rope;
+mod sampler;
 mod tokenizer;
+mod weights;
 
+pub use kv_cache::PagedKv;
+pub use ops::{NoTimer, Op, OpTimer};
+pub use qwen3::{Qwen3, Share};
+pub use sampler::Sampler;
 pub use tokenizer::{Tokenizer, TokenizerError, train_synthetic};
+pub use weights::WeightReader;
+
+/// A model could not be loaded or run.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum ModelError {
+    /// Candle refused an operation or a file.
+    #[error("the model cannot run: {0}")]
+    #[diagnostic(code(xp::model::candle))]
+    Candle(#[from] candle_core::Error),
+    /// A tensor is not there, or has another shape than the config says.
+    #[error("tensor {name}: {reason}")]
+    #[diagnostic(code(xp::model::tensor), help("the weights do not belong to this config.json"))]
+    Tensor { name: String, reason: String },
+    /// The configuration is of a family that has no code here.
+    #[error("model type {found:?} is not supported")]
+    #[diagnostic(code(xp::model::family), help("this version runs dense qwen3 models"))]
+    Family { found: String },
+    /// A token id lies outside the vocabulary.
+    #[error("token {token} is outside the vocabulary of {vocab_size}")]
+    #[diagnostic(code(xp::model::token), help("tokenizer.json and config.json belong to different models"))]
+    Token { token: u32, vocab_size: u32 },
+}

@@ -1,30 +1,24 @@
 //! Step → duration, from a bundle.
-//! SKELETON.
-#![allow(unused_variables)]
-use crate::profile::Bundle;
+
+mod curve;
+mod grid;
+mod interpolate;
+
+pub use interpolate::Interpolate;
+
 use crate::scheduler::Batch;
 
 /// How long a step takes.
 pub trait Predictor: Send + Sync {
-    /// Duration of the step, ns.
+    /// Duration of the step, ns, from the moment it is formed to the moment its tokens are out.
     fn step_ns(&self, batch: &Batch) -> u64;
 }
 
-#[derive(Debug)]
-pub struct Interpolate {}
-
-#[derive(Debug, thiserror::Error, miette::Diagnostic)]
-#[error("todo")]
-pub struct PredictorError {}
-
-impl Interpolate {
-    pub fn new(bundle: &Bundle) -> Result<Self, PredictorError> {
-        todo!()
-    }
-}
-
-impl Predictor for Interpolate {
-    fn step_ns(&self, batch: &Batch) -> u64 {
-        todo!()
-    }
+/// A bundle cannot predict.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
+pub enum PredictorError {
+    /// An operator that every step has was not measured.
+    #[error("the bundle has no durations of {op}")]
+    #[diagnostic(code(xp::predictor::op), help("measure a new bundle with `xp profile`"))]
+    NoOp { op: String },
 }

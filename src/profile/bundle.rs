@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::{Digest, FileDigest};
 
+/// Version of the bundle format this xp writes, and the newest it reads.
+pub const BUNDLE_FORMAT: u32 = 1;
+
 /// `bundle.json`: what was measured, where, and how well.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

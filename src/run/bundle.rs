@@ -7,7 +7,7 @@ use super::RunError;
 use super::event::Stage;
 use super::session::{LockMode, Session};
 use crate::lock::{BundlePin, HardwareFact};
-use crate::profile::{self, Bundle, Limits};
+use crate::profile::{self, Bundle, Limits, Subject};
 use crate::spec::{Backend, ProfileSource, SimBackend};
 use crate::store::Digest;
 
@@ -147,12 +147,18 @@ impl Session<'_> {
 
     /// Measures this machine without writing anything.
     pub fn measure(&mut self) -> Result<Bundle, RunError> {
-        let limits = self.limits();
-        let shape = self.shape_digest();
-        let name = self.resolved.lock.experiment.model.name.clone();
+        let tokenizer = self.resolved.tokenizer.clone();
+        let model = self.resolved.lock.experiment.model.name.clone();
+        let subject = Subject {
+            model: &model,
+            shape: self.shape_digest(),
+            tokenizer: &tokenizer,
+            threads: self.resolved.lock.experiment.hardware.threads,
+            limits: self.limits(),
+        };
         let observer = self.observer;
         let engine = self.engine()?;
-        Ok(profile::measure(engine, &limits, &name, shape, observer.progress())?)
+        Ok(profile::measure(engine, &subject, observer.progress())?)
     }
 
     fn pin_bundle(&mut self, path: String, bundle: &Bundle) {

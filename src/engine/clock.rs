@@ -1,0 +1,50 @@
+use std::time::{Duration, Instant};
+
+use super::EngineError;
+use super::executor::Executor;
+use crate::model::OpTimer;
+use crate::scheduler::{Batch, Machine, Scheduler};
+
+/// Executes batches while the wall clock runs.
+pub(super) struct WallClock<'a, T> {
+    executor: Executor<'a>,
+    timer: T,
+    started: Instant,
+}
+
+/// The end of a wait is spun through: the system wakes a sleeper some 50 to 100 µs late.
+const SPIN: Duration = Duration::from_micros(200);
+
+impl<'a, T> WallClock<'a, T> {
+    /// The run starts now.
+    pub fn start(executor: Executor<'a>, timer: T) -> Self {
+        Self { executor, timer, started: Instant::now() }
+    }
+
+    /// Output tokens of every request.
+    pub fn into_outputs(self) -> Vec<Vec<u32>> {
+        self.executor.into_outputs()
+    }
+}
+
+impl<T: OpTimer> Machine for WallClock<'_, T> {
+    type Error = EngineError;
+
+    fn now_ns(&mut self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn wait_until(&mut self, time_ns: u64) {
+        let until = self.started + Duration::from_nanos(time_ns);
+        if let Some(sleep) = until.checked_duration_since(Instant::now() + SPIN) {
+            std::thread::sleep(sleep);
+        }
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+    }
+
+    fn execute(&mut self, batch: &Batch, scheduler: &dyn Scheduler) -> Result<(), EngineError> {
+        self.executor.step(batch, |request| scheduler.blocks(request), &mut self.timer)
+    }
+}

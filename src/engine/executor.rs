@@ -1,0 +1,93 @@
+use super::EngineError;
+use super::sequence::Sequence;
+use crate::model::{NoTimer, Op, OpTimer, PagedKv, Qwen3, Sampler, Share, Tokenizer};
+use crate::scheduler::{Batch, BatchEntry, RequestId};
+
+/// Turns batches into tokens: one forward pass a step, then sampling and detokenizing.
+pub struct Executor<'a> {
+    model: &'a Qwen3,
+    kv: &'a mut PagedKv,
+    sequences: Vec<Sequence>,
+    sampler: &'a Sampler,
+    tokenizer: &'a Tokenizer,
+    num_layers: usize,
+}
+
+impl<'a> Executor<'a> {
+    /// Sequence i belongs to request i.
+    pub fn new(
+        model: &'a Qwen3,
+        kv: &'a mut PagedKv,
+        sequences: Vec<Sequence>,
+        sampler: &'a Sampler,
+        tokenizer: &'a Tokenizer,
+    ) -> Self {
+        let num_layers = model.config().num_hidden_layers as usize;
+        Self { model, kv, sequences, sampler, tokenizer, num_layers }
+    }
+
+    /// Runs the first `num_layers` layers only, for measuring operators of a large model.
+    pub fn with_layers(mut self, num_layers: usize) -> Self {
+        self.num_layers = num_layers;
+        self
+    }
+
+    /// Replaces all sequences.
+    pub fn set_sequences(&mut self, sequences: Vec<Sequence>) {
+        self.sequences = sequences;
+    }
+
+    /// Computes a batch and appends the tokens it yields. `blocks` names the KV blocks of a request.
+    pub fn step<'b>(
+        &mut self,
+        batch: &Batch,
+        blocks: impl Fn(RequestId) -> &'b [u32],
+        timer: &mut dyn OpTimer,
+    ) -> Result<(), EngineError> {
+        let shares: Vec<Share<'_>> = batch
+            .entries
+            .iter()
+            .map(|entry| {
+                let from = entry.context as usize;
+                Share {
+                    tokens: &self.sequences[entry.request as usize].tokens()[from..from + entry.tokens as usize],
+                    context: entry.context,
+                    blocks: blocks(entry.request),
+                    emits: entry.emits,
+                }
+            })
+            .collect();
+        let logits = self.model.forward(&shares, self.kv, self.num_layers, timer)?;
+        let vocab = self.model.config().vocab_size as usize;
+        let emitting = batch.entries.iter().filter(|entry| entry.emits);
+        for (entry, logits) in emitting.zip(logits.chunks_exact(vocab)) {
+            let sequence = &mut self.sequences[entry.request as usize];
+            let token = self.sampler.sample(logits, entry.request, sequence.outputs().len() as u32);
+            sequence.push(token, self.tokenizer)?;
+        }
+        timer.lap(Op::Sampling);
+        Ok(())
+    }
+
+    /// A prefill and a few decodes whose results are thrown away, so that code, weights and buffers are
+    /// warm when the clock starts.
+    pub(super) fn warm_up(&mut self, chunk_size: u32) -> Result<(), EngineError> {
+        let tokens = chunk_size.min((self.kv.num_blocks() * self.kv.block_size()) as u32 / 2).max(1);
+        let blocks: Vec<u32> = (0..self.kv.num_blocks() as u32).collect();
+        let kept = std::mem::replace(&mut self.sequences, vec![Sequence::new(vec![0; tokens as usize], 3)]);
+        let mut entry = BatchEntry { request: 0, tokens, context: 0, is_prefill: true, emits: true };
+        for _ in 0..3 {
+            let batch = Batch { entries: vec![entry], ..Batch::default() };
+            self.step(&batch, |_| &blocks, &mut NoTimer)?;
+            let context = entry.context + entry.tokens;
+            entry = BatchEntry { tokens: 1, context, is_prefill: false, ..entry };
+        }
+        self.sequences = kept;
+        Ok(())
+    }
+
+    /// Output tokens of every request.
+    pub fn into_outputs(self) -> Vec<Vec<u32>> {
+        self.sequences.into_iter().map(|sequence| sequence.outputs().to_vec()).collect()
+    }
+}

@@ -1,0 +1,342 @@
+//! Qwen3, dense: pre-norm transformer with grouped-query attention, query/key
+//! norms, rotary positions and a SwiGLU MLP (Qwen Team, "Qwen3 Technical Report",
+//! 2025). One forward pass computes any mix of prefill chunks and decodes.
+
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::attention::{Row, attention};
+use super::kv_cache::PagedKv;
+use super::linear::Linear;
+use super::ops::{Op, OpTimer};
+use super::rope::Rope;
+use super::weights::WeightReader;
+use super::ModelError;
+use crate::catalog::ModelConfig;
+
+/// One request's share of a forward pass.
+#[derive(Debug, Clone, Copy)]
+pub struct Share<'a> {
+    /// Tokens to compute.
+    pub tokens: &'a [u32],
+    /// Tokens in the KV cache before the pass.
+    pub context: u32,
+    /// The request's KV blocks, enough for `context + tokens.len()` tokens.
+    pub blocks: &'a [u32],
+    /// Logits of the last token are wanted.
+    pub emits: bool,
+}
+
+/// A loaded model.
+#[derive(Debug)]
+pub struct Qwen3 {
+    config: ModelConfig,
+    embed: Tensor,
+    layers: Vec<Layer>,
+    norm: Tensor,
+    lm_head: Linear,
+    rope: Rope,
+    arch: Arch,
+}
+
+#[derive(Debug)]
+struct Layer {
+    input_layernorm: Tensor,
+    /// Query, key and value projections in one matrix.
+    qkv_proj: Linear,
+    q_norm: Vec<f32>,
+    k_norm: Vec<f32>,
+    o_proj: Linear,
+    post_attention_layernorm: Tensor,
+    /// Gate and up projections in one matrix.
+    gate_up_proj: Linear,
+    down_proj: Linear,
+}
+
+impl Qwen3 {
+    /// Loads all weights in `dtype`. Sequences hold at most `max_context` tokens.
+    pub fn load(
+        config: &ModelConfig,
+        weights: &WeightReader,
+        dtype: DType,
+        max_context: usize,
+        threads: usize,
+    ) -> Result<Self, ModelError> {
+        if config.model_type != "qwen3" {
+            return Err(ModelError::Family { found: config.model_type.clone() });
+        }
+        let [hidden, intermediate, vocab, head_dim] =
+            [config.hidden_size, config.intermediate_size, config.vocab_size, config.head_dim].map(|n| n as usize);
+        let (q_rows, kv_rows) =
+            (config.num_attention_heads as usize * head_dim, config.num_key_value_heads as usize * head_dim);
+        let embed = weights.get("model.embed_tokens.weight", &[vocab, hidden], dtype)?;
+        let norm = |name: String, len: usize| weights.get(&name, &[len], DType::F32);
+        let stacked = |names: &[(String, usize)], columns: usize| -> Result<Linear, ModelError> {
+            let parts = names
+                .iter()
+                .map(|(name, rows)| weights.get(name, &[*rows, columns], dtype))
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(Linear::new(Tensor::cat(&parts, 0)?, threads)?)
+        };
+        let layers = (0..config.num_hidden_layers)
+            .map(|index| {
+                let name = |rest: &str| format!("model.layers.{index}.{rest}.weight");
+                Ok(Layer {
+                    input_layernorm: norm(name("input_layernorm"), hidden)?,
+                    qkv_proj: stacked(
+                        &[
+                            (name("self_attn.q_proj"), q_rows),
+                            (name("self_attn.k_proj"), kv_rows),
+                            (name("self_attn.v_proj"), kv_rows),
+                        ],
+                        hidden,
+                    )?,
+                    q_norm: norm(name("self_attn.q_norm"), head_dim)?.to_vec1()?,
+                    k_norm: norm(name("self_attn.k_norm"), head_dim)?.to_vec1()?,
+                    o_proj: stacked(&[(name("self_attn.o_proj"), hidden)], q_rows)?,
+                    post_attention_layernorm: norm(name("post_attention_layernorm"), hidden)?,
+                    gate_up_proj: stacked(
+                        &[(name("mlp.gate_proj"), intermediate), (name("mlp.up_proj"), intermediate)],
+                        hidden,
+                    )?,
+                    down_proj: stacked(&[(name("mlp.down_proj"), hidden)], intermediate)?,
+                })
+            })
+            .collect::<Result<Vec<_>, ModelError>>()?;
+        let lm_head = match config.tie_word_embeddings {
+            true => embed.clone(),
+            false => weights.get("lm_head.weight", &[vocab, hidden], dtype)?,
+        };
+        Ok(Self {
+            embed,
+            layers,
+            norm: norm("model.norm.weight".to_owned(), hidden)?,
+            lm_head: Linear::new(lm_head, threads)?,
+            rope: Rope::new(head_dim, max_context, config.rope_theta),
+            config: config.clone(),
+            arch: Arch::new(),
+        })
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Computes all shares in one pass over the first `num_layers` layers (all of them, unless operators
+    /// are being measured), stores their keys and values, and returns the logits of the shares
+    /// that emit, in order: `[emitting shares][vocab]`.
+    pub fn forward(
+        &self,
+        shares: &[Share<'_>],
+        kv: &mut PagedKv,
+        num_layers: usize,
+        timer: &mut dyn OpTimer,
+    ) -> Result<Vec<f32>, ModelError> {
+        timer.begin();
+        let rows: Vec<Row<'_>> = shares
+            .iter()
+            .flat_map(|share| {
+                (0..share.tokens.len())
+                    .map(|offset| Row { blocks: share.blocks, position: share.context as usize + offset })
+            })
+            .collect();
+        let mut x = self.embedding(shares)?;
+        timer.lap(Op::Emb);
+        for (index, layer) in self.layers.iter().take(num_layers).enumerate() {
+            x = self.layer(index, layer, x, &rows, kv, timer)?;
+        }
+        let logits = self.logits(&x, shares)?;
+        timer.lap(Op::LmHead);
+        Ok(logits)
+    }
+
+    fn embedding(&self, shares: &[Share<'_>]) -> Result<Tensor, ModelError> {
+        let ids: Vec<u32> = shares.iter().flat_map(|share| share.tokens).copied().collect();
+        let vocab_size = self.config.vocab_size;
+        if let Some(&token) = ids.iter().find(|id| **id >= vocab_size) {
+            return Err(ModelError::Token { token, vocab_size });
+        }
+        let count = ids.len();
+        let ids = Tensor::from_vec(ids, count, &Device::Cpu)?;
+        Ok(self.embed.index_select(&ids, 0)?.to_dtype(DType::F32)?)
+    }
+
+    fn layer(
+        &self,
+        index: usize,
+        layer: &Layer,
+        x: Tensor,
+        rows: &[Row<'_>],
+        kv: &mut PagedKv,
+        timer: &mut dyn OpTimer,
+    ) -> Result<Tensor, ModelError> {
+        let eps = self.config.rms_norm_eps as f32;
+        let normed = candle_nn::ops::rms_norm(&x, &layer.input_layernorm, eps)?;
+        timer.lap(Op::InputLayernorm);
+        let qkv = layer.qkv_proj.forward(&normed)?;
+        timer.lap(Op::AttnPreProj);
+        let attended = with_values(&qkv, |qkv| self.attend(index, layer, qkv, rows, kv, timer))?;
+        let width = (self.config.num_attention_heads * self.config.head_dim) as usize;
+        let attended = Tensor::from_vec(attended, (rows.len(), width), &Device::Cpu)?;
+        let x = (x + layer.o_proj.forward(&attended)?)?;
+        timer.lap(Op::AttnPostProj);
+        let normed = candle_nn::ops::rms_norm(&x, &layer.post_attention_layernorm, eps)?;
+        timer.lap(Op::PostAttentionLayernorm);
+        let gate_up = layer.gate_up_proj.forward(&normed)?;
+        timer.lap(Op::MlpUpProj);
+        let intermediate = self.config.intermediate_size as usize;
+        let activated = with_values(&gate_up, |gate_up| swiglu(gate_up, intermediate))?;
+        let activated = Tensor::from_vec(activated, (rows.len(), intermediate), &Device::Cpu)?;
+        timer.lap(Op::MlpAct);
+        let x = (x + layer.down_proj.forward(&activated)?)?;
+        timer.lap(Op::MlpDownProj);
+        Ok(x)
+    }
+
+    /// Attention of one layer. `qkv` is `[row][query heads, KV heads, KV heads][head_dim]`.
+    fn attend(
+        &self,
+        index: usize,
+        layer: &Layer,
+        qkv: &[f32],
+        rows: &[Row<'_>],
+        kv: &mut PagedKv,
+        timer: &mut dyn OpTimer,
+    ) -> Vec<f32> {
+        let [heads, kv_heads, dim] =
+            [self.config.num_attention_heads, self.config.num_key_value_heads, self.config.head_dim]
+                .map(|n| n as usize);
+        let eps = self.config.rms_norm_eps as f32;
+        let (q_width, kv_width) = (heads * dim, kv_heads * dim);
+        let width = q_width + 2 * kv_width;
+        let mut query = vec![0.0; rows.len() * q_width];
+        let mut key = vec![0.0; rows.len() * kv_width];
+        let per_row = query.par_chunks_mut(q_width).zip(key.par_chunks_mut(kv_width)).zip(qkv.par_chunks(width));
+        per_row.zip(rows).for_each(|(((query, key), qkv), row)| {
+            let rotate = |from: &[f32], weight: &[f32], to: &mut [f32]| {
+                for (from, to) in from.chunks_exact(dim).zip(to.chunks_exact_mut(dim)) {
+                    self.rope.norm_and_rotate(from, weight, eps, row.position, to);
+                }
+            };
+            rotate(&qkv[..q_width], &layer.q_norm, query);
+            rotate(&qkv[q_width..q_width + kv_width], &layer.k_norm, key);
+        });
+        timer.lap(Op::AttnRope);
+        for ((row, key), qkv) in rows.iter().zip(key.chunks_exact(kv_width)).zip(qkv.chunks_exact(width)) {
+            kv.store(index, row.blocks, row.position, key, &qkv[q_width + kv_width..]);
+        }
+        timer.lap(Op::AttnKvCacheSave);
+        let mut out = vec![0.0; rows.len() * q_width];
+        attention(self.arch, kv, index, rows, (heads, kv_heads, dim), &query, &mut out);
+        timer.lap(Op::Attention);
+        out
+    }
+
+    /// Final norm and output projection of each emitting share's last row.
+    fn logits(&self, x: &Tensor, shares: &[Share<'_>]) -> Result<Vec<f32>, ModelError> {
+        let mut last = Vec::with_capacity(shares.len());
+        let mut end = 0_u32;
+        for share in shares {
+            end += share.tokens.len() as u32;
+            if share.emits {
+                last.push(end - 1);
+            }
+        }
+        if last.is_empty() {
+            return Ok(Vec::new());
+        }
+        let count = last.len();
+        let x = x.index_select(&Tensor::from_vec(last, count, &Device::Cpu)?, 0)?;
+        let x = candle_nn::ops::rms_norm(&x, &self.norm, self.config.rms_norm_eps as f32)?;
+        Ok(self.lm_head.forward(&x)?.flatten_all()?.to_vec1()?)
+    }
+}
+
+/// SiLU(gate) × up (Shazeer, "GLU Variants Improve Transformer", 2020). `gate_up` is `[row][gate, up]`.
+fn swiglu(gate_up: &[f32], intermediate: usize) -> Vec<f32> {
+    let mut out = vec![0.0; gate_up.len() / 2];
+    out.par_chunks_mut(intermediate).zip(gate_up.par_chunks(2 * intermediate)).for_each(|(out, gate_up)| {
+        let (gate, up) = gate_up.split_at(intermediate);
+        for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
+            *out = gate / (1.0 + (-gate).exp()) * up;
+        }
+    });
+    out
+}
+
+/// Lends the values of a contiguous f32 tensor on the CPU.
+fn with_values<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> Result<T, ModelError> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let (Storage::Cpu(CpuStorage::F32(values)), Some((from, to))) = (&*storage, layout.contiguous_offsets()) else {
+        return Err(candle_core::Error::Msg("activations are contiguous f32 on the CPU".to_owned()).into());
+    };
+    Ok(read(&values[from..to]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::NoTimer;
+
+    fn tiny() -> Qwen3 {
+        let config = crate::catalog::model("qwen3-tiny").unwrap();
+        Qwen3::load(config, &WeightReader::Synthetic { seed: 5 }, DType::F32, 256, 2).unwrap()
+    }
+
+    fn share<'a>(tokens: &'a [u32], context: u32, blocks: &'a [u32]) -> Share<'a> {
+        Share { tokens, context, blocks, emits: true }
+    }
+
+    #[test]
+    fn chunks_and_batches_leave_the_logits_as_they_are() {
+        let model = tiny();
+        let new_kv = || PagedKv::new(2, 32, 4, 2, 16);
+        let prompt: Vec<u32> = (0..19).map(|i| (i * 37 + 11) % 1024).collect();
+        let other: Vec<u32> = (0..9).map(|i| (i * 91 + 5) % 1024).collect();
+        let blocks = [9, 3, 30, 1, 12];
+        let others = [0, 2, 4];
+
+        let whole = model.forward(&[share(&prompt, 0, &blocks)], &mut new_kv(), 2, &mut NoTimer).unwrap();
+        assert_eq!(whole.len(), 1024);
+
+        let mut kv = new_kv();
+        model.forward(&[share(&prompt[..7], 0, &blocks), share(&other[..5], 0, &others)], &mut kv, 2, &mut NoTimer).unwrap();
+        model.forward(&[share(&other[5..8], 5, &others), share(&prompt[7..8], 7, &blocks)], &mut kv, 2, &mut NoTimer).unwrap();
+        let both = [share(&other[8..], 8, &others), share(&prompt[8..], 8, &blocks)];
+        let logits = model.forward(&both, &mut kv, 2, &mut NoTimer).unwrap();
+        for (a, b) in whole.iter().zip(&logits[1024..]) {
+            assert!((a - b).abs() < 1e-5, "{a} {b}");
+        }
+        let alone = model.forward(&[share(&other, 0, &others)], &mut new_kv(), 2, &mut NoTimer).unwrap();
+        for (a, b) in alone.iter().zip(&logits[..1024]) {
+            assert!((a - b).abs() < 1e-5, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn a_token_outside_the_vocabulary_is_an_error() {
+        let model = tiny();
+        let shares = [share(&[4096], 0, &[0])];
+        let error = model.forward(&shares, &mut PagedKv::new(2, 1, 4, 2, 16), 2, &mut NoTimer).unwrap_err();
+        assert!(matches!(error, ModelError::Token { token: 4096, .. }), "{error}");
+    }
+
+    #[test]
+    fn every_dtype_gives_nearly_the_same_logits() {
+        let config = crate::catalog::model("qwen3-tiny").unwrap();
+        let prompt: Vec<u32> = (0..8).collect();
+        let run = |dtype| {
+            let model = Qwen3::load(config, &WeightReader::Synthetic { seed: 5 }, dtype, 256, 1).unwrap();
+            model.forward(&[share(&prompt, 0, &[0, 1])], &mut PagedKv::new(2, 2, 4, 2, 16), 2, &mut NoTimer).unwrap()
+        };
+        let exact = run(DType::F32);
+        let spread = exact.iter().map(|x| x.abs()).fold(0.0, f32::max);
+        for dtype in [DType::F16, DType::BF16] {
+            for (a, b) in exact.iter().zip(run(dtype)) {
+                assert!((a - b).abs() < 0.05 * spread, "{dtype:?}: {a} {b}");
+            }
+        }
+    }
+}

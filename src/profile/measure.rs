@@ -1,0 +1,236 @@
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+use super::ProfileError;
+use super::bundle::{BUNDLE_FORMAT, Bundle, BundleMeta, StepSample};
+use super::machine::{engine_id, machine};
+use super::overhead::schedule_ns;
+use super::plan::{Limits, Pass, operator_passes, whole_passes};
+use super::samples::{Durations, LapTimer, SCHEDULE, Samples};
+use crate::engine::{Engine, EngineError, Executor, Sequence};
+use crate::model::{PagedKv, Qwen3, Sampler, Tokenizer};
+use crate::progress::Progress;
+use crate::scheduler::{Batch, BatchEntry};
+use crate::store::Digest;
+
+/// Time that the operator grid may take, and how often it is walked at least and at most.
+const GRID_BUDGET: Duration = Duration::from_secs(16);
+const ROUNDS: std::ops::RangeInclusive<u32> = 3..=15;
+/// The same for whole steps.
+const WHOLE_BUDGET: Duration = Duration::from_secs(5);
+/// Weights that a shortened model streams at least, so that its layers are as cold as in the whole one.
+const MIN_STREAMED_BYTES: u64 = 256 << 20;
+/// Largest KV cache the measurement makes for itself; more requests than fit share blocks.
+const MAX_KV_BYTES: u64 = 512 << 20;
+/// A reference step is repeated after this many passes.
+const REFERENCE_EVERY: usize = 6;
+
+/// What is measured, and for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// Catalog name of the model.
+    pub model: &'a str,
+    /// Digest of its shape and number format.
+    pub shape: Digest,
+    pub tokenizer: &'a Tokenizer,
+    pub threads: u32,
+    /// The steps that runs can ask for.
+    pub limits: Limits,
+}
+
+/// Measures the engine on this machine, through the path that serves requests.
+///
+/// The grid of steps is walked in rounds, each in another order, and medians are kept: a disturbance
+/// hits one round of many points and not all rounds of one.
+pub fn measure(
+    engine: &mut Engine,
+    subject: &Subject<'_>,
+    progress: &dyn Progress,
+) -> Result<Bundle, ProfileError> {
+    let limits = subject.limits;
+    let passes = operator_passes(&limits);
+    let whole = whole_passes(&limits);
+    let needed = passes.iter().chain(&whole).map(|pass| pass.num_blocks(limits.block_size)).max().unwrap_or(1);
+    let config = engine.model().config().clone();
+    let block_bytes = 8 * u64::from(limits.block_size * config.num_hidden_layers)
+        * u64::from(config.num_key_value_heads * config.head_dim);
+    let longest = limits.max_context.max(limits.max_tokens()).div_ceil(limits.block_size) * 2 + 1;
+    let affordable = u32::try_from(MAX_KV_BYTES / block_bytes.max(1)).unwrap_or(u32::MAX);
+    let blocks = needed.min(affordable).max(longest);
+    let (samples, steps, rounds, reference) =
+        engine.with_parts((blocks, limits.block_size), |model, kv| -> Result<_, EngineError> {
+            let mut bench = Bench::new(model, kv, subject.tokenizer, limits.block_size);
+            let mut samples = Samples::default();
+            let (rounds, reference) = bench.walk_grid(&passes, &mut samples, &limits, progress)?;
+            let steps = bench.walk_whole(&whole, progress)?;
+            Ok((samples, steps, rounds, reference))
+        })??;
+    let machine = machine(subject.threads);
+    let (reference_ns, spread_ns) = reference.median_and_mad();
+    Ok(Bundle {
+        meta: BundleMeta {
+            format: BUNDLE_FORMAT,
+            fingerprint: machine.fingerprint,
+            hardware: machine.hardware,
+            model: subject.model.to_owned(),
+            model_digest: subject.shape,
+            num_layers: config.num_hidden_layers,
+            block_size: limits.block_size,
+            max_tokens: limits.max_tokens(),
+            max_batch_size: limits.max_batch_size,
+            max_context: limits.max_context,
+            engine: engine_id(),
+            repetitions: rounds,
+            noise_percent: 100.0 * spread_ns / reference_ns.max(1.0),
+            files: Vec::new(),
+        },
+        curves: samples.curves(),
+        attention: samples.attention(),
+        steps,
+    })
+}
+
+/// The model with made-up requests.
+struct Bench<'a> {
+    model: &'a Qwen3,
+    kv: &'a mut PagedKv,
+    tokenizer: &'a Tokenizer,
+    sampler: Sampler,
+    block_size: u32,
+}
+
+impl<'a> Bench<'a> {
+    fn new(model: &'a Qwen3, kv: &'a mut PagedKv, tokenizer: &'a Tokenizer, block_size: u32) -> Self {
+        Self { model, kv, tokenizer, sampler: Sampler::greedy(), block_size }
+    }
+
+    /// Layers that a pass over the grid runs: all of a small model, and of a large one as many as
+    /// stream enough weights.
+    fn grid_layers(&self) -> usize {
+        let config = self.model.config();
+        let embedding = u64::from(config.vocab_size) * u64::from(config.hidden_size);
+        let tables = if config.tie_word_embeddings { 1 } else { 2 };
+        let per_layer = (config.num_parameters() - tables * embedding) / u64::from(config.num_hidden_layers) * 4;
+        let enough = MIN_STREAMED_BYTES.div_ceil(per_layer.max(1)).max(2);
+        enough.min(u64::from(config.num_hidden_layers)) as usize
+    }
+
+    /// Runs one pass and times it.
+    fn time(&mut self, pass: &Pass, num_layers: usize) -> Result<LapTimer, EngineError> {
+        let made = MadeUp::new(pass, self.block_size, self.kv.num_blocks() as u32);
+        let mut executor = Executor::new(self.model, self.kv, made.sequences, &self.sampler, self.tokenizer)
+            .with_layers(num_layers);
+        let mut timer = LapTimer::start();
+        executor.step(&made.batch, |request| &made.blocks[request as usize], &mut timer)?;
+        Ok(timer)
+    }
+
+    /// Rounds over the operator grid; how many there were, and durations of the reference step.
+    fn walk_grid(
+        &mut self,
+        passes: &[Pass],
+        samples: &mut Samples,
+        limits: &Limits,
+        progress: &dyn Progress,
+    ) -> Result<(u32, Durations), EngineError> {
+        let layers = self.grid_layers();
+        let reference = Pass::decode(limits.max_batch_size.div_ceil(2), (limits.max_context / 2).max(1));
+        let mut references = Durations::default();
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let mut order: Vec<usize> = (0..passes.len()).collect();
+        progress.start("operators, warming up", passes.len() as u64);
+        // The first walk warms everything up and tells how long a walk takes.
+        let started = Instant::now();
+        for pass in passes {
+            self.time(pass, layers)?;
+            progress.advance(1);
+        }
+        let walk = started.elapsed().max(Duration::from_micros(1));
+        progress.finish();
+        let rounds = (GRID_BUDGET.as_secs_f64() / walk.as_secs_f64()) as u32;
+        let rounds = rounds.clamp(*ROUNDS.start(), *ROUNDS.end());
+        progress.start("operators", u64::from(rounds) * passes.len() as u64);
+        for _ in 0..rounds {
+            shuffle(&mut order, &mut rng);
+            for (done, &index) in order.iter().enumerate() {
+                if done % REFERENCE_EVERY == 0 {
+                    references.push(self.time(&reference, layers)?.total_ns() as f64);
+                }
+                let timer = self.time(&passes[index], layers)?;
+                samples.add(&passes[index], &timer, layers);
+                samples.add_overhead(SCHEDULE, passes[index].batch_size(), schedule_ns(limits, passes[index].batch_size()));
+                progress.advance(1);
+            }
+        }
+        progress.finish();
+        Ok((rounds, references))
+    }
+
+    /// Whole steps over all layers.
+    fn walk_whole(&mut self, passes: &[Pass], progress: &dyn Progress) -> Result<Vec<StepSample>, EngineError> {
+        let layers = self.model.config().num_hidden_layers as usize;
+        let started = Instant::now();
+        for pass in passes {
+            self.time(pass, layers)?;
+        }
+        let rounds = (WHOLE_BUDGET.as_secs_f64() / started.elapsed().as_secs_f64().max(1e-6)) as u32;
+        let rounds = rounds.clamp(*ROUNDS.start(), *ROUNDS.end());
+        progress.start("whole steps", u64::from(rounds) * passes.len() as u64);
+        let mut durations = vec![Durations::default(); passes.len()];
+        for _ in 0..rounds {
+            for (pass, durations) in passes.iter().zip(&mut durations) {
+                durations.push(self.time(pass, layers)?.total_ns() as f64);
+                progress.advance(1);
+            }
+        }
+        progress.finish();
+        Ok(passes
+            .iter()
+            .zip(&durations)
+            .map(|(pass, durations)| {
+                let (median_ns, mad_ns) = durations.median_and_mad();
+                let Pass { prefills, decodes, completing } = pass.clone();
+                StepSample { prefills, decodes, completing, median_ns, mad_ns }
+            })
+            .collect())
+    }
+}
+
+/// Fisher and Yates.
+fn shuffle(order: &mut [usize], rng: &mut ChaCha8Rng) {
+    for last in (1..order.len()).rev() {
+        order.swap(last, (rng.next_u64() % (last as u64 + 1)) as usize);
+    }
+}
+
+/// Requests that a pass is about, as if they had come that far.
+struct MadeUp {
+    batch: Batch,
+    sequences: Vec<Sequence>,
+    blocks: Vec<Vec<u32>>,
+}
+
+impl MadeUp {
+    fn new(pass: &Pass, block_size: u32, num_blocks: u32) -> Self {
+        let prefills = pass.prefills.iter().enumerate().map(|(index, &(tokens, context))| {
+            (BatchEntry { request: 0, tokens, context, is_prefill: true, emits: (index as u32) < pass.completing }, context + tokens)
+        });
+        let decodes = pass
+            .decodes
+            .iter()
+            .map(|&context| (BatchEntry { request: 0, tokens: 1, context, is_prefill: false, emits: true }, context + 1));
+        let mut made = Self { batch: Batch::default(), sequences: Vec::new(), blocks: Vec::new() };
+        let mut next_block = 0;
+        // Decodes first, as the scheduler orders them.
+        for (request, (entry, length)) in (0..).zip(decodes.chain(prefills)) {
+            made.batch.entries.push(BatchEntry { request, ..entry });
+            made.sequences.push(Sequence::new((0..length).map(|i| i % 256).collect(), 1));
+            let count = length.div_ceil(block_size);
+            made.blocks.push((0..count).map(|i| (next_block + i) % num_blocks).collect());
+            next_block = (next_block + count) % num_blocks;
+        }
+        made
+    }
+}
