@@ -1,26 +1,34 @@
+use std::fmt;
+
 use super::RequestId;
 
-/// One request's share of a step.
+/// One request's share of a step: the `tokens` tokens at positions `context..context + tokens` of
+/// its prompt followed by its output.
+///
+/// After a preemption the request's sequence is computed again from position 0: prompt and the
+/// output generated so far are prefilled together (`is_prefill`), and the chunk that reaches the
+/// newest token emits the next one. No token is emitted twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchEntry {
     /// Whose tokens these are.
     pub request: RequestId,
-    /// Tokens to compute in this step: a chunk of the prompt, or 1 in decode.
+    /// Tokens to compute in this step, at least 1: a chunk of the prefill, or 1 in decode.
     pub tokens: u32,
     /// Tokens of this request already in the KV cache before the step.
     pub context: u32,
-    /// The prompt is not complete before this step.
+    /// The prefill, of the prompt or of a recompute, was not complete before this step.
     pub is_prefill: bool,
-    /// The step yields an output token for this request (decode, or the chunk that ends the prompt).
+    /// The step yields an output token for this request (decode, or the chunk that ends the prefill).
     pub emits: bool,
 }
 
 /// What one step computes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// Shares in the policy's order.
+    /// Shares in the policy's order; a request has at most one.
     pub entries: Vec<BatchEntry>,
-    /// Requests that lost their KV blocks while this batch was formed, in order.
+    /// Requests that lost their KV blocks while this batch was formed, in order. None of them has
+    /// a share; whatever was cached for them is gone.
     pub preempted: Vec<RequestId>,
 }
 
@@ -39,6 +47,31 @@ impl Batch {
     /// Tokens over all shares.
     pub fn num_tokens(&self) -> u32 {
         self.entries.iter().map(|entry| entry.tokens).sum()
+    }
+}
+
+impl fmt::Display for BatchEntry {
+    /// `d3` is a decode of request 3, `p3[8..16]` a chunk of its prefill; `p3[8..16]*` ends it and emits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.is_prefill {
+            return write!(f, "d{}", self.request);
+        }
+        let end = u64::from(self.context) + u64::from(self.tokens);
+        let emits = if self.emits { "*" } else { "" };
+        write!(f, "p{}[{}..{end}]{emits}", self.request, self.context)
+    }
+}
+
+impl fmt::Display for Batch {
+    /// Shares in order, then the preempted: `d0 p2[8..16]* preempted 3`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, entry) in self.entries.iter().enumerate() {
+            write!(f, "{}{entry}", if index == 0 { "" } else { " " })?;
+        }
+        for (index, request) in self.preempted.iter().enumerate() {
+            write!(f, "{}{request}", if index == 0 { " preempted " } else { " " })?;
+        }
+        Ok(())
     }
 }
 

@@ -23,7 +23,7 @@ pub struct SchedulerConfig {
     pub block_size: u32,
     /// KV blocks in the cache.
     pub kv_blocks: u32,
-    /// Blocks kept free when a new request is admitted.
+    /// Blocks kept free when a request is admitted while others run.
     pub watermark_blocks: u32,
     /// Longest prompt plus output of a request, in tokens.
     pub max_context: u32,
