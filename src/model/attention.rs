@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::exp::softmax;
 use super::kv_cache::PagedKv;
 
 /// One token of a step: whose KV blocks it sees, and how many tokens of them.
@@ -71,9 +72,7 @@ impl WithSimd for Head<'_> {
             let from = index * block_size;
             let count = block_size.min(seen - from);
             for (query, scores) in self.query.chunks_exact(dim).zip(self.scores.chunks_exact_mut(seen)) {
-                for (key, score) in keys.chunks_exact(dim).zip(&mut scores[from..from + count]) {
-                    *score = dot(simd, query, key) * self.scale;
-                }
+                score_keys(simd, query, keys, self.scale, &mut scores[from..from + count]);
             }
         }
         for scores in self.scores.chunks_exact_mut(seen) {
@@ -91,22 +90,41 @@ impl WithSimd for Head<'_> {
     }
 }
 
+/// `scores[j] = scale · query·keys[j]`, four keys at a time so that no multiply-add waits for the one before.
 #[inline(always)]
-fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
-    let (a_head, a_tail) = S::as_simd_f32s(a);
-    let (b_head, b_tail) = S::as_simd_f32s(b);
-    let zero = simd.splat_f32s(0.0);
-    let (mut s0, mut s1) = (zero, zero);
-    // Two sums, so that one multiply-add need not wait for the one before.
-    for (a, b) in a_head.chunks_exact(2).zip(b_head.chunks_exact(2)) {
-        s0 = simd.mul_add_f32s(a[0], b[0], s0);
-        s1 = simd.mul_add_f32s(a[1], b[1], s1);
+fn score_keys<S: Simd>(simd: S, query: &[f32], keys: &[f32], scale: f32, scores: &mut [f32]) {
+    let dim = query.len();
+    let (query_head, query_tail) = S::as_simd_f32s(query);
+    let tail = |key: &[f32]| key.iter().zip(query_tail).map(|(a, b)| a * b).sum::<f32>();
+    let mut keys = keys.chunks_exact(dim);
+    let mut quads = scores.chunks_exact_mut(4);
+    for quad in &mut quads {
+        let [Some(k0), Some(k1), Some(k2), Some(k3)] = [keys.next(), keys.next(), keys.next(), keys.next()] else {
+            return;
+        };
+        let ((k0, t0), (k1, t1)) = (S::as_simd_f32s(k0), S::as_simd_f32s(k1));
+        let ((k2, t2), (k3, t3)) = (S::as_simd_f32s(k2), S::as_simd_f32s(k3));
+        let zero = simd.splat_f32s(0.0);
+        let mut sums = [zero; 4];
+        for (i, q) in query_head.iter().enumerate() {
+            sums[0] = simd.mul_add_f32s(*q, k0[i], sums[0]);
+            sums[1] = simd.mul_add_f32s(*q, k1[i], sums[1]);
+            sums[2] = simd.mul_add_f32s(*q, k2[i], sums[2]);
+            sums[3] = simd.mul_add_f32s(*q, k3[i], sums[3]);
+        }
+        quad[0] = (simd.reduce_sum_f32s(sums[0]) + tail(t0)) * scale;
+        quad[1] = (simd.reduce_sum_f32s(sums[1]) + tail(t1)) * scale;
+        quad[2] = (simd.reduce_sum_f32s(sums[2]) + tail(t2)) * scale;
+        quad[3] = (simd.reduce_sum_f32s(sums[3]) + tail(t3)) * scale;
     }
-    if a_head.len() % 2 == 1 {
-        s0 = simd.mul_add_f32s(a_head[a_head.len() - 1], b_head[a_head.len() - 1], s0);
+    for (score, key) in quads.into_remainder().iter_mut().zip(keys) {
+        let (head, rest) = S::as_simd_f32s(key);
+        let mut sum = simd.splat_f32s(0.0);
+        for (q, k) in query_head.iter().zip(head) {
+            sum = simd.mul_add_f32s(*q, *k, sum);
+        }
+        *score = (simd.reduce_sum_f32s(sum) + tail(rest)) * scale;
     }
-    let tail: f32 = a_tail.iter().zip(b_tail).map(|(a, b)| a * b).sum();
-    simd.reduce_sum_f32s(simd.add_f32s(s0, s1)) + tail
 }
 
 /// `out += Σ weights[j] · values[j]`, four rows at a time.
@@ -145,17 +163,6 @@ fn weigh<S: Simd>(simd: S, weights: &[f32], values: &[f32], out: &mut [f32]) {
             *out += weight * value;
         }
     }
-}
-
-fn softmax(scores: &mut [f32]) {
-    let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
-    for score in scores.iter_mut() {
-        *score = (*score - max).exp();
-        sum += *score;
-    }
-    let inverse = 1.0 / sum;
-    scores.iter_mut().for_each(|score| *score *= inverse);
 }
 
 #[cfg(test)]

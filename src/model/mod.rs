@@ -1,6 +1,7 @@
 //! Candle models, paged KV cache, tokenizer, sampler.
 
 mod attention;
+mod exp;
 mod kv_cache;
 mod linear;
 mod ops;

@@ -7,6 +7,7 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::attention::{Row, attention};
+use super::exp::swiglu;
 use super::kv_cache::PagedKv;
 use super::linear::Linear;
 use super::ops::{Op, OpTimer};
@@ -187,7 +188,7 @@ impl Qwen3 {
         let gate_up = layer.gate_up_proj.forward(&normed)?;
         timer.lap(Op::MlpUpProj);
         let intermediate = self.config.intermediate_size as usize;
-        let activated = with_values(&gate_up, |gate_up| swiglu(gate_up, intermediate))?;
+        let activated = with_values(&gate_up, |gate_up| self.activate(gate_up))?;
         let activated = Tensor::from_vec(activated, (rows.len(), intermediate), &Device::Cpu)?;
         timer.lap(Op::MlpAct);
         let x = (x + layer.down_proj.forward(&activated)?)?;
@@ -234,6 +235,17 @@ impl Qwen3 {
         out
     }
 
+    /// SiLU(gate) × up. `gate_up` is `[row][gate, up]`.
+    fn activate(&self, gate_up: &[f32]) -> Vec<f32> {
+        let intermediate = self.config.intermediate_size as usize;
+        let mut out = vec![0.0; gate_up.len() / 2];
+        out.par_chunks_mut(intermediate).zip(gate_up.par_chunks(2 * intermediate)).for_each(|(out, gate_up)| {
+            let (gate, up) = gate_up.split_at(intermediate);
+            self.arch.dispatch(|| swiglu(gate, up, out));
+        });
+        out
+    }
+
     /// Final norm and output projection of each emitting share's last row.
     fn logits(&self, x: &Tensor, shares: &[Share<'_>]) -> Result<Vec<f32>, ModelError> {
         let mut last = Vec::with_capacity(shares.len());
@@ -252,18 +264,6 @@ impl Qwen3 {
         let x = candle_nn::ops::rms_norm(&x, &self.norm, self.config.rms_norm_eps as f32)?;
         Ok(self.lm_head.forward(&x)?.flatten_all()?.to_vec1()?)
     }
-}
-
-/// SiLU(gate) × up (Shazeer, "GLU Variants Improve Transformer", 2020). `gate_up` is `[row][gate, up]`.
-fn swiglu(gate_up: &[f32], intermediate: usize) -> Vec<f32> {
-    let mut out = vec![0.0; gate_up.len() / 2];
-    out.par_chunks_mut(intermediate).zip(gate_up.par_chunks(2 * intermediate)).for_each(|(out, gate_up)| {
-        let (gate, up) = gate_up.split_at(intermediate);
-        for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
-            *out = gate / (1.0 + (-gate).exp()) * up;
-        }
-    });
-    out
 }
 
 /// Lends the values of a contiguous f32 tensor on the CPU.

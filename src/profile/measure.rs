@@ -8,7 +8,7 @@ use super::bundle::{BUNDLE_FORMAT, Bundle, BundleMeta, StepSample};
 use super::machine::{engine_id, machine};
 use super::overhead::schedule_ns;
 use super::plan::{Limits, Pass, operator_passes, whole_passes};
-use super::samples::{Durations, LapTimer, SCHEDULE, Samples};
+use super::samples::{Durations, LapTimer, Samples};
 use crate::engine::{Engine, EngineError, Executor, Sequence};
 use crate::model::{PagedKv, Qwen3, Sampler, Tokenizer};
 use crate::progress::Progress;
@@ -59,13 +59,13 @@ pub fn measure(
     let longest = limits.max_context.max(limits.max_tokens()).div_ceil(limits.block_size) * 2 + 1;
     let affordable = u32::try_from(MAX_KV_BYTES / block_bytes.max(1)).unwrap_or(u32::MAX);
     let blocks = needed.min(affordable).max(longest);
-    let (samples, steps, rounds, reference) =
+    let ((curves, attention), steps, rounds, reference) =
         engine.with_parts((blocks, limits.block_size), |model, kv| -> Result<_, EngineError> {
             let mut bench = Bench::new(model, kv, subject.tokenizer, limits.block_size);
             let mut samples = Samples::default();
             let (rounds, reference) = bench.walk_grid(&passes, &mut samples, &limits, progress)?;
             let steps = bench.walk_whole(&whole, progress)?;
-            Ok((samples, steps, rounds, reference))
+            Ok((samples.reduce(bench.grid_layers()), steps, rounds, reference))
         })??;
     let machine = machine(subject.threads);
     let (reference_ns, spread_ns) = reference.median_and_mad();
@@ -86,8 +86,8 @@ pub fn measure(
             noise_percent: 100.0 * spread_ns / reference_ns.max(1.0),
             files: Vec::new(),
         },
-        curves: samples.curves(),
-        attention: samples.attention(),
+        curves,
+        attention,
         steps,
     })
 }
@@ -159,8 +159,9 @@ impl<'a> Bench<'a> {
                     references.push(self.time(&reference, layers)?.total_ns() as f64);
                 }
                 let timer = self.time(&passes[index], layers)?;
-                samples.add(&passes[index], &timer, layers);
-                samples.add_overhead(SCHEDULE, passes[index].batch_size(), schedule_ns(limits, passes[index].batch_size()));
+                samples.add(&passes[index], &timer);
+                let batch_size = passes[index].batch_size();
+                samples.add_schedule(batch_size, schedule_ns(limits, batch_size));
                 progress.advance(1);
             }
         }

@@ -79,20 +79,6 @@ fn median(mut values: Vec<f64>) -> f64 {
     if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }
 
-/// Whose durations a pass contributes to: (chunk, KV) of a prefill, (batch, KV) of decodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum AttentionKey {
-    Prefill(u32, u32),
-    Decode(u32, u32),
-}
-
-/// Durations by operator and feature.
-#[derive(Debug, Default)]
-pub(super) struct Samples {
-    curves: BTreeMap<(&'static str, u32), Durations>,
-    attention: BTreeMap<AttentionKey, Durations>,
-}
-
 /// What each operator's time depends on.
 pub(super) fn feature_of(op: Op) -> Option<Feature> {
     match op {
@@ -107,65 +93,121 @@ pub(super) const BATCHING: &str = "batching";
 /// Name of the scheduler's work between two passes.
 pub(super) const SCHEDULE: &str = "schedule";
 
-impl Samples {
-    /// Adds a pass that was timed over `num_layers` layers.
-    pub fn add(&mut self, pass: &Pass, timer: &LapTimer, num_layers: usize) {
-        for op in Op::ALL {
-            let layers = if op.per_layer() { num_layers as f64 } else { 1.0 };
-            let ns = timer.op_ns(op) as f64 / layers;
-            let x = match feature_of(op) {
-                None => {
-                    let key = match (pass.prefills.first(), pass.decodes.first()) {
-                        (Some(&(chunk, kv)), _) => AttentionKey::Prefill(chunk, kv),
-                        (None, Some(&kv)) => AttentionKey::Decode(pass.decodes.len() as u32, kv),
-                        (None, None) => continue,
-                    };
-                    self.attention.entry(key).or_default().push(ns);
-                    continue;
-                }
-                Some(Feature::Sequences) if pass.num_sequences() == 0 => continue,
-                Some(Feature::Sequences) => pass.num_sequences(),
-                Some(Feature::Tokens | Feature::BatchSize) => pass.num_tokens(),
-            };
-            self.curves.entry((op.name(), x)).or_default().push(ns);
+/// All timings of one pass.
+#[derive(Debug, Default)]
+struct PassSamples {
+    ops: [Durations; Op::ALL.len()],
+    batching: Durations,
+    total: Durations,
+}
+
+/// Median and median absolute deviation of one operator in one pass, ns.
+#[derive(Debug, Clone, Copy)]
+struct Estimate {
+    median_ns: f64,
+    mad_ns: f64,
+}
+
+impl PassSamples {
+    /// Operators of the pass, and batching, scaled so that they add up to the pass's median: durations
+    /// are skewed to the right, and medians of parts add up to less than the median of the whole.
+    fn estimates(&self) -> ([Estimate; Op::ALL.len()], Estimate) {
+        let estimate = |durations: &Durations| {
+            let (median_ns, mad_ns) = durations.median_and_mad();
+            Estimate { median_ns, mad_ns }
+        };
+        let (mut ops, mut batching) = (std::array::from_fn(|op| estimate(&self.ops[op])), estimate(&self.batching));
+        let sum: f64 = ops.iter().map(|op: &Estimate| op.median_ns).sum::<f64>() + batching.median_ns;
+        let scale = if sum > 0.0 { self.total.median_and_mad().0 / sum } else { 1.0 };
+        for estimate in ops.iter_mut().chain([&mut batching]) {
+            estimate.median_ns *= scale;
         }
-        self.add_overhead(BATCHING, pass.batch_size(), timer.batching_ns as f64);
+        (ops, batching)
+    }
+}
+
+/// Everything that was timed, by pass.
+#[derive(Debug, Default)]
+pub(super) struct Samples {
+    passes: BTreeMap<Pass, PassSamples>,
+    schedule: BTreeMap<u32, Durations>,
+}
+
+/// Estimates of one operator by feature, one from each pass.
+type ByFeature = BTreeMap<u32, (Durations, Durations)>;
+
+impl Samples {
+    /// Adds a timing of a pass.
+    pub fn add(&mut self, pass: &Pass, timer: &LapTimer) {
+        let samples = self.passes.entry(pass.clone()).or_default();
+        for op in Op::ALL {
+            samples.ops[op as usize].push(timer.op_ns(op) as f64);
+        }
+        samples.batching.push(timer.batching_ns as f64);
+        samples.total.push(timer.total_ns() as f64);
     }
 
-    /// Adds a duration of the engine's own work around a step.
-    pub fn add_overhead(&mut self, name: &'static str, batch_size: u32, ns: f64) {
-        self.curves.entry((name, batch_size)).or_default().push(ns);
+    /// Adds the scheduler's time for a step of so many requests.
+    pub fn add_schedule(&mut self, batch_size: u32, ns: f64) {
+        self.schedule.entry(batch_size).or_default().push(ns);
     }
 
-    /// Medians of every operator over its feature.
-    pub fn curves(&self) -> Vec<OpCurve> {
+    /// Every operator over its feature, and attention over its grids; passes ran `num_layers` layers.
+    pub fn reduce(&self, num_layers: usize) -> (Vec<OpCurve>, Vec<AttentionPoint>) {
+        let mut by_op: BTreeMap<&str, ByFeature> = BTreeMap::new();
+        let mut attention = Vec::new();
+        for (pass, samples) in &self.passes {
+            let (ops, batching) = samples.estimates();
+            let mut add = |name, x, estimate: Estimate, layers: f64| {
+                let (medians, mads) = by_op.entry(name).or_default().entry(x).or_default();
+                medians.push(estimate.median_ns / layers);
+                mads.push(estimate.mad_ns / layers);
+            };
+            for op in Op::ALL {
+                let estimate = ops[op as usize];
+                let layers = if op.per_layer() { num_layers as f64 } else { 1.0 };
+                match feature_of(op) {
+                    Some(Feature::Sequences) if pass.num_sequences() == 0 => {}
+                    Some(Feature::Sequences) => add(op.name(), pass.num_sequences(), estimate, layers),
+                    Some(Feature::Tokens | Feature::BatchSize) => add(op.name(), pass.num_tokens(), estimate, layers),
+                    None => attention.push(attention_point(pass, estimate, layers)),
+                }
+            }
+            add(BATCHING, pass.batch_size(), batching, 1.0);
+        }
+        for (batch_size, durations) in &self.schedule {
+            let (median, mad) = durations.median_and_mad();
+            let (medians, mads) = by_op.entry(SCHEDULE).or_default().entry(*batch_size).or_default();
+            medians.push(median);
+            mads.push(mad);
+        }
         let ops = Op::ALL.into_iter().filter_map(|op| Some((op.name(), feature_of(op)?, op.per_layer())));
         let overhead = [(SCHEDULE, Feature::BatchSize, false), (BATCHING, Feature::BatchSize, false)];
-        ops.chain(overhead)
+        let curves = ops
+            .chain(overhead)
             .map(|(op, feature, per_layer)| {
-                let range = self.curves.range((op, 0)..=(op, u32::MAX));
-                let points = range.map(|((_, x), durations)| {
-                    let (median_ns, mad_ns) = durations.median_and_mad();
-                    OpPoint { x: *x, median_ns, mad_ns }
+                let points = by_op.get(op).into_iter().flatten().map(|(x, (medians, mads))| OpPoint {
+                    x: *x,
+                    median_ns: medians.median_and_mad().0,
+                    mad_ns: mads.median_and_mad().0,
                 });
                 OpCurve { op: op.to_owned(), feature, per_layer, points: points.collect() }
             })
-            .collect()
+            .collect();
+        (curves, attention)
     }
+}
 
-    /// Medians of attention over its grids.
-    pub fn attention(&self) -> Vec<AttentionPoint> {
-        self.attention
-            .iter()
-            .map(|(key, durations)| {
-                let (median_ns, mad_ns) = durations.median_and_mad();
-                let (prefill_chunk, kv_prefill, n_decode, kv_decode) = match *key {
-                    AttentionKey::Prefill(chunk, kv) => (chunk, kv, 0, 0),
-                    AttentionKey::Decode(batch, kv) => (0, 0, batch, kv),
-                };
-                AttentionPoint { prefill_chunk, kv_prefill, n_decode, kv_decode, median_ns, mad_ns }
-            })
-            .collect()
+/// A pass of the grid is one prefill chunk, or decodes of equal KV length.
+fn attention_point(pass: &Pass, estimate: Estimate, layers: f64) -> AttentionPoint {
+    let (prefill_chunk, kv_prefill) = pass.prefills.first().copied().unwrap_or_default();
+    AttentionPoint {
+        prefill_chunk,
+        kv_prefill,
+        n_decode: pass.decodes.len() as u32,
+        kv_decode: pass.decodes.first().copied().unwrap_or_default(),
+        median_ns: estimate.median_ns / layers,
+        mad_ns: estimate.mad_ns / layers,
     }
 }
 
