@@ -2,4 +2,4 @@
 
 mod tokenizer;
 
-pub use tokenizer::{Tokenizer, TokenizerError, train_synthetic};
+pub use tokenizer::{Pick, Tokenizer, TokenizerError, sentence, train_synthetic};
