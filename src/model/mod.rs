@@ -15,8 +15,8 @@ pub use kv_cache::PagedKv;
 pub use ops::{NoTimer, Op, OpTimer};
 pub use qwen3::{Qwen3, Share};
 pub use sampler::Sampler;
-pub use tokenizer::{Tokenizer, TokenizerError, train_synthetic};
-pub use weights::WeightReader;
+pub use tokenizer::{Pick, Tokenizer, TokenizerError, sentence, train_synthetic};
+pub use weights::{WeightReader, Weights};
 
 /// A model could not be loaded or run.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]

@@ -6,11 +6,19 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::ModelError;
-use crate::source::Weights;
 use crate::store::Digest;
 
 /// Standard deviation of synthetic weights, as at the start of a training.
 const STD: f32 = 0.02;
+
+/// Where weights come from.
+#[derive(Debug, Clone)]
+pub enum Weights {
+    /// Drawn from a seed.
+    Synthetic { seed: u64 },
+    /// Safetensors files, absolute paths, sorted by name.
+    Safetensors(Vec<PathBuf>),
+}
 
 /// Where tensors come from while a model is loaded.
 pub enum WeightReader {

@@ -1,4 +1,23 @@
 //! Prompts, lengths and arrivals: what is asked of an engine, and when.
+//!
+//! [`generate`] makes a workload from its spec and three seeds: the same bytes on every machine,
+//! so that a lock can pin its digest before a file is written.
+
+mod arrivals;
+mod contract;
+mod error;
+mod generate;
+mod lengths;
+mod prompts;
+mod read;
+pub mod seed;
+mod stream;
+mod table;
+
+pub use contract::{Seeds, WorkloadMeta, digest, workload_files, write_workload};
+pub use error::WorkloadError;
+pub use generate::generate;
+pub use read::read_workload;
 
 /// A workload in memory: row i of each vector belongs to request i.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,8 +41,3 @@ pub struct WorkloadRequest {
     /// Time from the run's start, ns; never decreasing.
     pub arrival_time_ns: u64,
 }
-
-pub mod seed;
-mod skeleton;
-
-pub use skeleton::{Seeds, WorkloadError, WorkloadMeta, digest, generate, read_workload, workload_files, write_workload};

@@ -1,0 +1,107 @@
+use std::io;
+use std::path::PathBuf;
+
+use crate::catalog::known_models;
+use crate::model::TokenizerError;
+use crate::store::ReadError;
+
+/// A model could not be resolved.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum SourceError {
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// A file could not be read for its digest or its header.
+    #[error("cannot read {}", path.display())]
+    #[diagnostic(code(xp::source::io))]
+    Io { path: PathBuf, source: io::Error },
+    /// The catalog has no such model.
+    #[error("there is no model {name:?} in the catalog")]
+    #[diagnostic(code(xp::source::unknown_model), help("{help}"))]
+    UnknownModel { name: String, help: String },
+    /// A path leads out of the project.
+    #[error("{path:?} is not a folder of the project")]
+    #[diagnostic(
+        code(xp::source::outside),
+        help(
+            "write a path relative to the project, without `..`; a link in the project may point elsewhere"
+        )
+    )]
+    Outside { path: String },
+    /// `config.json` does not parse, or a value in it is not what xp runs.
+    #[error("{file}:{line}:{column}: {message}")]
+    #[diagnostic(
+        code(xp::source::config),
+        help("dense Qwen3 models in Hugging Face's layout are what this version runs")
+    )]
+    Config { file: String, line: usize, column: usize, message: String },
+    /// `model.safetensors.index.json` does not parse, or names what it must not.
+    #[error("{file}:{line}:{column}: {message}")]
+    #[diagnostic(code(xp::source::index))]
+    Index { file: String, line: usize, column: usize, message: String },
+    /// The folder holds no weights, or more than one set.
+    #[error("{folder} {message}")]
+    #[diagnostic(
+        code(xp::source::weights),
+        help("one `model.safetensors`, or shards named by `model.safetensors.index.json`, are expected")
+    )]
+    Weights { folder: String, message: String },
+    /// The header of a safetensors file is not believed.
+    #[error("{file}, {place}: {message}")]
+    #[diagnostic(code(xp::source::safetensors), help("the file is cut, damaged, or no safetensors file"))]
+    Safetensors { file: String, place: &'static str, message: String },
+    /// A tensor that the config calls for is missing or has another shape.
+    #[error("{file}, tensor {tensor}: {message}")]
+    #[diagnostic(code(xp::source::tensor), help("the weights are not those of this `config.json`"))]
+    Tensor { file: String, tensor: String, message: String },
+    /// The tokenizer makes ids that the model has no embedding for.
+    #[error("{file} has {tokenizer} tokens, the model only {model}")]
+    #[diagnostic(code(xp::source::vocabulary), help("the tokenizer belongs to another model"))]
+    Vocabulary { file: String, tokenizer: u32, model: u32 },
+    /// The environment says nothing of a home.
+    #[error("the Hugging Face cache cannot be located")]
+    #[diagnostic(code(xp::source::no_cache), help("set HF_HOME to its folder"))]
+    NoCache,
+    /// Not a repository's name or revision.
+    #[error("{what} {text:?} is not well-formed")]
+    #[diagnostic(
+        code(xp::source::repository),
+        help("write for example repo=\"Qwen/Qwen3-0.6B\" revision=\"main\"")
+    )]
+    Repository { what: &'static str, text: String },
+    /// The cache lacks the revision.
+    #[error("{repo} at {revision} is not in the Hugging Face cache ({})", cache.display())]
+    #[diagnostic(
+        code(xp::source::not_cached),
+        help("xp does not download: `hf download {repo} --revision {revision}` puts it there")
+    )]
+    NotCached { repo: String, revision: String, cache: PathBuf },
+}
+
+impl SourceError {
+    pub(super) fn unknown(name: &str) -> Self {
+        let near = known_models()
+            .map(|known| (strsim::damerau_levenshtein(known, name), known))
+            .min()
+            .filter(|(distance, _)| *distance <= 3);
+        let help = match near {
+            Some((_, known)) => format!("did you mean {known:?}?"),
+            None => format!("one of {}", known_models().collect::<Vec<_>>().join(", ")),
+        };
+        Self::UnknownModel { name: name.to_owned(), help }
+    }
+
+    pub(super) fn io(path: impl Into<PathBuf>, source: io::Error) -> Self {
+        Self::Io { path: path.into(), source }
+    }
+}
+
+/// Line, column and words of a JSON error.
+pub(super) fn json_place(error: &serde_json::Error) -> (usize, usize, String) {
+    let message = error.to_string();
+    let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+    (error.line(), error.column().max(1), message)
+}

@@ -1,0 +1,182 @@
+//! A folder with `config.json`, `tokenizer.json` and safetensors files.
+
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::{ModelFiles, SourceError, TOKENIZER, config, weights};
+use crate::model::Weights;
+use crate::model::Tokenizer;
+use crate::store::{Digest, FileDigest, digest_file, read_bounded, read_text_bounded};
+
+const CONFIG: &str = "config.json";
+
+/// Largest `tokenizer.json` that is read, in bytes.
+const MAX_TOKENIZER: u64 = 64 << 20;
+
+/// Resolves a folder; `shown` names it in errors.
+pub(super) fn resolve(folder: &Path, shown: &str, commit: Option<String>) -> Result<ModelFiles, SourceError> {
+    let config_text = read_text_bounded(&folder.join(CONFIG), config::MAX_CONFIG)?;
+    let config = config::parse(&format!("{shown}/{CONFIG}"), &config_text)?;
+    let tokenizer_json = read_bounded(&folder.join(TOKENIZER), MAX_TOKENIZER)?;
+    let file = format!("{shown}/{TOKENIZER}");
+    let tokenizer = Tokenizer::from_bytes(&tokenizer_json, &file)?;
+    if tokenizer.vocab_size() > config.vocab_size {
+        return Err(SourceError::Vocabulary {
+            file,
+            tokenizer: tokenizer.vocab_size(),
+            model: config.vocab_size,
+        });
+    }
+    let shards = weights::find(folder, shown)?;
+    weights::check(folder, shown, &shards, &config)?;
+
+    let of_bytes = |file: &str, bytes: &[u8]| FileDigest {
+        file: file.to_owned(),
+        bytes: bytes.len() as u64,
+        sha256: Digest::of(bytes),
+    };
+    let mut files = vec![of_bytes(CONFIG, config_text.as_bytes()), of_bytes(TOKENIZER, &tokenizer_json)];
+    let mut large = shards.clone();
+    if folder.join(weights::INDEX).exists() {
+        large.push(weights::INDEX.to_owned());
+    }
+    let hashed: Result<Vec<FileDigest>, SourceError> = large
+        .into_par_iter()
+        .map(|name| {
+            let path = folder.join(&name);
+            let (bytes, sha256) = digest_file(&path).map_err(|error| SourceError::io(&path, error))?;
+            Ok(FileDigest { file: name, bytes, sha256 })
+        })
+        .collect();
+    files.extend(hashed?);
+    files.sort();
+    let folder = std::path::absolute(folder).map_err(|error| SourceError::io(folder, error))?;
+    let weights = Weights::Safetensors(shards.iter().map(|name| folder.join(name)).collect());
+    Ok(ModelFiles { config, commit, files, tokenizer_json, weights })
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::fmt::Write as _;
+    use std::sync::LazyLock;
+
+    use super::super::{resolve as resolve_source, tensor_table};
+    use super::*;
+    use crate::model::train_synthetic;
+    use crate::source::config::tests::TINY;
+    use crate::spec::Source;
+
+    static TOKENIZER_JSON: LazyLock<Vec<u8>> = LazyLock::new(|| train_synthetic(1024).unwrap());
+
+    /// A safetensors file of zeros with the tensors of the tiny model that `keep` admits.
+    fn tensors(keep: impl Fn(&str) -> bool) -> Vec<u8> {
+        let config = config::parse("config.json", TINY).unwrap();
+        let mut header = String::from("{\"__metadata__\":{\"format\":\"pt\"}");
+        let mut end = 0;
+        for tensor in tensor_table(&config).into_iter().filter(|tensor| keep(&tensor.name)) {
+            let start = end;
+            end += 2 * tensor.elements();
+            let (name, shape) = (tensor.name, tensor.shape);
+            write!(
+                header,
+                ",{name:?}:{{\"dtype\":\"BF16\",\"shape\":{shape:?},\"data_offsets\":[{start},{end}]}}"
+            )
+            .unwrap();
+        }
+        header.push('}');
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.resize(bytes.len() + end as usize, 0);
+        bytes
+    }
+
+    /// Writes the tiny model into a folder.
+    pub(in crate::source) fn write_tiny(folder: &Path) {
+        std::fs::create_dir_all(folder).unwrap();
+        std::fs::write(folder.join(CONFIG), TINY).unwrap();
+        std::fs::write(folder.join(TOKENIZER), &*TOKENIZER_JSON).unwrap();
+        std::fs::write(folder.join("model.safetensors"), tensors(|_| true)).unwrap();
+    }
+
+    fn resolve_in(root: &Path) -> Result<ModelFiles, SourceError> {
+        resolve_source(&Source::Path { path: "models/tiny".to_owned() }, "qwen3-tiny", root, 0)
+    }
+
+    #[test]
+    fn a_folder_is_checked_and_every_file_of_it_pinned() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("models/tiny");
+        write_tiny(&folder);
+        std::fs::write(folder.join("README.md"), "not pinned").unwrap();
+        let made = resolve_in(dir.path()).unwrap();
+        let names: Vec<&str> = made.files.iter().map(|file| file.file.as_str()).collect();
+        assert_eq!(names, ["config.json", "model.safetensors", "tokenizer.json"]);
+        for file in &made.files {
+            assert_eq!(digest_file(&folder.join(&file.file)).unwrap(), (file.bytes, file.sha256));
+        }
+        let Weights::Safetensors(paths) = made.weights else { panic!("{:?}", made.weights) };
+        assert!(paths.len() == 1 && paths[0].is_absolute());
+    }
+
+    #[test]
+    fn shards_are_found_by_their_index() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("models/tiny");
+        write_tiny(&folder);
+        std::fs::rename(folder.join("model.safetensors"), folder.join("old.bin")).unwrap();
+        let first = |name: &str| name.contains("layers.0");
+        std::fs::write(folder.join("model-1.safetensors"), tensors(first)).unwrap();
+        std::fs::write(folder.join("model-2.safetensors"), tensors(|name| !first(name))).unwrap();
+        let none = resolve_in(dir.path()).unwrap_err().to_string();
+        insta::assert_snapshot!(none, @"models/tiny has 2 *.safetensors and no model.safetensors.index.json");
+        std::fs::write(
+            folder.join(weights::INDEX),
+            "{\"weight_map\": {\"a\": \"model-2.safetensors\", \"b\": \"model-1.safetensors\"}}",
+        )
+        .unwrap();
+        let made = resolve_in(dir.path()).unwrap();
+        let names: Vec<&str> = made.files.iter().map(|file| file.file.as_str()).collect();
+        assert_eq!(
+            names,
+            ["config.json", "model-1.safetensors", "model-2.safetensors", weights::INDEX, "tokenizer.json"]
+        );
+        std::fs::write(folder.join("model-1.safetensors"), tensors(|_| true)).unwrap();
+        insta::assert_snapshot!(resolve_in(dir.path()).unwrap_err(), @"models/tiny/model-2.safetensors, tensor model.embed_tokens.weight: is in model-1.safetensors too");
+    }
+
+    #[test]
+    fn weights_and_tokenizers_of_another_model_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("models/tiny");
+        write_tiny(&folder);
+        let with_config = |from: &str, to: &str| {
+            std::fs::write(folder.join(CONFIG), TINY.replacen(from, to, 1)).unwrap();
+            resolve_in(dir.path()).unwrap_err().to_string()
+        };
+        let found = [
+            with_config("\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false"),
+            with_config("\"intermediate_size\": 160", "\"intermediate_size\": 161"),
+            with_config("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3"),
+            with_config("\"vocab_size\": 1024", "\"vocab_size\": 1023"),
+        ];
+        insta::assert_snapshot!(found.join("\n"), @r"
+        models/tiny, tensor lm_head.weight: is missing
+        models/tiny/model.safetensors, tensor model.layers.0.mlp.gate_proj.weight: has shape [160, 64], config.json calls for [161, 64]
+        models/tiny, tensor model.layers.2.input_layernorm.weight: is missing
+        models/tiny/tokenizer.json has 1024 tokens, the model only 1023
+        ");
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("models/tiny");
+        write_tiny(&folder);
+        for name in ["model.safetensors", TOKENIZER, CONFIG] {
+            std::fs::remove_file(folder.join(name)).unwrap();
+            let found = resolve_in(dir.path()).unwrap_err().to_string();
+            assert!(found.contains(name.trim_start_matches("model")), "{found}");
+        }
+    }
+}
