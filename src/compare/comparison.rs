@@ -4,7 +4,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::SloLimits;
 use crate::store::Digest;
+
+/// Version of `comparison.json`.
+pub const COMPARISON_FORMAT: u32 = 1;
 
 /// What a comparison says of one figure, or of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -36,6 +40,24 @@ pub struct MetricRow {
     /// its mean; none with one repeat.
     pub noise_percent: Option<f64>,
     pub verdict: Verdict,
+}
+
+/// A statistic of a metric without a verdict: the distribution in numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PercentileRow {
+    /// `TTFT`, `ITL`, `TPOT`, `E2E` or `Normalized latency`.
+    pub metric: String,
+    /// `Mean`, `P5`, … `P99`.
+    pub stat: String,
+    /// Values of one run: requests, or (ITL) gaps between tokens.
+    pub n: u64,
+    /// Mean over the repeats of the statistic, ns.
+    pub measured_ns: f64,
+    /// The statistic of the simulated run, ns.
+    pub simulated_ns: f64,
+    /// 100 × (simulated / measured − 1); none where nothing was measured.
+    pub error_percent: Option<f64>,
 }
 
 /// One request in both runs. Measured values are medians over the repeats; ns.
@@ -119,11 +141,18 @@ pub struct Comparison {
     pub verdict: Verdict,
     /// Whether the bundle was measured on other hardware than the run (allowed by a flag).
     pub foreign_bundle: bool,
+    /// TTFT, TPOT and E2E, four statistics each; no TPOT when every request has one output token.
     pub headline: Vec<MetricRow>,
+    /// More statistics of more metrics, ITL among them; no verdict.
+    pub percentiles: Vec<PercentileRow>,
+    /// Objectives that goodput counts; all none when the experiment has none.
+    pub slo: SloLimits,
     pub whole_run: Vec<WholeRun>,
     pub requests: Vec<RequestRow>,
     /// Width of a timeline bin, ns.
     pub bin_ns: u64,
+    /// The measured repeat (from 0) that the timeline shows: the one of median duration.
+    pub timeline_repeat: u32,
     pub timeline_measured: Vec<TimelinePoint>,
     pub timeline_simulated: Vec<TimelinePoint>,
     /// Pinned facts in order, for the appendix.

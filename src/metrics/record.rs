@@ -1,6 +1,7 @@
 //! What a run is, real or simulated: requests, and the log of steps. A token's
 //! time is the end of the step that yielded it, so tokens cost no memory.
 
+use super::definitions::TokenSpan;
 use crate::scheduler::{Batch, RequestId};
 
 /// How a request ended.
@@ -46,8 +47,14 @@ impl RequestRecord {
 
     /// Time per output token: (E2E − TTFT) / (output tokens − 1); undefined for one token.
     pub fn tpot_ns(&self) -> Option<f64> {
-        let gaps = self.num_decode_tokens_actual.checked_sub(1).filter(|gaps| *gaps > 0)?;
-        Some((self.e2e_ns()?.saturating_sub(self.ttft_ns()?)) as f64 / f64::from(gaps))
+        self.span()?.tpot_ns()
+    }
+
+    /// Its first and last output token; None when it has none.
+    pub fn span(&self) -> Option<TokenSpan> {
+        let (first_ns, last_ns) = (self.first_token_time_ns?, self.completion_time_ns?);
+        let tokens = self.num_decode_tokens_actual;
+        (tokens > 0).then_some(TokenSpan { arrival_ns: self.arrival_time_ns, first_ns, last_ns, tokens })
     }
 }
 
@@ -98,6 +105,11 @@ impl StepLog {
     /// Whether nothing ran.
     pub fn is_empty(&self) -> bool {
         self.start_ns.is_empty()
+    }
+
+    /// End of the last step, ns from run start; 0 when nothing ran.
+    pub fn duration_ns(&self) -> u64 {
+        self.end_ns.last().copied().unwrap_or(0)
     }
 
     /// Appends an executed batch.

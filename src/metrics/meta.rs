@@ -1,0 +1,125 @@
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::error::ContractError;
+use super::record::RunRecord;
+use super::{METRICS_VERSION, RequestRecord};
+use crate::scheduler::SchedulerConfig;
+use crate::store::{self, Digest};
+
+/// Version of `run_meta.json` and of the CSV files beside it.
+pub const RUN_FORMAT: u32 = 1;
+
+/// No honest `run_meta.json` is larger.
+const MAX_META_BYTES: u64 = 1 << 20;
+
+/// Whether an engine was timed or simulated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RunKind {
+    Measured,
+    Simulated,
+}
+
+/// `run_meta.json`: what a run was, for whoever reads its CSV files.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunMeta {
+    /// Version of this format.
+    pub format: u32,
+    pub xp_version: String,
+    pub metrics_version: u32,
+    /// Run id of the lock.
+    pub run: String,
+    pub kind: RunKind,
+    /// Name of the backend in the experiment.
+    pub backend: String,
+    /// Which repeat of a measurement, from 0; 0 for a simulation.
+    pub repeat: u32,
+    /// Catalog name of the model, its number format, and the digest of its shape and files.
+    pub model: String,
+    pub dtype: crate::spec::Dtype,
+    pub model_digest: Digest,
+    pub workload_digest: Digest,
+    pub scheduler: SchedulerConfig,
+    pub threads: u32,
+    /// Facts about the machine for people: name, value. Of a simulation: where its bundle was measured.
+    pub hardware: Vec<(String, String)>,
+    /// Digest of those that decide speed.
+    pub fingerprint: Option<Digest>,
+    pub num_requests: u64,
+    pub num_steps: u64,
+    pub output_tokens: u64,
+    /// End of the last step, ns from run start.
+    pub duration_ns: u64,
+}
+
+/// The versions alone: read first, because a newer format may have other fields.
+#[derive(Deserialize)]
+struct Versions {
+    format: u64,
+    metrics_version: u64,
+}
+
+impl RunMeta {
+    /// The first of the run's totals that is not the record's: name, told here, counted there.
+    pub(super) fn wrong_total(&self, record: &RunRecord) -> Option<(&'static str, u64, u64)> {
+        [
+            ("num_requests", self.num_requests, record.requests.len() as u64),
+            ("num_steps", self.num_steps, record.steps.len() as u64),
+            ("output_tokens", self.output_tokens, output_tokens(&record.requests)),
+            ("duration_ns", self.duration_ns, record.steps.duration_ns()),
+        ]
+        .into_iter()
+        .find(|(_, told, counted)| told != counted)
+    }
+}
+
+/// Output tokens of all requests.
+pub(super) fn output_tokens(requests: &[RequestRecord]) -> u64 {
+    requests.iter().map(|request| u64::from(request.num_decode_tokens_actual)).sum()
+}
+
+/// Reads `run_meta.json` alone.
+pub fn read_meta(folder: &Path) -> Result<RunMeta, ContractError> {
+    let path = folder.join("run_meta.json");
+    let file = path.display().to_string();
+    let bytes = store::read_bounded(&path, MAX_META_BYTES)?;
+    let json = |error: serde_json::Error| ContractError::Json {
+        file: file.clone(),
+        line: error.line(),
+        column: error.column(),
+        message: without_place(&error),
+    };
+    let versions: Versions = serde_json::from_slice(&bytes).map_err(json)?;
+    for (what, found, known) in [
+        ("format", versions.format, RUN_FORMAT),
+        ("metrics_version", versions.metrics_version, METRICS_VERSION),
+    ] {
+        if found > u64::from(known) {
+            return Err(ContractError::Version { file, what, found, known });
+        }
+    }
+    if versions.format == 0 || versions.metrics_version == 0 {
+        let message = "format and metrics_version count from 1".to_owned();
+        return Err(ContractError::Contradiction { file, message });
+    }
+    serde_json::from_slice(&bytes).map_err(json)
+}
+
+/// serde_json's message without its trailing place, which is told apart from it.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rsplit_once(" at line ").map_or(text.clone(), |(message, _)| message.to_owned())
+}
+
+/// Writes `run_meta.json`.
+pub(super) fn write_meta(folder: &Path, meta: &RunMeta) -> Result<(), ContractError> {
+    let path = folder.join("run_meta.json");
+    let mut json = serde_json::to_vec_pretty(meta)
+        .map_err(|error| ContractError::Record { message: error.to_string() })?;
+    json.push(b'\n');
+    store::write(&path, &json).map_err(|source| ContractError::Write { path, source })
+}

@@ -1,0 +1,95 @@
+use std::path::Path;
+
+use super::error::ContractError;
+use super::meta::{RunMeta, write_meta};
+use super::packed_members::pack;
+use super::record::{RequestStatus, RunRecord};
+use super::row_writer::RowWriter;
+use super::{REQUEST_COLUMNS, STEP_COLUMNS, TOKEN_COLUMNS};
+
+/// Writes the run contract's files into `folder`, which exists and is the
+/// caller's alone until all are there (a staged folder). Rows stream through a
+/// buffer of about a megabyte.
+///
+/// # Errors
+/// The system refuses a file, or the record contradicts itself or `meta`.
+pub fn write_run(folder: &Path, record: &RunRecord, meta: &RunMeta) -> Result<(), ContractError> {
+    let refuse = |message| Err(ContractError::Record { message });
+    if let Some((total, told, counted)) = meta.wrong_total(record) {
+        return refuse(format!("{total} is {told} in its meta data and {counted} in its records"));
+    }
+    if let Some(at) =
+        (0u64..).zip(&record.requests).find(|(id, request)| u64::from(request.request_id) != *id)
+    {
+        return refuse(format!("request {} is at index {}", at.1.request_id, at.0));
+    }
+    write_requests(folder, record, meta)?;
+    write_tokens(folder, record)?;
+    write_steps(folder, record)?;
+    write_meta(folder, meta)
+}
+
+fn write_requests(folder: &Path, record: &RunRecord, meta: &RunMeta) -> Result<(), ContractError> {
+    let mut rows = RowWriter::create(folder, "request_metrics.csv", &REQUEST_COLUMNS)?;
+    for request in &record.requests {
+        rows.number(request.request_id);
+        rows.number(request.arrival_time_ns);
+        rows.optional(request.first_token_time_ns);
+        rows.optional(request.ttft_ns());
+        rows.optional(request.completion_time_ns);
+        rows.number(request.num_prefill_tokens);
+        rows.number(request.num_decode_tokens);
+        rows.number(request.num_decode_tokens_actual);
+        rows.text(match request.status {
+            RequestStatus::Ok => "ok",
+            RequestStatus::Error => "error",
+        });
+        rows.text(&meta.backend);
+        rows.text(&request.error_type);
+        rows.text(&request.error_msg);
+        rows.end_row()?;
+    }
+    rows.finish()
+}
+
+/// By request, then by token. The latency is the gap to the token before, of the first to the arrival.
+fn write_tokens(folder: &Path, record: &RunRecord) -> Result<(), ContractError> {
+    let mut rows = RowWriter::create(folder, "token_metrics.csv", &TOKEN_COLUMNS)?;
+    let times = record.steps.token_times(record.requests.len());
+    for (request, times) in record.requests.iter().zip(&times) {
+        let id = request.request_id;
+        let token_ids =
+            record.token_ids.as_ref().map(|ids| ids.get(id as usize).map_or(&[][..], Vec::as_slice));
+        if token_ids.is_some_and(|ids| ids.len() != times.len()) {
+            let message =
+                format!("request {id} has {} output tokens in its steps, and other token ids", times.len());
+            return Err(ContractError::Record { message });
+        }
+        let mut before = request.arrival_time_ns;
+        for (index, time) in times.iter().enumerate() {
+            rows.number(id);
+            rows.number(index as u64);
+            rows.number(*time);
+            rows.number(time.saturating_sub(before));
+            rows.optional(token_ids.map(|ids| ids[index].into()));
+            rows.end_row()?;
+            before = *time;
+        }
+    }
+    rows.finish()
+}
+
+fn write_steps(folder: &Path, record: &RunRecord) -> Result<(), ContractError> {
+    let mut rows = RowWriter::create(folder, "steps.csv", &STEP_COLUMNS)?;
+    for (index, step) in record.steps.iter().enumerate() {
+        rows.number(index as u64);
+        rows.number(step.start_ns);
+        rows.number(step.end_ns);
+        rows.number(step.running);
+        rows.number(step.waiting);
+        rows.number(step.kv_blocks);
+        rows.plain(|cell| pack(step.members, cell));
+        rows.end_row()?;
+    }
+    rows.finish()
+}
