@@ -7,7 +7,7 @@ pub use candle::CandleRunner;
 pub use sim::SimRunner;
 
 use crate::lock::{ModelPin, RunPin};
-use crate::metrics::{METRICS_VERSION, RunKind, RunMeta, RunRecord};
+use crate::metrics::{METRICS_VERSION, RUN_FORMAT, RunKind, RunMeta, RunRecord};
 use crate::progress::Progress;
 use crate::spec::Dtype;
 use crate::workload::Workload;
@@ -42,7 +42,7 @@ pub enum BackendError {
 /// What both kinds of run say of themselves; the machine's facts are the backend's to add.
 fn meta(job: &Job<'_>, backend: &str, kind: RunKind, record: &RunRecord) -> RunMeta {
     RunMeta {
-        format: 1,
+        format: RUN_FORMAT,
         xp_version: env!("CARGO_PKG_VERSION").to_owned(),
         metrics_version: METRICS_VERSION,
         run: job.run.id.clone(),
