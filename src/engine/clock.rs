@@ -12,9 +12,6 @@ pub(super) struct WallClock<'a, T> {
     started: Instant,
 }
 
-/// The end of a wait is spun through: the system wakes a sleeper some 50 to 100 µs late.
-const SPIN: Duration = Duration::from_micros(200);
-
 impl<'a, T> WallClock<'a, T> {
     /// The run starts now.
     pub fn start(executor: Executor<'a>, timer: T) -> Self {
@@ -35,13 +32,14 @@ impl<T: OpTimer> Machine for WallClock<'_, T> {
     }
 
     fn wait_until(&mut self, time_ns: u64) {
+        // All compute threads poll: a core that slept is slow to come back (its clock rate, its caches,
+        // its host), and the first step after a pause would pay for it.
         let until = self.started + Duration::from_nanos(time_ns);
-        if let Some(sleep) = until.checked_duration_since(Instant::now() + SPIN) {
-            std::thread::sleep(sleep);
-        }
-        while Instant::now() < until {
-            std::hint::spin_loop();
-        }
+        rayon::broadcast(|_| {
+            while Instant::now() < until {
+                std::hint::spin_loop();
+            }
+        });
     }
 
     fn execute(&mut self, batch: &Batch, scheduler: &dyn Scheduler) -> Result<(), EngineError> {

@@ -50,7 +50,9 @@ pub fn measure(
     progress: &dyn Progress,
 ) -> Result<Bundle, ProfileError> {
     let limits = subject.limits;
-    let passes = operator_passes(&limits);
+    let layers = grid_layers(engine.model());
+    let whole_model = layers == engine.model().config().num_hidden_layers as usize;
+    let passes = operator_passes(&limits, whole_model);
     let whole = whole_passes(&limits);
     let needed = passes.iter().chain(&whole).map(|pass| pass.num_blocks(limits.block_size)).max().unwrap_or(1);
     let config = engine.model().config().clone();
@@ -63,9 +65,9 @@ pub fn measure(
         engine.with_parts((blocks, limits.block_size), |model, kv| -> Result<_, EngineError> {
             let mut bench = Bench::new(model, kv, subject.tokenizer, limits.block_size);
             let mut samples = Samples::default();
-            let (rounds, reference) = bench.walk_grid(&passes, &mut samples, &limits, progress)?;
+            let (rounds, reference) = bench.walk_grid(&passes, layers, &mut samples, &limits, progress)?;
             let steps = bench.walk_whole(&whole, progress)?;
-            Ok((samples.reduce(bench.grid_layers()), steps, rounds, reference))
+            Ok((samples.reduce(layers), steps, rounds, reference))
         })??;
     let machine = machine(subject.threads);
     let (reference_ns, spread_ns) = reference.median_and_mad();
@@ -106,17 +108,6 @@ impl<'a> Bench<'a> {
         Self { model, kv, tokenizer, sampler: Sampler::greedy(), block_size }
     }
 
-    /// Layers that a pass over the grid runs: all of a small model, and of a large one as many as
-    /// stream enough weights.
-    fn grid_layers(&self) -> usize {
-        let config = self.model.config();
-        let embedding = u64::from(config.vocab_size) * u64::from(config.hidden_size);
-        let tables = if config.tie_word_embeddings { 1 } else { 2 };
-        let per_layer = (config.num_parameters() - tables * embedding) / u64::from(config.num_hidden_layers) * 4;
-        let enough = MIN_STREAMED_BYTES.div_ceil(per_layer.max(1)).max(2);
-        enough.min(u64::from(config.num_hidden_layers)) as usize
-    }
-
     /// Runs one pass and times it.
     fn time(&mut self, pass: &Pass, num_layers: usize) -> Result<LapTimer, EngineError> {
         let made = MadeUp::new(pass, self.block_size, self.kv.num_blocks() as u32);
@@ -131,11 +122,11 @@ impl<'a> Bench<'a> {
     fn walk_grid(
         &mut self,
         passes: &[Pass],
+        layers: usize,
         samples: &mut Samples,
         limits: &Limits,
         progress: &dyn Progress,
     ) -> Result<(u32, Durations), EngineError> {
-        let layers = self.grid_layers();
         let reference = Pass::decode(limits.max_batch_size.div_ceil(2), (limits.max_context / 2).max(1));
         let mut references = Durations::default();
         let mut rng = ChaCha8Rng::seed_from_u64(0);
@@ -197,6 +188,17 @@ impl<'a> Bench<'a> {
             })
             .collect())
     }
+}
+
+/// Layers that a pass over the grid runs: all of a small model, and of a large one as many as
+/// stream enough weights.
+fn grid_layers(model: &Qwen3) -> usize {
+    let config = model.config();
+    let embedding = u64::from(config.vocab_size) * u64::from(config.hidden_size);
+    let tables = if config.tie_word_embeddings { 1 } else { 2 };
+    let per_layer = (config.num_parameters() - tables * embedding) / u64::from(config.num_hidden_layers) * 4;
+    let enough = MIN_STREAMED_BYTES.div_ceil(per_layer.max(1)).max(2);
+    enough.min(u64::from(config.num_hidden_layers)) as usize
 }
 
 /// Fisher and Yates.

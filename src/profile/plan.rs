@@ -79,8 +79,9 @@ fn contexts(max: u32) -> Vec<u32> {
     out
 }
 
-/// Every pass whose operators are measured.
-pub(super) fn operator_passes(limits: &Limits) -> Vec<Pass> {
+/// Every pass whose operators are measured. Prefills yield a token if `emit`: the output projection then
+/// displaces as much of the processor's cache as in most steps of a run.
+pub(super) fn operator_passes(limits: &Limits, emit: bool) -> Vec<Pass> {
     let max_tokens = limits.max_tokens();
     let mut out: Vec<Pass> = steps_to(max_tokens).into_iter().map(|chunk| Pass::prefill(chunk, 0)).collect();
     let last = limits.max_context.saturating_sub(1);
@@ -89,6 +90,9 @@ pub(super) fn operator_passes(limits: &Limits) -> Vec<Pass> {
     }
     for batch in steps_to(limits.max_batch_size) {
         out.extend(contexts(last).into_iter().map(|kv| Pass::decode(batch, kv)));
+    }
+    for pass in &mut out {
+        pass.completing = if emit { pass.prefills.len() as u32 } else { 0 };
     }
     out.sort();
     out.dedup();
@@ -128,7 +132,7 @@ mod tests {
     #[test]
     fn the_grid_holds_its_corners() {
         let limits = Limits { chunk_size: 100, max_batch_size: 5, block_size: 16, max_context: 300 };
-        let passes = operator_passes(&limits);
+        let passes = operator_passes(&limits, false);
         for corner in [
             Pass::prefill(1, 0),
             Pass::prefill(100, 0),
@@ -142,6 +146,6 @@ mod tests {
         assert_eq!(steps_to(9), [1, 2, 3, 4, 6, 8, 9]);
         assert_eq!(steps_to(1), [1]);
         let smallest = Limits { chunk_size: 1, max_batch_size: 1, block_size: 1, max_context: 2 };
-        assert!(!operator_passes(&smallest).is_empty() && !whole_passes(&smallest).is_empty());
+        assert!(!operator_passes(&smallest, true).is_empty() && !whole_passes(&smallest).is_empty());
     }
 }
