@@ -8,7 +8,7 @@ use std::sync::Arc;
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 
 /// Bytes of text around a mistake that are worth showing; more than that is no file of a person.
-const MAX_SNIPPET_BYTES: usize = 2_000;
+const MAX_SNIPPET_BYTES: usize = 1_200;
 
 /// Mistakes that are listed; the rest is counted.
 const MAX_MISTAKES: usize = 50;

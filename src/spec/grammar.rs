@@ -204,6 +204,15 @@ impl Object {
         self.kinds.iter().find(|kind| kind.name == name)
     }
 
+    /// What a node of that kind is called: `` `arrivals "poisson"` `` or ``a `sim` backend``.
+    pub fn called(&self, node: &str, kind: Option<&Kind>) -> String {
+        match kind {
+            None => format!("`{node}`"),
+            Some(kind) if self.args.first() == Some(&"kind") => format!("`{node} \"{}\"`", kind.name),
+            Some(kind) => format!("a `{}` {node}", kind.name),
+        }
+    }
+
     pub fn kind_names(&self) -> Vec<&'static str> {
         self.kinds.iter().map(|kind| kind.name).collect()
     }

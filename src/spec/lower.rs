@@ -309,7 +309,7 @@ impl Lowering {
             );
             self.mistake(
                 at,
-                format!("`{name}` is no setting of `{what} \"{}\"`", kind.name),
+                format!("`{name}` is no setting of {}", object.called(what, Some(kind))),
                 "not here",
                 help,
             );

@@ -73,7 +73,7 @@ fn missing(instance: &Value, pointer: &str, property: &str) -> Finding {
     const CODE: &str = "xp::spec::missing";
     let name = node_name(property);
     let (node, object, kind) = object_at(instance, pointer).unwrap_or(("experiment", &EXPERIMENT, None));
-    let of = kind.map_or(format!("`{node}`"), |kind| format!("`{node} \"{}\"`", kind.name));
+    let of = object.called(node, kind);
     let position =
         object.args.iter().chain(kind.map_or(&[][..], |kind| kind.args)).position(|arg| *arg == property);
     let takes = leaf(instance, &format!("{pointer}/{property}"));
@@ -98,15 +98,13 @@ fn surplus(instance: &Value, pointer: &str, property: &str) -> Finding {
     let (node, object, kind) = object_at(instance, pointer).unwrap_or(("experiment", &EXPERIMENT, None));
     let names = object.names(kind);
     let owners = object.owners(property);
-    let (of, help) = match kind {
+    let of = object.called(node, kind);
+    let help = match kind {
         Some(kind) if !owners.is_empty() => {
             let own = if names.is_empty() { "no settings".to_owned() } else { one_of(names) };
-            (
-                format!("`{node} \"{}\"`", kind.name),
-                format!("only {} has it; `{}` has {own}", one_of(owners), kind.name),
-            )
+            format!("only {} has it; `{}` has {own}", one_of(owners), kind.name)
         }
-        _ => (format!("`{node}`"), did_you_mean(property, &names, &format!("`{node}` has"))),
+        _ => did_you_mean(property, &names, &format!("`{node}` has")),
     };
     Finding::new(
         format!("{pointer}/{property}"),
@@ -152,24 +150,30 @@ fn wrong_value(instance: &Value, pointer: &str) -> Finding {
     let names = allowed(schema);
     let help = match value.as_str() {
         Some(text) if !names.is_empty() => did_you_mean(text, &names, "it is one of"),
-        Some(_) if schema.get("pattern").is_some() && schema.get("x-unit").is_none() => pattern_help(name),
+        Some(_) if is_form(schema) => form_help(name, schema),
         _ => about(schema),
     };
-    let takes = match schema.get("pattern") {
-        Some(_) if schema.get("x-unit").is_none() && value.is_string() => "another form".to_owned(),
-        _ => expected(schema),
-    };
+    if value.is_string() && is_form(schema) {
+        return Finding::new(pointer, CODE, format!("{} is no {name}", shown(value))).help(help);
+    }
+    let takes = expected(schema);
     Finding::new(pointer, CODE, format!("`{name}` takes {takes}, not {}", shown(value))).help(help)
 }
 
-fn pattern_help(name: &str) -> String {
+/// Whether a schema is about how a text is formed, other than a unit's.
+fn is_form(schema: &Value) -> bool {
+    schema.get("pattern").is_some() && schema.get("x-unit").is_none()
+}
+
+fn form_help(name: &str, schema: &Value) -> String {
+    let dotted = schema["pattern"].as_str().is_some_and(|pattern| pattern.contains("._"));
     match name {
         "repo" => "a repository is written `owner/name`, such as \"Qwen/Qwen3-0.6B\"",
         "revision" => "a revision is a branch, a tag or a commit, such as \"main\"",
-        "name" => {
-            "it starts with a letter or digit and goes on with letters, digits, `-` and `_`, 100 at most"
+        _ if dotted => {
+            "it starts with a letter or digit and goes on with letters, digits, `-`, `_` and `.`, 100 at most"
         }
-        _ => "",
+        _ => "it starts with a letter or digit and goes on with letters, digits, `-` and `_`, 100 at most",
     }
     .to_owned()
 }

@@ -158,6 +158,21 @@ fn a_setting_of_another_kind_is_told_whose_it_is() {
 }
 
 #[test]
+fn names_and_kinds_are_told_apart() {
+    assert!(said(&[("experiment \"chat\"", "experiment \"my chat\"")]).contains("\"my chat\" is no name"));
+    let surplus = said(&[("\"vidur\" {", "\"vidur\" chunk-size=4 {")]);
+    assert!(surplus.contains("`chunk-size` is no setting of a `sim` backend"), "{surplus}");
+    assert!(said(&[("\"vidur\" {", "\"x\" kind=\"sim\" {")]).contains("no backend \"vidur\""));
+    assert!(said(&[("\"vidur\" {", "\"vidur\" kind=\"simm\" {")]).contains("did you mean `sim`?"));
+    assert!(
+        said(&[("backend \"vidur\"", "backend \"sarathi\" kind=\"sim\"")]).contains("two backends are named")
+    );
+    assert!(said(&[("\"cpu\"", "\"gpu\"")]).contains("no device \"gpu\""));
+    assert!(said(&[("\"500ms\"", "\"99999999999999999999h\"")]).contains("is too large"));
+    assert!(said(&[("source \"synthetic\"", "source \"hf\" repo=\"../x\"")]).contains("owner/name"));
+}
+
+#[test]
 fn a_missing_setting_is_told_with_its_type() {
     insta::assert_snapshot!(said(&[("        requests 64\n", "")]), @r#"
     xp::spec::missing
