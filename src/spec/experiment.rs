@@ -18,13 +18,14 @@ pub struct Experiment {
     pub description: Option<String>,
     /// Root of every pseudo-random stream.
     #[serde(default = "default_seed")]
+    #[schemars(range(min = 0, max = 18446744073709551615u64))]
     pub seed: u64,
     pub model: Model,
     #[serde(default)]
     pub hardware: Hardware,
     pub workload: WorkloadSpec,
     /// At least one; names are unique.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 64))]
     pub backends: Vec<Backend>,
     #[serde(default)]
     pub slo: Slo,
@@ -46,7 +47,8 @@ fn default_seed() -> u64 {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Model {
-    /// A name of the catalog, such as `qwen3-0.6b`.
+    /// A name of the catalog, such as `qwen3-0.6b`; any name for weights from elsewhere.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._/+-]{0,99}$"))]
     pub name: String,
     #[serde(default)]
     pub dtype: Dtype,
@@ -75,8 +77,14 @@ pub enum Source {
     Path { path: String },
     /// A repository in the local Hugging Face cache.
     Hf {
+        /// `owner/name`.
+        #[schemars(regex(
+            pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$"
+        ))]
         repo: String,
+        /// Branch, tag or commit.
         #[serde(default = "default_revision")]
+        #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$"))]
         revision: String,
     },
 }
@@ -111,6 +119,8 @@ impl Default for Hardware {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct WorkloadSpec {
+    /// For reports.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"))]
     pub name: String,
     /// Number of requests. For trace lengths: at most this many rows.
     #[schemars(range(min = 1, max = 100000000))]
@@ -223,6 +233,8 @@ impl Backend {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct CandleBackend {
+    /// What `compare`, `--set` and the matrix call it.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"))]
     pub name: String,
     #[serde(default = "default_policy")]
     pub scheduler: Policy,
@@ -277,6 +289,7 @@ pub struct Sampling {
     pub temperature: f64,
     /// Keep the k likeliest tokens; 0 keeps all.
     #[serde(default)]
+    #[schemars(range(min = 0, max = 1048576))]
     pub top_k: u32,
     /// Keep the likeliest tokens that together reach this probability.
     #[serde(default = "default_top_p")]
@@ -298,6 +311,8 @@ impl Default for Sampling {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct SimBackend {
+    /// What `compare` and `--set` call it.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"))]
     pub name: String,
     /// The bundle step durations come from.
     #[serde(default)]

@@ -1,32 +1,21 @@
-//! SKELETON: signatures agreed with other rooms; split into files as fits.
-#![allow(unused_variables)]
+//! An experiment's file → a checked experiment and its cells.
+
 use std::path::Path;
 
-use kdl::KdlDocument;
-use serde_json::Value;
+use serde::Deserialize;
 
-use super::Experiment;
+use super::diagnostic::{Mistake, SourceText, SpecErrors};
+use super::experiment::Experiment;
+use super::lower::{Lowered, lower};
+use super::matrix::{Cell, cells};
+use super::overrides::{Override, apply};
+use super::parse::parse_kdl;
+use super::place::Finding;
+use super::{check, violations};
+use crate::store::{self, ReadError};
 
-/// One `--set path=value`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Override {
-    pub path: String,
-    pub value: Value,
-    pub text: String,
-}
-
-impl Override {
-    pub fn parse(text: &str) -> Result<Self, SpecErrors> {
-        todo!()
-    }
-}
-
-/// One cell of the matrix: its settings, and the experiment with them applied.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Cell {
-    pub experiment: Experiment,
-    pub overrides: Vec<(String, Value)>,
-}
+/// Largest experiment that is read, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// A checked experiment and its cells (at least one).
 #[derive(Debug, Clone, PartialEq)]
@@ -35,30 +24,50 @@ pub struct Loaded {
     pub cells: Vec<Cell>,
 }
 
-/// Every mistake of a file.
-#[derive(Debug, thiserror::Error, miette::Diagnostic)]
-#[error("todo")]
-pub struct SpecErrors {
-    #[related]
-    errors: Vec<miette::MietteDiagnostic>,
-}
-
+/// Reads and checks an experiment; `name` is what diagnostics call the file.
+///
+/// # Errors
+/// The file cannot be read (the cause is an [`std::io::Error`]), or it has mistakes: all of them.
 pub fn load(path: &Path, name: &str, overrides: &[Override]) -> Result<Loaded, SpecErrors> {
-    todo!()
+    let text = store::read_text_bounded(path, MAX_BYTES).map_err(|error| match error {
+        ReadError::Io { source, .. } => SpecErrors::io(name, source),
+        ReadError::TooLarge { limit, .. } => {
+            let message = format!("{name} is larger than {limit} bytes");
+            Mistake::new("xp::spec::too_large", message).help("is this an experiment?").into()
+        }
+        ReadError::NotUtf8 { offset, .. } => {
+            let message = format!("{name} is not UTF-8: byte {offset} does not belong to a character");
+            Mistake::new("xp::spec::not_utf8", message).help("save it as UTF-8 text").into()
+        }
+    })?;
+    load_text(name, &text, overrides)
 }
 
-pub fn expand(experiment: &Experiment) -> Result<Vec<Cell>, SpecErrors> {
-    todo!()
-}
-
-pub fn parse_kdl(name: &str, text: &str, limit: u64) -> Result<KdlDocument, SpecErrors> {
-    todo!()
-}
-
-pub fn starter(name: &str) -> String {
-    todo!()
-}
-
-pub fn experiment_schema() -> Value {
-    todo!()
+/// Checks an experiment's text without looking at any file.
+///
+/// # Errors
+/// Every mistake of the text and of the overrides.
+pub fn load_text(name: &str, text: &str, overrides: &[Override]) -> Result<Loaded, SpecErrors> {
+    let document = parse_kdl(name, text, MAX_BYTES)?;
+    let Lowered { mut value, mut places, mut mistakes } = lower(&document, SourceText::new(name, text));
+    mistakes.extend(apply(&mut value, &mut places, overrides));
+    let mut findings = violations::violations(&value, Some(&places));
+    for finding in check::contradictions(&value) {
+        let known = findings.iter().any(|other| other.pointer == finding.pointer);
+        if !known && !places.is_refused(&finding.pointer) {
+            findings.push(finding);
+        }
+    }
+    mistakes.extend(findings.iter().map(|finding| places.mistake(finding)));
+    if !mistakes.is_empty() {
+        return Err(SpecErrors::new(name, mistakes));
+    }
+    let experiment = Experiment::deserialize(&value).map_err(|error| {
+        let finding = Finding::new("", "xp::spec::value", format!("the experiment cannot be read: {error}"));
+        SpecErrors::new(name, vec![places.mistake(&finding)])
+    })?;
+    let cells = cells(&experiment).map_err(|findings| {
+        SpecErrors::new(name, findings.iter().map(|found| found.mistake(&places)).collect())
+    })?;
+    Ok(Loaded { experiment, cells })
 }

@@ -36,11 +36,7 @@ macro_rules! unit {
                 let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(error)?;
                 let (number, unit) = text.split_at(split);
                 let (_, size) = Self::UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(error)?;
-                let value = number.parse::<f64>().map_err(|_| error())? * size;
-                if !(0.0..=9.0e18).contains(&value) {
-                    return Err(error());
-                }
-                Ok(Self::from_base(value))
+                Self::from_parts(number, *size).ok_or_else(error)
             }
         }
 
@@ -67,6 +63,7 @@ macro_rules! unit {
                 json_schema!({
                     "type": "string",
                     "pattern": $pattern,
+                    "x-unit": $units.iter().map(|(name, _): &(&str, f64)| *name).collect::<Vec<_>>(),
                     "description": concat!($what, ", such as ", $example),
                 })
             }
@@ -93,21 +90,40 @@ unit!(
     &[("%", 1.0)]
 );
 
+/// Digits, or digits, a point and digits.
+fn is_decimal(number: &str) -> bool {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    number.split_once('.').map_or(digits(number), |(whole, fraction)| digits(whole) && digits(fraction))
+}
+
+/// A count of base units; whole numbers are exact, fractions are rounded to the nearest unit.
+fn count(number: &str, size: f64) -> Option<u64> {
+    if !is_decimal(number) {
+        return None;
+    }
+    if !number.contains('.') {
+        return number.parse::<u64>().ok()?.checked_mul(size as u64);
+    }
+    let value = (number.parse::<f64>().ok()? * size).round();
+    (0.0..=9.0e18).contains(&value).then_some(value as u64)
+}
+
 impl Duration {
-    fn from_base(value: f64) -> Self {
-        Self(value.round() as u64)
+    fn from_parts(number: &str, size: f64) -> Option<Self> {
+        count(number, size).map(Self)
     }
 }
 
 impl ByteSize {
-    fn from_base(value: f64) -> Self {
-        Self(value.round() as u64)
+    fn from_parts(number: &str, size: f64) -> Option<Self> {
+        count(number, size).map(Self)
     }
 }
 
 impl Percent {
-    fn from_base(value: f64) -> Self {
-        Self(value)
+    fn from_parts(number: &str, _: f64) -> Option<Self> {
+        let value = number.parse::<f64>().ok().filter(|_| is_decimal(number))?;
+        (value <= 1e9).then_some(Self(value))
     }
 }
 
@@ -116,7 +132,7 @@ fn write_exact(f: &mut fmt::Formatter<'_>, value: u64, units: &[(&str, f64)]) ->
     let (unit, size) = units
         .iter()
         .map(|(unit, size)| (*unit, *size as u64))
-        .find(|(_, size)| value > 0 && value % size == 0)
+        .find(|(_, size)| value > 0 && value.is_multiple_of(*size))
         .unwrap_or((units[units.len() - 1].0, 1));
     write!(f, "{}{unit}", value / size)
 }
@@ -141,6 +157,8 @@ impl fmt::Display for Percent {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -162,5 +180,22 @@ mod tests {
         }
         assert!("5".parse::<Percent>().is_err());
         assert!("5gb".parse::<ByteSize>().is_err());
+        for text in ["5.%", ".5%", "1e3%", "%", "99999999999%"] {
+            assert!(text.parse::<Percent>().is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(count in any::<u64>(), percent in 0.0..1e9_f64) {
+            prop_assert_eq!(Duration(count).to_string().parse(), Ok(Duration(count)));
+            prop_assert_eq!(ByteSize(count).to_string().parse(), Ok(ByteSize(count)));
+            prop_assert_eq!(Percent(percent).to_string().parse(), Ok(Percent(percent)));
+        }
+
+        #[test]
+        fn any_text_is_a_value_or_an_error(text in "\\PC{0,20}") {
+            let _ = (text.parse::<Duration>(), text.parse::<ByteSize>(), text.parse::<Percent>());
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::spec;
 /// Checks experiments and reports every mistake in each.
 pub fn run(args: &SpecArgs) -> Result<ExitCode, CliError> {
     let set = overrides(&args.set)?;
-    let mut wrong = 0;
+    let mut worst = ExitCode::SUCCESS;
     for path in &args.specs {
         match spec::load(path, &path.display().to_string(), &set) {
             Ok(loaded) => {
@@ -17,10 +17,13 @@ pub fn run(args: &SpecArgs) -> Result<ExitCode, CliError> {
                 anstream::println!("{}: ok, {runs} run{plural}", path.display());
             }
             Err(error) => {
-                wrong += 1;
-                let _ = CliError::from(error).report();
+                let code = CliError::from(error).report();
+                // A file that cannot be read weighs more than one with mistakes.
+                if worst != ExitCode::from(2) {
+                    worst = code;
+                }
             }
         }
     }
-    Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(worst)
 }

@@ -1,0 +1,187 @@
+//! `--set path=value`: applied to the instance before it is validated, so that
+//! a mistake in it points into its own text.
+
+use kdl::KdlEntry;
+use serde_json::Value;
+
+use super::diagnostic::{Mistake, SourceText, SpecErrors};
+use super::kdl_value::scalar;
+use super::lexeme::{is_forbidden, lexeme};
+use super::path::{resolve, set};
+use super::place::{Place, Places};
+use super::schema::leaf;
+
+/// Longest override, in bytes.
+const MAX_BYTES: usize = 10_000;
+
+/// What diagnostics call the source of an override.
+const FLAG: &str = "--set";
+
+/// One `--set path=value`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Override {
+    /// Such as `workload.arrivals.qps`.
+    pub path: String,
+    /// A KDL number, keyword or quoted text as what it says; anything else as a text.
+    pub value: Value,
+    /// As it was written.
+    pub text: String,
+}
+
+impl Override {
+    /// Reads `path=value`; whether the path leads anywhere is the experiment's to say.
+    ///
+    /// # Errors
+    /// There is no `=`, nothing before or behind it, or a number that no setting can hold.
+    pub fn parse(text: &str) -> Result<Self, SpecErrors> {
+        let source = SourceText::new(FLAG, text);
+        let refuse = |span, message: &str, label: &str, help: &str| {
+            let mistake = Mistake::at(&source, span, "xp::spec::set", message, label);
+            Err(SpecErrors::from(mistake.help(help)))
+        };
+        let example = "write `--set path=value`, such as `--set workload.arrivals.qps=4`";
+        if text.len() > MAX_BYTES {
+            return refuse(
+                (0, 0),
+                "an override that is too long",
+                "here",
+                "put it into the experiment's file",
+            );
+        }
+        if let Some((at, c)) = text.char_indices().find(|(_, c)| is_forbidden(*c)) {
+            return refuse(
+                (at, c.len_utf8()),
+                "an override with an invisible character",
+                "here",
+                "remove it",
+            );
+        }
+        let Some((path, written)) = text.split_once('=') else {
+            return refuse((0, text.len()), "an override without `=`", "no value", example);
+        };
+        if path.is_empty() {
+            return refuse((0, 1), "an override without a path", "nothing before `=`", example);
+        }
+        if written.is_empty() {
+            return refuse((path.len(), 1), "an override without a value", "nothing behind `=`", example);
+        }
+        let value = match literal(written) {
+            None => Value::String(written.to_owned()),
+            Some(entry) => match scalar(entry.value()) {
+                Ok(value) => value,
+                Err((message, help)) => {
+                    return refuse((path.len() + 1, written.len()), message, "here", help);
+                }
+            },
+        };
+        Ok(Self { path: path.to_owned(), value, text: text.to_owned() })
+    }
+
+    /// The value as it was written.
+    fn written(&self) -> &str {
+        self.text.split_once('=').map_or("", |(_, written)| written)
+    }
+}
+
+/// The text as a quoted text, number or keyword of KDL, if it is one and nothing else.
+fn literal(written: &str) -> Option<KdlEntry> {
+    let quoted = written.starts_with(['"', '#']);
+    let number = written.trim_start_matches(['+', '-']).starts_with(|c: char| c.is_ascii_digit());
+    if !quoted && !number {
+        return None;
+    }
+    let (end, _) = lexeme(written, 0).ok()?;
+    if end != written.len() {
+        return None;
+    }
+    KdlEntry::parse(written).ok().filter(|entry| entry.name().is_none() && entry.ty().is_none())
+}
+
+/// Applies overrides in order; mistakes are those of their paths.
+pub(super) fn apply(instance: &mut Value, places: &mut Places, overrides: &[Override]) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    for one in overrides {
+        let source = SourceText::new(FLAG, &one.text);
+        let target = match resolve(&one.path, instance) {
+            Ok(target) => target,
+            Err(wrong) => {
+                let mistake = Mistake::at(&source, wrong.span, "xp::spec::set", wrong.message, wrong.label);
+                mistakes.push(mistake.help(wrong.help));
+                continue;
+            }
+        };
+        places.sources.push(source);
+        let at = one.path.len() + 1;
+        let place = Place {
+            source: places.sources.len() - 1,
+            name: (0, one.path.len()),
+            value: (at, one.text.len().saturating_sub(at)),
+        };
+        let pointer = target.pointer();
+        let from_set = |pointer: &str| places.get(pointer).is_some_and(|place| place.source > 0);
+        set(instance, &target, one.value.clone(), from_set);
+        // A commit of digits alone is still a text.
+        let wants_text = leaf(instance, &pointer).is_some_and(|schema| schema["type"] == "string");
+        if wants_text && !one.value.is_string() {
+            set(instance, &target, Value::String(one.written().to_owned()), from_set);
+        }
+        places.insert(&pointer, place);
+        places.accept(&pointer);
+        pin_axis(instance, places, one, place);
+    }
+    mistakes
+}
+
+/// An axis of the matrix that varies what is set keeps that one value: this picks a cell.
+fn pin_axis(instance: &mut Value, places: &mut Places, one: &Override, place: Place) {
+    let axes = instance.get_mut("matrix").and_then(Value::as_array_mut);
+    for (index, axis) in axes.into_iter().flatten().enumerate() {
+        if axis["path"] == one.path.as_str() {
+            axis["values"] = Value::Array(vec![one.value.clone()]);
+            places.insert(format!("/matrix/{index}/values/0"), place);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value(text: &str) -> Value {
+        Override::parse(&format!("seed={text}")).unwrap().value
+    }
+
+    #[test]
+    fn scalars_are_what_they_say_and_all_else_is_a_text() {
+        assert_eq!(value("4"), 4);
+        assert_eq!(value("4.0"), 4);
+        assert_eq!(value("-0.5"), -0.5);
+        assert_eq!(value("1e3"), 1000);
+        assert_eq!(value("#true"), true);
+        assert_eq!(value("\"a b\""), "a b");
+        for text in
+            ["true", "50%", "64MiB", "poisson", "models/x y", "a=b", "\"open", "1 2", "(u8)5", "/-5", "{"]
+        {
+            assert_eq!(value(text), *text, "{text}");
+        }
+        for text in ["", "seed", "=5", "seed=", "seed=#nan", "seed=#inf", "seed=1e400", "seed=#null"] {
+            assert!(Override::parse(text).is_err(), "{text}");
+        }
+        assert!(Override::parse("seed=99999999999999999999999").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_an_override_or_a_mistake(text in "\\PC{0,40}") {
+            let _ = Override::parse(&text);
+        }
+
+        #[test]
+        fn numbers_and_quoted_texts_round_trip(number in any::<u64>(), text in "[a-zA-Z0-9 /._-]{0,20}") {
+            prop_assert_eq!(value(&number.to_string()), Value::from(number));
+            prop_assert_eq!(value(&format!("{text:?}")), Value::from(text));
+        }
+    }
+}
