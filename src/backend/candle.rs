@@ -15,7 +15,11 @@ pub struct CandleRunner<'a> {
 }
 
 impl Backend for CandleRunner<'_> {
-    fn serve(&mut self, _job: &Job<'_>, _progress: &dyn Progress) -> Result<(RunRecord, RunMeta), BackendError> {
+    fn serve(
+        &mut self,
+        _job: &Job<'_>,
+        _progress: &dyn Progress,
+    ) -> Result<(RunRecord, RunMeta), BackendError> {
         todo!()
     }
 }

@@ -7,4 +7,6 @@ pub use bundle::{AttentionPoint, Bundle, BundleMeta, Feature, OpCurve, OpPoint, 
 
 mod skeleton;
 
-pub use skeleton::{Limits, MachineFacts, ProfileError, engine_id, machine, measure, read_bundle, write_bundle};
+pub use skeleton::{
+    Limits, MachineFacts, ProfileError, engine_id, machine, measure, read_bundle, write_bundle,
+};

@@ -38,6 +38,11 @@ pub enum Weights {
 pub struct SourceError {}
 
 /// Resolves a model's source. `root` is the project; `name` is the catalog name.
-pub fn resolve(source: &Source, name: &str, root: &Path, weights_seed: u64) -> Result<ModelFiles, SourceError> {
+pub fn resolve(
+    source: &Source,
+    name: &str,
+    root: &Path,
+    weights_seed: u64,
+) -> Result<ModelFiles, SourceError> {
     todo!()
 }

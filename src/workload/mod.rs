@@ -26,4 +26,6 @@ pub struct WorkloadRequest {
 pub mod seed;
 mod skeleton;
 
-pub use skeleton::{Seeds, WorkloadError, WorkloadMeta, digest, generate, read_workload, workload_files, write_workload};
+pub use skeleton::{
+    Seeds, WorkloadError, WorkloadMeta, digest, generate, read_workload, workload_files, write_workload,
+};
