@@ -9,7 +9,9 @@ use super::text::{fit, shorten, wrap};
 use crate::compare::{Comparison, Pin};
 
 /// Rows that are shown before the rest is only counted.
-const MOST_PINS: usize = 90;
+const MOST_LINES: usize = 96;
+/// Characters of a line of a pin's value.
+const VALUE_WIDTH: usize = 33;
 const MOST_FILES: usize = 48;
 
 #[derive(Debug, Serialize)]
@@ -60,7 +62,8 @@ impl Appendix {
         let first = runs[0].0;
         let in_all = |pin: &&Pin| runs.iter().all(|(run, _)| run.pins.contains(pin));
         let shared: Vec<&Pin> = first.pins.iter().filter(in_all).collect();
-        let left_out = shared.len().saturating_sub(MOST_PINS);
+        let kept = shared_that_fit(&shared);
+        let left_out = shared.len() - kept;
         let varied: Vec<Group> = runs
             .iter()
             .map(|(run, name)| Group {
@@ -69,8 +72,11 @@ impl Appendix {
                     .pins
                     .iter()
                     .filter(|pin| !shared.contains(pin))
-                    .take(MOST_PINS / runs.len().max(1) + 4)
-                    .map(|pin| pin_row(pin, 60, 1))
+                    .take(MOST_LINES / runs.len().max(1) + 4)
+                    .map(|pin| PinRow {
+                        name: fit(&pin.name, 8.0, false, 60.0 * MM),
+                        value: wrap(&pin.value, 44, 1),
+                    })
                     .collect(),
             })
             .filter(|group| !group.pins.is_empty())
@@ -87,7 +93,7 @@ impl Appendix {
         let per_run = (MOST_FILES / runs.len()).max(6);
         Appendix {
             pins_note: note,
-            pins: columns(&shared[..shared.len().min(MOST_PINS)]),
+            pins: columns(&shared[..kept]),
             varied,
             files: runs.iter().map(|(run, name)| files(run, name, runs.len() > 1, per_run)).collect(),
             files_note: match first.files.is_empty() {
@@ -100,8 +106,19 @@ impl Appendix {
     }
 }
 
-fn pin_row(pin: &Pin, width: usize, lines: usize) -> PinRow {
-    PinRow { name: fit(&pin.name, 8.0, false, 31.0 * MM), value: wrap(&pin.value, width, lines) }
+/// How many pins fit the lines that the appendix gives them.
+fn shared_that_fit(pins: &[&Pin]) -> usize {
+    let mut lines = 0;
+    pins.iter()
+        .take_while(|pin| {
+            lines += wrap(&pin.value, VALUE_WIDTH, 3).len();
+            lines <= MOST_LINES
+        })
+        .count()
+}
+
+fn pin_row(pin: &Pin) -> PinRow {
+    PinRow { name: fit(&pin.name, 8.0, false, 31.0 * MM), value: wrap(&pin.value, VALUE_WIDTH, 3) }
 }
 
 /// Groups in order of appearance, dealt to the shorter of two columns.
@@ -110,8 +127,8 @@ fn columns(pins: &[&Pin]) -> [Vec<Group>; 2] {
     for pin in pins {
         let title = fit(&pin.group, 8.5, true, 80.0 * MM);
         match groups.iter_mut().find(|group| group.title == title) {
-            Some(group) => group.pins.push(pin_row(pin, 33, 3)),
-            None => groups.push(Group { title, pins: vec![pin_row(pin, 33, 3)] }),
+            Some(group) => group.pins.push(pin_row(pin)),
+            None => groups.push(Group { title, pins: vec![pin_row(pin)] }),
         }
     }
     let mut out = [Vec::new(), Vec::new()];
@@ -311,7 +328,7 @@ mod tests {
         }
         let appendix = Appendix::of(&[(&run, "x".to_owned())]);
         let shown: usize = appendix.pins.iter().flatten().map(|group| group.pins.len()).sum();
-        assert_eq!(shown, MOST_PINS);
+        assert!((20..=MOST_LINES).contains(&shown), "{shown}");
         assert!(appendix.pins_note.contains("more are in the lock file"));
         assert_eq!(appendix.files[0].files.len(), MOST_FILES);
         assert!(!appendix.files[0].more.is_empty());

@@ -8,6 +8,9 @@ pub(super) enum Scale {
     Log,
 }
 
+/// Values beyond this are drawn at it: far more nanoseconds than anybody waits.
+const FAR: f64 = 1e24;
+
 /// An axis from `lo` to `hi` (`lo` below `hi`; both positive on a logarithmic axis).
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Axis {
@@ -59,21 +62,27 @@ impl Axis {
     /// (rarely 6). It starts at zero unless all values are far from it.
     pub(super) fn linear(min: f64, max: f64) -> Axis {
         let (mut min, mut max) = (min.min(max), max.max(min));
-        if !min.is_finite() || !max.is_finite() || max - min > 1e300 {
+        if !min.is_finite() || !max.is_finite() {
             (min, max) = (0.0, 1.0);
         }
+        (min, max) = (min.clamp(-FAR, FAR), max.clamp(-FAR, FAR));
         if min >= 0.0 && min < 0.45 * max {
             min = 0.0;
         }
-        if max - min <= 1e-9 * max.abs() {
-            let pad = if max == 0.0 { 0.5 } else { 0.1 * max.abs() };
-            (min, max) = (if max == 0.0 { 0.0 } else { min - pad }, max + 2.0 * pad);
+        // Values that hardly differ are not blown up: an axis spans eight per cent of them or more.
+        let least = 0.08 * max.abs().max(min.abs());
+        if max - min < least {
+            let pad = (least - (max - min)) / 2.0;
+            (min, max) = (min - pad, max + pad);
+        }
+        if max - min < 1e-9 {
+            (min, max) = (min, min + 1.0);
         }
         let mut step = nice((max - min) / 4.0);
         let (lo, hi) = loop {
             let lo = libm::floor(min / step + 1e-9) * step;
             let hi = libm::ceil(max / step - 1e-9) * step;
-            if (hi - lo) / step < 4.5 {
+            if (hi - lo) / step < 4.5 || step > 4.0 * FAR {
                 break (lo, hi);
             }
             step = nice(step * 1.01);
@@ -96,7 +105,7 @@ impl Axis {
 
     /// A linear axis of exactly `lo` to `hi` with round ticks inside, for time along a page.
     pub(super) fn inside(hi: f64, ticks: usize) -> Axis {
-        let hi = if hi.is_finite() && hi > 0.0 { hi } else { 1.0 };
+        let hi = if hi.is_finite() && hi > 1e-6 { hi.min(FAR) } else { 1.0 };
         let step = nice(hi / ticks as f64);
         let count = libm::floor(hi / step + 1e-9) as usize;
         let mut axis = Axis::with_step(0.0, count as f64 * step, step);
@@ -106,7 +115,7 @@ impl Axis {
 
     /// An axis from 0 with ticks at 0, the middle and the end, for a low panel.
     pub(super) fn panel(max: f64) -> Axis {
-        let max = if max.is_finite() && max > 0.0 { max } else { 1.0 };
+        let max = if max.is_finite() && max > 1e-6 { max.min(FAR) } else { 1.0 };
         let base = power(exponent(max));
         let hi = [1.0, 1.6, 2.0, 2.4, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0]
             .into_iter()
@@ -118,6 +127,7 @@ impl Axis {
 
     /// A logarithmic axis of times in ns whose ticks carry their own unit.
     pub(super) fn log_time(min: f64, max: f64) -> Axis {
+        let (min, max) = (min.clamp(1e-3, FAR), max.clamp(1e-2, FAR));
         let (lo_k, hi_k) = (exponent(min), exponent(max));
         let lo =
             [5.0, 2.0, 1.0].into_iter().map(|m| m * power(lo_k)).find(|lo| *lo <= min).unwrap_or(power(lo_k));
@@ -134,6 +144,7 @@ impl Axis {
 
     /// Position of a value along the axis: 0 at `lo`, 1 at `hi`, beyond them outside.
     pub(super) fn at(&self, value: f64) -> f64 {
+        let value = value.clamp(-FAR, FAR);
         match self.scale {
             Scale::Linear => (value - self.lo) / (self.hi - self.lo),
             Scale::Log if value <= 0.0 => -1.0,
@@ -188,7 +199,7 @@ mod tests {
         assert_eq!(labels(&Axis::linear(30.0, 34.2)), ["30", "32", "34", "36"]);
         assert_eq!(labels(&Axis::linear(0.000_1, 0.004)), ["0.000", "0.001", "0.002", "0.003", "0.004"]);
         for (min, max) in
-            [(0.0, 0.0), (7.0, 7.0), (-3.0, 9.0), (1e-12, 2e-12), (0.0, 1e15), (99.999, 100.001)]
+            [(0.0, 0.0), (7.0, 7.0), (-3.0, 9.0), (1e-6, 2e-6), (0.0, 1e15), (-1e23, 1e23), (99.999, 100.001)]
         {
             let axis = Axis::linear(min, max);
             assert!(axis.lo <= min && axis.hi >= max && axis.lo < axis.hi, "{axis:?}");

@@ -100,7 +100,7 @@ impl Chart {
     pub(super) fn missing(title: &str, width: f64, height: f64, why: &str) -> Chart {
         let none = AxisView { ticks: Vec::new(), label: None, grid: false, labels: false };
         Chart {
-            alt: format!("{title}: {why}"),
+            alt: why.to_owned(),
             title: title.to_owned(),
             unit: String::new(),
             width,

@@ -32,10 +32,11 @@ pub(super) fn cdf_steps(sorted: &[f64], axis: &Axis) -> Vec<Point> {
         let x = axis.at(sorted[index]);
         let column = libm::floor(x * COLUMNS);
         let start = share;
+        index += 1;
         while index < sorted.len() && libm::floor(axis.at(sorted[index]) * COLUMNS) <= column {
             index += 1;
-            share = index as f64 / n;
         }
+        share = index as f64 / n;
         out.push(point(x, start));
         out.push(point(x, share));
     }

@@ -6,10 +6,10 @@ use serde::Serialize;
 use super::axis::Axis;
 use super::chart::{AxisView, Chart, MM, Mark};
 use super::curve::{cdf_difference, cdf_steps, round};
-use super::number::{NONE, count, error, fixed, limit, percent, signed, significant};
+use super::number::{NONE, count, error, fixed, limit, percent, plain, signed, significant};
 use super::samples::{METRICS, Samples, unit};
-use super::sentence::{sentence, worst};
-use super::text::{fit, short_words, shorten};
+use super::sentence::{Sentence, sentence, worst};
+use super::text::{fit, serif_width, short_words, shorten};
 use crate::compare::{Comparison, MetricRow, Verdict};
 
 /// Width of a third of the page, and of the whole, in points.
@@ -25,7 +25,7 @@ pub(super) struct Front {
     verdict: Verdict,
     number: String,
     number_size: f64,
-    number_notes: [String; 2],
+    number_notes: [String; 3],
     foreign: bool,
     facts: Vec<Fact>,
     headline_note: String,
@@ -93,14 +93,20 @@ impl Front {
         let n = |verdict| c.headline.iter().filter(|row| row.verdict == verdict).count();
         let span = span(c);
         let noise_known = c.headline.iter().any(|row| row.noise_percent.is_some());
-        let (distributions, log) = distributions(c);
+        let description = c
+            .description
+            .as_ref()
+            .filter(|text| !text.is_empty())
+            .map(|text| short_words(&shorten(text, 150), 30));
+        let (distributions, log) = distributions(c, plot_height(c, &told, description.as_deref()));
         let repeats = match c.repeats {
             0 | 1 => "measured once".to_owned(),
             2 => "measured twice".to_owned(),
             n => format!("measured {} times", count(u64::from(n))),
         };
         let noise = match (noise_known, c.repeats) {
-            (true, n) => format!("Noise: half the spread of {n} measured runs, the grey bar."),
+            (true, n @ 2..) => format!("Noise: half the spread of {n} measured runs, the grey bar."),
+            (true, _) => "Noise: half the spread between measured runs, the grey bar.".to_owned(),
             (false, 0 | 1) => "Noise floor: unknown, one measured run.".to_owned(),
             (false, _) => "Noise floor: unknown.".to_owned(),
         };
@@ -109,11 +115,7 @@ impl Front {
             compared: format!("{} {repeats}, {} simulated", shorten(&c.real, 24), shorten(&c.sim, 24)),
             title: told.title,
             lead: told.lead,
-            description: c
-                .description
-                .as_ref()
-                .filter(|text| !text.is_empty())
-                .map(|text| short_words(text, 60)),
+            description,
             verdict: c.verdict,
             number,
             number_size,
@@ -121,14 +123,8 @@ impl Front {
                 largest.map_or("no headline statistic".to_owned(), |row| {
                     format!("largest headline error, {} {}", row.metric, row.stat)
                 }),
-                format!(
-                    "limits ±{} and ±{}; {} pass, {} warn, {} fail",
-                    super::number::plain(c.pass_percent),
-                    limit(c.warn_percent),
-                    n(Verdict::Pass),
-                    n(Verdict::Warn),
-                    n(Verdict::Fail)
-                ),
+                format!("limits ±{} and ±{}", plain(c.pass_percent), limit(c.warn_percent)),
+                format!("{} pass, {} warn, {} fail", n(Verdict::Pass), n(Verdict::Warn), n(Verdict::Fail)),
             ],
             foreign: c.foreign_bundle,
             facts: c.facts.iter().take(4).map(|(head, lines)| fact(head, lines)).collect(),
@@ -148,14 +144,17 @@ impl Front {
                 if log { " Where noted, the axis is logarithmic." } else { "" },
             ),
             distributions,
-            whole_run: c.whole_run.chunks(6).map(|part| part.iter().map(column).collect()).collect(),
+            whole_run: c.whole_run[..c.whole_run.len().min(12)]
+                .chunks(6)
+                .map(|part| part.iter().map(column).collect())
+                .collect(),
         }
     }
 }
 
 fn fact(head: &str, lines: &[String]) -> Fact {
     const WIDTH: f64 = 38.0 * MM;
-    let plain = |line: &String| {
+    let tidy = |line: &String| {
         // Trade marks and frequencies of processor names only take room.
         let line = line.replace("(R)", "").replace("(TM)", "").replace("(tm)", "").replace(" CPU @", ",");
         line.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -164,7 +163,7 @@ fn fact(head: &str, lines: &[String]) -> Fact {
         .iter()
         .take(3)
         .enumerate()
-        .map(|(index, line)| fit(&plain(line), 8.0, index == 0, WIDTH))
+        .map(|(index, line)| fit(&tidy(line), 8.0, index == 0, WIDTH))
         .collect();
     Fact { head: fit(head, 7.5, true, WIDTH), lines }
 }
@@ -195,7 +194,7 @@ fn scale(pass: f64, span: f64) -> Scale {
     let mut ticks = vec![(0.5, "0".to_owned())];
     if pass > 0.0 {
         let label = |value: f64| {
-            let text = super::number::plain(value);
+            let text = plain(value);
             if value > 0.0 { format!("+{text}") } else { text }
         };
         ticks.insert(0, (at(-pass, span), label(-pass)));
@@ -245,15 +244,32 @@ fn noise_text(noise: f64) -> String {
     if noise >= 99.95 { fixed(noise, 0) } else { fixed(noise, 1) }
 }
 
+/// Height of the distributions that lets everything else stand on one page with
+/// them, in points. Measured on a page with two lines of title, two of text, a
+/// description, facts, twelve rows and one block of whole-run figures.
+fn plot_height(c: &Comparison, told: &Sentence, description: Option<&str>) -> f64 {
+    const COLUMN: f64 = 122.0 * MM;
+    let lines = |text: &str, size: f64, semibold| (serif_width(text, size, semibold) * 1.04 / COLUMN).ceil();
+    let mut height = 48.0 * MM;
+    height -= 27.6 * (lines(&told.title, 20.0, true) - 2.0);
+    height -= 14.5 * (lines(&told.lead, 9.5, false) - 2.0);
+    height -= 13.0 * (description.map_or(0.0, |text| lines(text, 8.5, false)) - 1.0);
+    height -= if c.foreign_bundle { 50.0 } else { 0.0 };
+    height += if c.facts.is_empty() { 62.0 } else { 0.0 };
+    height -= 15.5 * (c.headline.len() as f64 - 12.0);
+    height -= 60.0 * (c.whole_run.len().min(12).div_ceil(6) as f64 - 1.0);
+    height.clamp(26.0 * MM, 50.0 * MM)
+}
+
 /// The three distributions; whether one has a logarithmic axis.
-fn distributions(c: &Comparison) -> (Vec<Chart>, bool) {
+fn distributions(c: &Comparison, height: f64) -> (Vec<Chart>, bool) {
     let samples: Vec<Samples> = METRICS.iter().map(|metric| Samples::of(c, metric)).collect();
     let gaps: Vec<_> = samples.iter().map(gap).collect();
     // One scale for the three strips, so that they can be compared.
     let most = gaps.iter().flatten().fold(5.0_f64, |most, (_, gap, _)| most.max(gap.abs()));
     let strip = Axis::panel(most).hi.min(100.0);
     let log = samples.iter().any(|s| s.axis.scale == super::axis::Scale::Log);
-    (samples.iter().zip(gaps).map(|(s, gap)| distribution(s, gap, strip, true)).collect(), log)
+    (samples.iter().zip(gaps).map(|(s, gap)| distribution(s, gap, strip, THIRD, height)).collect(), log)
 }
 
 type Gap = (Vec<[f64; 2]>, f64, f64);
@@ -270,11 +286,10 @@ fn gap(s: &Samples) -> Option<Gap> {
 pub(super) fn distribution_figure(s: &Samples) -> Chart {
     let gap = gap(s);
     let most = gap.as_ref().map_or(5.0, |(_, gap, _)| gap.abs().max(5.0));
-    distribution(s, gap, Axis::panel(most).hi.min(100.0), false)
+    distribution(s, gap, Axis::panel(most).hi.min(100.0), 100.0 * MM, 62.0 * MM)
 }
 
-fn distribution(s: &Samples, gap: Option<Gap>, strip_hi: f64, narrow: bool) -> Chart {
-    let (width, height) = if narrow { (THIRD, 43.0 * MM) } else { (100.0 * MM, 62.0 * MM) };
+fn distribution(s: &Samples, gap: Option<Gap>, strip_hi: f64, width: f64, height: f64) -> Chart {
     let Some((points, gap, place)) = gap else {
         return Chart::missing(s.metric, width, height, s.why_empty());
     };
@@ -290,7 +305,11 @@ fn distribution(s: &Samples, gap: Option<Gap>, strip_hi: f64, narrow: bool) -> C
     let note = if gap == 0.0 {
         "no gap".to_owned()
     } else {
-        format!("largest gap {} points at {}", signed(gap, 1), show(place_ns))
+        format!(
+            "largest gap {} points at {}",
+            signed(gap, if gap.abs() >= 99.95 { 0 } else { 1 }),
+            show(place_ns)
+        )
     };
     let pad = [8.0 * MM, 3.0 * MM, 2.0 * MM, 4.2 * MM];
     let difference = Axis {
@@ -298,7 +317,7 @@ fn distribution(s: &Samples, gap: Option<Gap>, strip_hi: f64, narrow: bool) -> C
         hi: strip_hi,
         scale: super::axis::Scale::Linear,
         ticks: [-strip_hi, strip_hi]
-            .map(|v| (v, format!("{}{}", if v > 0.0 { "+" } else { "" }, super::number::plain(v))))
+            .map(|v| (v, format!("{}{}", if v > 0.0 { "+" } else { "" }, plain(v))))
             .to_vec(),
     };
     let strip = Chart {

@@ -102,6 +102,9 @@ pub(super) fn significant(x: f64, n: usize) -> String {
     if !a.is_finite() {
         return NONE.to_owned();
     }
+    if a >= 1e9 {
+        return format!("{x:.2e}").replace('-', "−");
+    }
     let whole = [1.0, 10.0, 100.0, 1_000.0, 10_000.0].iter().take_while(|bound| a >= **bound).count();
     let digits = if a == 0.0 || a >= 0.1 {
         n.saturating_sub(whole.max(1))
@@ -162,6 +165,12 @@ impl TimeUnit {
             .unwrap_or(TimeUnit::S)
     }
 
+    /// Like [`TimeUnit::show`] without zeros at the end, for lengths that are round.
+    pub(super) fn brief(ns: f64) -> String {
+        let unit = Self::ALL.into_iter().find(|unit| ns.abs() >= unit.ns()).unwrap_or(TimeUnit::Ns);
+        format!("{}{THIN}{}", plain(ns / unit.ns()), unit.symbol())
+    }
+
     /// A duration in ns with the unit that suits it alone, three significant digits.
     pub(super) fn show(ns: f64) -> String {
         let unit = Self::ALL.into_iter().find(|unit| ns.abs() >= 0.1 * unit.ns()).unwrap_or(TimeUnit::Ns);
@@ -206,6 +215,7 @@ mod tests {
         );
         assert_eq!([four(0.0), four(0.01234), four(0.000_012_34)], ["0.000", "0.0123", "0.000012"]);
         assert_eq!(significant(12_345.0, 3), "12,345");
+        assert_eq!(significant(-1.234e300, 4), "−1.23e300");
     }
 
     #[test]

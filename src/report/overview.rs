@@ -25,7 +25,7 @@ pub(super) struct Overview {
     verdict: Verdict,
     number: String,
     number_size: f64,
-    number_notes: [String; 2],
+    number_notes: [String; 3],
     foreign: bool,
     rows_title: String,
     rows_note: String,
@@ -147,14 +147,16 @@ impl Overview {
                     fit(&format!("{} {} of {label}", row.metric, row.stat), 8.0, false, 42.0 * MM)
                 }),
                 if same_limits {
+                    let first = &runs[0];
                     format!(
-                        "limits ±{} and ±{}; {pass} pass, {warn} warn, {fail} fail",
-                        super::number::plain(runs[0].pass_percent),
-                        limit(runs[0].warn_percent)
+                        "limits ±{} and ±{}",
+                        super::number::plain(first.pass_percent),
+                        limit(first.warn_percent)
                     )
                 } else {
-                    format!("{pass} pass, {warn} warn, {fail} fail")
+                    "limits differ between runs".to_owned()
                 },
+                format!("{pass} pass, {warn} warn, {fail} fail"),
             ],
             foreign: runs.iter().any(|run| run.foreign_bundle),
             rows_title: if as_rows { "Runs".to_owned() } else { "The worst runs".to_owned() },

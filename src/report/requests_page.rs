@@ -80,14 +80,14 @@ impl RequestsPage {
                  grey, simulated blue.",
                 limit(c.pass_percent)
             ),
-            scatters: samples.iter().map(|s| scatter(s, c.pass_percent, &ids, THIRD, 50.0 * MM)).collect(),
+            scatters: samples.iter().map(|s| scatter(s, c.pass_percent, &ids, THIRD, 52.8 * MM)).collect(),
             worst: worst.iter().map(|row| worst_row(c, row)).collect(),
             worst_units: METRICS.map(|metric| unit(c, metric).symbol()),
             timeline_note: match c.bin_ns {
                 0 => "State of both runs.".to_owned(),
                 bin => format!("State of both runs, averaged over bins of {}.", bin_text(bin, c)),
             },
-            timeline: timeline(c, 174.0 * MM, 14.5 * MM),
+            timeline: timeline(c, 174.0 * MM, 19.0 * MM),
         }
     }
 }
@@ -137,7 +137,7 @@ fn percentile_span(c: &Comparison, curves: &[Vec<(u32, f64, f64)>]) -> f64 {
 }
 
 fn percentile_chart(c: &Comparison, s: &Samples, curve: &[(u32, f64, f64)], span: f64) -> Chart {
-    let (width, height) = (THIRD, 33.0 * MM);
+    let (width, height) = (THIRD, 37.0 * MM);
     if curve.is_empty() {
         return Chart::missing(s.metric, width, height, s.why_empty());
     }
@@ -167,7 +167,9 @@ fn percentile_chart(c: &Comparison, s: &Samples, curve: &[(u32, f64, f64)], span
         .filter_map(|row| {
             let p: f64 = row.stat.strip_prefix('P')?.parse().ok()?;
             let [at, middle] = to(p, row.error_percent);
-            Some([at, round(y.at(row.low_percent)), round(y.at(row.high_percent)), middle])
+            let end = |percent: f64| round(y.at(percent).clamp(0.0, 1.0));
+            (row.error_percent.abs() <= span)
+                .then(|| [at, end(row.low_percent), end(row.high_percent), middle])
         })
         .collect();
     let mut marks = vec![
@@ -221,7 +223,7 @@ fn percentile_chart(c: &Comparison, s: &Samples, curve: &[(u32, f64, f64)], span
 /// Measured against simulated, with identity line and tolerance band.
 pub(super) fn scatter(s: &Samples, pass: f64, named: &[u32], width: f64, height: f64) -> Chart {
     if s.is_empty() {
-        return Chart::missing(s.metric, width, height, s.why_empty());
+        return Chart::missing("", width, height, s.why_empty());
     }
     let at = |ns: f64| s.axis.at(s.scaled(ns));
     let dots: Vec<[f64; 2]> = s
@@ -300,7 +302,7 @@ pub(super) fn scatter(s: &Samples, pass: f64, named: &[u32], width: f64, height:
 
 fn bin_text(bin: u64, c: &Comparison) -> String {
     let factor = merge_factor(c) as u64;
-    TimeUnit::show(bin.saturating_mul(factor) as f64)
+    TimeUnit::brief(bin.saturating_mul(factor) as f64)
 }
 
 /// Bins that share a step so that a curve has at most [`MOST_BINS`].

@@ -29,7 +29,12 @@ pub(super) fn values(row: &RequestRow, metric: &str) -> Option<(f64, f64)> {
         "E2E" => (row.e2e_measured_ns, row.e2e_simulated_ns),
         _ => return None,
     };
-    (measured.is_finite() && simulated.is_finite()).then_some((measured, simulated))
+    (is_time(measured) && is_time(simulated)).then_some((measured, simulated))
+}
+
+/// A length of time that can be drawn: finite, and less than thirty million years.
+fn is_time(ns: f64) -> bool {
+    ns.abs() < 1e24
 }
 
 /// The unit a metric is shown in: that of its headline rows, else of its request rows.
