@@ -365,6 +365,25 @@ fn distribution(s: &Samples, gap: Option<Gap>, strip_hi: f64, width: f64, height
     }
 }
 
+/// Two curves without strip or note, for one of many charts on a page.
+pub(super) fn small_distribution(s: &Samples, width: f64, height: f64) -> Chart {
+    if s.is_empty() {
+        return Chart::missing("", width, height, s.why_empty());
+    }
+    let mut chart = distribution(s, gap(s), 100.0, width, height);
+    let label = match s.axis.scale {
+        super::axis::Scale::Linear => Some(format!("{}, {}", s.metric, s.unit.symbol())),
+        super::axis::Scale::Log => None,
+    };
+    let share = Axis { ticks: quarter_ticks().into_iter().step_by(2).collect(), ..Axis::linear(0.0, 1.0) };
+    chart.pad = [6.0 * MM, 2.0 * MM, 1.5 * MM, if label.is_some() { 7.5 } else { 4.2 } * MM];
+    chart.height += if label.is_some() { 3.3 * MM } else { 0.0 };
+    chart.x.label = label;
+    chart.y = AxisView::of(&share, None, true);
+    (chart.title, chart.unit, chart.note, chart.strip) = Default::default();
+    chart
+}
+
 fn quarter_ticks() -> Vec<(f64, String)> {
     [0.0, 0.25, 0.5, 0.75, 1.0].map(|v| (v, fixed(100.0 * v, 0))).to_vec()
 }

@@ -106,10 +106,13 @@ pub(super) fn significant(x: f64, n: usize) -> String {
         return format!("{x:.2e}").replace('-', "−");
     }
     let whole = [1.0, 10.0, 100.0, 1_000.0, 10_000.0].iter().take_while(|bound| a >= **bound).count();
-    let digits = if a == 0.0 || a >= 0.1 {
-        n.saturating_sub(whole.max(1))
+    if a == 0.0 {
+        return "0".to_owned();
+    }
+    let digits = if a >= 1.0 {
+        n.saturating_sub(whole)
     } else {
-        [0.01, 0.001, 0.0001].iter().filter(|bound| a < **bound).count() + 3
+        3 + [0.1, 0.01, 0.001].iter().filter(|bound| a < **bound).count()
     };
     fixed(x, digits)
 }
@@ -213,7 +216,7 @@ mod tests {
             [four(65.4566), four(137.356), four(1065.7), four(0.6894)],
             ["65.46", "137.4", "1,066", "0.689"]
         );
-        assert_eq!([four(0.0), four(0.01234), four(0.000_012_34)], ["0.000", "0.0123", "0.000012"]);
+        assert_eq!([four(0.0), four(0.01234), four(0.000_012_34)], ["0", "0.0123", "0.000012"]);
         assert_eq!(significant(12_345.0, 3), "12,345");
         assert_eq!(significant(-1.234e300, 4), "−1.23e300");
     }

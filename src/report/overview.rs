@@ -3,8 +3,11 @@
 
 use serde::Serialize;
 
-use super::chart::MM;
-use super::number::{NONE, count, error, limit, percent, word};
+use super::axis::{Axis, Scale, time_axis};
+use super::chart::{Chart, MM};
+use super::front::small_distribution;
+use super::number::{NONE, TimeUnit, count, error, limit, percent, word};
+use super::samples::Samples;
 use super::sentence::worst;
 use super::text::{fit, shorten};
 use crate::compare::{Comparison, MetricRow, Pin, Verdict};
@@ -30,10 +33,21 @@ pub(super) struct Overview {
     rows_title: String,
     rows_note: String,
     rows: Vec<Row>,
+    multiples_note: String,
+    multiples: Vec<Multiple>,
     cells: Vec<Cell>,
     small: bool,
     cells_note: String,
     stats: [&'static str; 3],
+}
+
+/// The distribution of TTFT of one run among those of all, small.
+#[derive(Debug, Serialize)]
+struct Multiple {
+    label: String,
+    error: String,
+    verdict: Verdict,
+    chart: Chart,
 }
 
 /// One run as a row.
@@ -130,6 +144,7 @@ impl Overview {
         let as_rows = n <= MOST_ROWS;
         let listed: Vec<usize> =
             if as_rows { (0..n).collect() } else { order.iter().copied().take(MOST_RUNS).collect() };
+        let (multiples, axis) = multiples(if n <= MOST_RUNS { runs } else { &[] }, labels);
         let small = n > MOST_CELLS;
         let cells = if as_rows { &[][..] } else { &runs[..n.min(MOST_SMALL_CELLS)] };
         let same_limits = runs
@@ -169,6 +184,11 @@ impl Overview {
                 .iter()
                 .map(|index| row(&runs[*index], &labels[*index], span, *index, paged))
                 .collect(),
+            multiples_note: format!(
+                "Share of requests at or below each TTFT, in per cent; one axis for all runs{}. Number: error of P99 TTFT.",
+                if axis.scale == Scale::Log { ", logarithmic" } else { "" }
+            ),
+            multiples,
             cells: cells.iter().zip(labels).map(|(run, label)| cell(run, label, span)).collect(),
             small,
             cells_note: format!(
@@ -186,6 +206,25 @@ impl Overview {
             stats: ["TTFT P99", "TPOT P99", "E2E P99"],
         }
     }
+}
+
+/// One small chart per run, and the axis they share.
+fn multiples(runs: &[Comparison], labels: &[String]) -> (Vec<Multiple>, Axis) {
+    let samples: Vec<Samples> = runs.iter().map(|run| Samples::of(run, "TTFT")).collect();
+    let all: Vec<f64> = samples.iter().flat_map(|s| s.measured.iter().chain(&s.simulated)).copied().collect();
+    let unit = TimeUnit::of(samples.iter().map(|s| s.unit.ns()));
+    let axis = time_axis(&all, unit);
+    let charts = samples.iter().zip(runs).zip(labels).map(|((s, run), label)| {
+        let shared = Samples { axis: axis.clone(), unit, ..s.clone() };
+        let p99 = p99(run, "TTFT");
+        Multiple {
+            label: fit(label, 7.5, true, 30.0 * MM),
+            error: p99.map_or(NONE.to_owned(), |row| percent(row.error_percent)),
+            verdict: p99.map_or(run.verdict, |row| row.verdict),
+            chart: small_distribution(&shared, 39.0 * MM, 25.0 * MM),
+        }
+    });
+    (charts.collect(), axis)
 }
 
 fn title(runs: &[Comparison], pass: usize, warn: usize, fail: usize) -> String {
@@ -292,6 +331,7 @@ mod tests {
     #[test]
     fn the_worst_come_first_and_the_title_counts() {
         let mut runs = matrix(4);
+        runs.iter_mut().for_each(|run| run.verdict = Verdict::Pass);
         runs[2].verdict = Verdict::Fail;
         runs[1].verdict = Verdict::Warn;
         let order = by_badness(&runs);

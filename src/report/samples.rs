@@ -9,6 +9,7 @@ use crate::compare::{Comparison, RequestRow};
 pub(super) const METRICS: [&str; 3] = ["TTFT", "TPOT", "E2E"];
 
 /// Measured and simulated values of one metric. ns.
+#[derive(Clone)]
 pub(super) struct Samples {
     pub metric: &'static str,
     /// Request id, measured, simulated; requests without the metric left out.
