@@ -18,9 +18,14 @@ pub struct CandleRunner<'a> {
 }
 
 impl Backend for CandleRunner<'_> {
-    fn serve(&mut self, job: &Job<'_>, progress: &dyn Progress) -> Result<(RunRecord, RunMeta), BackendError> {
+    fn serve(
+        &mut self,
+        job: &Job<'_>,
+        progress: &dyn Progress,
+    ) -> Result<(RunRecord, RunMeta), BackendError> {
         let sampler = Sampler::new(self.sampling, self.sampling_seed);
-        let record = self.engine.serve(&job.run.scheduler, job.workload, self.tokenizer, &sampler, progress)?;
+        let record =
+            self.engine.serve(&job.run.scheduler, job.workload, self.tokenizer, &sampler, progress)?;
         let mut meta = super::meta(job, self.name, RunKind::Measured, &record);
         let machine = profile::machine(job.threads);
         meta.hardware = machine.hardware;

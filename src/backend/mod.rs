@@ -28,7 +28,8 @@ pub struct Job<'a> {
 /// Serves a workload, really or simulated.
 pub trait Backend {
     /// Serves all requests of the job and returns what happened to each.
-    fn serve(&mut self, job: &Job<'_>, progress: &dyn Progress) -> Result<(RunRecord, RunMeta), BackendError>;
+    fn serve(&mut self, job: &Job<'_>, progress: &dyn Progress)
+    -> Result<(RunRecord, RunMeta), BackendError>;
 }
 
 /// A backend could not serve.
@@ -59,7 +60,11 @@ fn meta(job: &Job<'_>, backend: &str, kind: RunKind, record: &RunRecord) -> RunM
         fingerprint: None,
         num_requests: record.requests.len() as u64,
         num_steps: record.steps.len() as u64,
-        output_tokens: record.requests.iter().map(|request| u64::from(request.num_decode_tokens_actual)).sum(),
+        output_tokens: record
+            .requests
+            .iter()
+            .map(|request| u64::from(request.num_decode_tokens_actual))
+            .sum(),
         duration_ns: record.steps.iter().last().map_or(0, |step| step.end_ns),
     }
 }

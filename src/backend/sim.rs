@@ -13,7 +13,11 @@ pub struct SimRunner<'a> {
 }
 
 impl Backend for SimRunner<'_> {
-    fn serve(&mut self, job: &Job<'_>, progress: &dyn Progress) -> Result<(RunRecord, RunMeta), BackendError> {
+    fn serve(
+        &mut self,
+        job: &Job<'_>,
+        progress: &dyn Progress,
+    ) -> Result<(RunRecord, RunMeta), BackendError> {
         let record = sim::simulate(&job.run.scheduler, self.predictor, job.workload, progress);
         let mut meta = super::meta(job, self.name, RunKind::Simulated, &record);
         meta.hardware = self.bundle.hardware.clone();

@@ -14,8 +14,10 @@ const STYLES: Styles = Styles::styled()
 /// One KDL file in, one PDF out: is the simulator right?
 #[derive(Debug, Parser)]
 #[command(name = "xp", version, styles = STYLES, max_term_width = 100, propagate_version = true)]
-#[command(after_help = "Exit codes: 0 done; 1 the answer is no (a mistake in a file, a stale lock, a failed check); \
-                        2 xp was called wrongly or the system refused (a missing file, a full disk).")]
+#[command(
+    after_help = "Exit codes: 0 done; 1 the answer is no (a mistake in a file, a stale lock, a failed check); \
+                        2 xp was called wrongly or the system refused (a missing file, a full disk)."
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,

@@ -10,7 +10,6 @@ pub struct CliError {
 }
 
 impl CliError {
-
     /// Wrong call, or the system refused. Exit code 2.
     pub fn system(message: String, help: &str) -> Self {
         Self { report: miette::miette!(help = help.to_owned(), "{message}"), code: 2 }

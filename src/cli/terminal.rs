@@ -57,7 +57,10 @@ impl Observer for Terminal {
             self.line(&format!("           {DIM}{reason}{DIM:#}"));
         }
         if reasons.len() > SHOWN {
-            self.line(&format!("           {DIM}and {} more facts (`xp diff` tells all){DIM:#}", reasons.len() - SHOWN));
+            self.line(&format!(
+                "           {DIM}and {} more facts (`xp diff` tells all){DIM:#}",
+                reasons.len() - SHOWN
+            ));
         }
     }
 
@@ -78,7 +81,11 @@ impl Observer for Terminal {
     }
 
     fn reused(&self, stage: Stage, label: &str, what: &str) {
-        self.line(&format!("{GREEN}{:>10}{GREEN:#}{} {DIM}reused{DIM:#} {what}", stage.name(), label_of(label)));
+        self.line(&format!(
+            "{GREEN}{:>10}{GREEN:#}{} {DIM}reused{DIM:#} {what}",
+            stage.name(),
+            label_of(label)
+        ));
     }
 
     fn warned(&self, message: &str) {

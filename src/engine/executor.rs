@@ -50,7 +50,8 @@ impl<'a> Executor<'a> {
             .map(|entry| {
                 let from = entry.context as usize;
                 Share {
-                    tokens: &self.sequences[entry.request as usize].tokens()[from..from + entry.tokens as usize],
+                    tokens: &self.sequences[entry.request as usize].tokens()
+                        [from..from + entry.tokens as usize],
                     context: entry.context,
                     blocks: blocks(entry.request),
                     emits: entry.emits,

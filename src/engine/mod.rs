@@ -52,7 +52,10 @@ pub enum EngineError {
     NoPrompts,
     /// A prompt has another number of tokens than the workload says.
     #[error("the prompt of request {request} has {found} tokens, the workload says {wanted}")]
-    #[diagnostic(code(xp::engine::prompt), help("the workload was made with another tokenizer: make it again"))]
+    #[diagnostic(
+        code(xp::engine::prompt),
+        help("the workload was made with another tokenizer: make it again")
+    )]
     Prompt { request: u32, wanted: u32, found: usize },
 }
 
@@ -140,7 +143,8 @@ impl Engine {
         }
         self.kv = None;
         let config = self.model.config();
-        let per_token = u64::from(2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim) * 4;
+        let per_token =
+            u64::from(2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim) * 4;
         require_memory("the KV cache", blocks as u64 * block_size as u64 * per_token)?;
         self.kv = Some(PagedKv::new(
             config.num_hidden_layers as usize,
@@ -158,7 +162,8 @@ fn sequences(workload: &Workload, tokenizer: &Tokenizer) -> Result<Vec<Sequence>
     if workload.prompts.is_empty() && !workload.requests.is_empty() {
         return Err(EngineError::NoPrompts);
     }
-    let prompts = workload.prompts.iter().map(|text| tokenizer.encode(text)).collect::<Result<Vec<_>, _>>()?;
+    let prompts =
+        workload.prompts.iter().map(|text| tokenizer.encode(text)).collect::<Result<Vec<_>, _>>()?;
     (0..)
         .zip(&workload.requests)
         .map(|(request, spec)| {

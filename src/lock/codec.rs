@@ -124,7 +124,9 @@ fn write_scalar(out: &mut String, value: &Value) {
                     '\n' => out.push_str("\\n"),
                     '\r' => out.push_str("\\r"),
                     '\t' => out.push_str("\\t"),
-                    c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
+                    c if c.is_control()
+                        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
+                    {
                         let _ = write!(out, "\\u{{{:x}}}", c as u32);
                     }
                     c => out.push(c),
@@ -161,7 +163,11 @@ fn span_of(node: &KdlNode) -> Span {
     (span.offset(), span.len())
 }
 
-fn read_object(nodes: &[KdlNode], pointer: &str, spans: &mut Spans) -> Result<Map<String, Value>, ShapeError> {
+fn read_object(
+    nodes: &[KdlNode],
+    pointer: &str,
+    spans: &mut Spans,
+) -> Result<Map<String, Value>, ShapeError> {
     let mut out = Map::new();
     for node in nodes {
         let name = node.name().value();
@@ -190,7 +196,12 @@ fn is_element(node: &KdlNode, rule: &ListRule) -> bool {
     rule.node != rule.field || matches!(node.get(0), Some(KdlValue::String(_)))
 }
 
-fn read_element(node: &KdlNode, rule: &ListRule, at: &str, spans: &mut Spans) -> Result<Map<String, Value>, ShapeError> {
+fn read_element(
+    node: &KdlNode,
+    rule: &ListRule,
+    at: &str,
+    spans: &mut Spans,
+) -> Result<Map<String, Value>, ShapeError> {
     let mut fields = match node.children() {
         Some(children) => read_object(children.nodes(), at, spans)?,
         None => Map::new(),
@@ -201,7 +212,9 @@ fn read_element(node: &KdlNode, rule: &ListRule, at: &str, spans: &mut Spans) ->
         let span = (entry.span().offset(), entry.span().len());
         let name = match entry.name() {
             Some(name) => name.value(),
-            None if keyed => return Err(ShapeError { message: format!("`{}` takes one argument", rule.node), span }),
+            None if keyed => {
+                return Err(ShapeError { message: format!("`{}` takes one argument", rule.node), span });
+            }
             None => {
                 keyed = true;
                 rule.key

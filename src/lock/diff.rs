@@ -50,7 +50,8 @@ pub fn diff(old: &Lock, new: &Lock) -> LockDiff {
         .map(|(path, old, new)| Change { path: path.clone(), old, new, impact: fact::impact(path) })
         .collect();
     changes.sort_by(|a, b| b.impact.cmp(&a.impact).then_with(|| a.path.cmp(&b.path)));
-    let invalidated_runs = new.runs.iter().map(|run| run.id.clone()).filter(|id| touches(&changes, id)).collect();
+    let invalidated_runs =
+        new.runs.iter().map(|run| run.id.clone()).filter(|id| touches(&changes, id)).collect();
     LockDiff { changes, invalidated_runs }
 }
 
@@ -58,6 +59,8 @@ pub fn diff(old: &Lock, new: &Lock) -> LockDiff {
 fn touches(changes: &[Change], id: &str) -> bool {
     let (plain, quoted) = (format!("runs.{id}."), format!("runs.\"{id}\"."));
     changes.iter().filter(|change| change.impact >= Impact::Simulation).any(|change| {
-        !change.path.starts_with("runs.") || change.path.starts_with(&plain) || change.path.starts_with(&quoted)
+        !change.path.starts_with("runs.")
+            || change.path.starts_with(&plain)
+            || change.path.starts_with(&quoted)
     })
 }

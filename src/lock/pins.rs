@@ -149,7 +149,10 @@ impl Lock {
     /// The canonical text: same lock, same bytes.
     pub fn to_kdl(&self) -> String {
         let value = serde_json::to_value(self).expect("a lock is plain data");
-        let mut text = format!("// Written by `xp lock` from {}. Do not edit: change the experiment and lock again.\n", self.spec.path);
+        let mut text = format!(
+            "// Written by `xp lock` from {}. Do not edit: change the experiment and lock again.\n",
+            self.spec.path
+        );
         codec::write(&mut text, &value);
         text
     }

@@ -24,11 +24,17 @@ pub enum LockError {
     Kdl(#[from] SpecErrors),
     /// A newer xp wrote it.
     #[error("{} has lock format {found}; this xp reads up to {FORMAT}", path.display())]
-    #[diagnostic(code(xp::lock::newer), help("a newer xp wrote this lock: update xp, or lock again with this one"))]
+    #[diagnostic(
+        code(xp::lock::newer),
+        help("a newer xp wrote this lock: update xp, or lock again with this one")
+    )]
     Newer { path: PathBuf, found: u64 },
     /// The file is no lock, or was edited into something that is none.
     #[error("{message}")]
-    #[diagnostic(code(xp::lock::invalid), help("locks are written by `xp lock` and not edited; restore it, or lock again"))]
+    #[diagnostic(
+        code(xp::lock::invalid),
+        help("locks are written by `xp lock` and not edited; restore it, or lock again")
+    )]
     Invalid {
         message: String,
         #[source_code]
@@ -64,12 +70,17 @@ pub fn parse(path: &Path, text: &str) -> Result<Lock, LockError> {
             return Err(LockError::Newer { path: path.to_owned(), found });
         }
         Some(_) => {}
-        None => return Err(invalid("this is not a lock: it has no `lock` format version".to_owned(), (0, 0))),
+        None => {
+            return Err(invalid("this is not a lock: it has no `lock` format version".to_owned(), (0, 0)));
+        }
     }
     let validator = jsonschema::validator_for(&lock_schema()).expect("the lock's own schema is valid");
     if let Some(error) = validator.iter_errors(&value).next() {
         let pointer = error.instance_path().to_string();
-        return Err(invalid(format!("{}: {error}", pointer.trim_start_matches('/')), nearest(&spans, &pointer)));
+        return Err(invalid(
+            format!("{}: {error}", pointer.trim_start_matches('/')),
+            nearest(&spans, &pointer),
+        ));
     }
     serde_json::from_value(value).map_err(|error| invalid(error.to_string(), (0, 0)))
 }

@@ -34,10 +34,17 @@ pub enum ResolveError {
     NoEngine,
     /// An axis of the matrix changes what all runs of a lock share.
     #[error("the matrix ({axes}) varies more than the workload and the engine's settings")]
-    #[diagnostic(code(xp::lock::axis), help("vary `workload.*` and `backend.<engine>.*`; for other models or hardware write another experiment"))]
+    #[diagnostic(
+        code(xp::lock::axis),
+        help(
+            "vary `workload.*` and `backend.<engine>.*`; for other models or hardware write another experiment"
+        )
+    )]
     Axis { axes: String },
     /// The KV memory does not hold a single block.
-    #[error("kv-memory {memory} holds {blocks} KV blocks of {block_bytes} bytes: fewer than the longest request needs ({needed})")]
+    #[error(
+        "kv-memory {memory} holds {blocks} KV blocks of {block_bytes} bytes: fewer than the longest request needs ({needed})"
+    )]
     #[diagnostic(code(xp::lock::kv_memory), help("raise kv-memory, or shorten the requests"))]
     KvMemory { memory: String, blocks: u64, block_bytes: u64, needed: u64 },
     /// A data file could not be read for its digest.
@@ -101,8 +108,11 @@ pub fn resolve(
         let (pin, made) = workload_of(&cell.experiment, &seeds, &tokenizer, root)?;
         let engine = measured_backend(&cell.experiment)?;
         let scheduler = scheduler_config(engine, &model.config, &made)?;
-        let set: Vec<SetPin> =
-            cell.overrides.iter().map(|(path, value)| SetPin { path: path.clone(), value: value.clone() }).collect();
+        let set: Vec<SetPin> = cell
+            .overrides
+            .iter()
+            .map(|(path, value)| SetPin { path: path.clone(), value: value.clone() })
+            .collect();
         runs.push(RunPin { id: run_id(&experiment.name, &set), set, workload: pin, scheduler, sim: None });
         workloads.push(Arc::new(made));
     }
@@ -124,8 +134,12 @@ pub fn resolve(
 /// All runs of a lock share model, hardware, simulator and thresholds.
 fn only_workload_and_engine(experiment: &Experiment, cell: &Cell) -> Result<(), ResolveError> {
     let of = |experiment: &Experiment| {
-        let sims: Vec<Backend> =
-            experiment.backends.iter().filter(|backend| matches!(backend, Backend::Sim(_))).cloned().collect();
+        let sims: Vec<Backend> = experiment
+            .backends
+            .iter()
+            .filter(|backend| matches!(backend, Backend::Sim(_)))
+            .cloned()
+            .collect();
         (
             experiment.seed,
             experiment.model.clone(),
@@ -160,7 +174,9 @@ fn workload_of(
     let streams = streams(seeds);
     let made = workload::generate(&experiment.workload, &streams, Some(tokenizer), root)?;
     let files = workload::workload_files(&made, &experiment.workload, &streams);
-    let total = |tokens: fn(&workload::WorkloadRequest) -> u32| made.requests.iter().map(|r| u64::from(tokens(r))).sum();
+    let total = |tokens: fn(&workload::WorkloadRequest) -> u32| {
+        made.requests.iter().map(|r| u64::from(tokens(r))).sum()
+    };
     let pin = WorkloadPin {
         sha256: workload::digest(&files),
         requests: made.requests.len() as u64,
@@ -232,7 +248,12 @@ pub fn scheduler_config(
     let needed = longest.div_ceil(u64::from(backend.block_size));
     let watermark = (blocks as f64 * backend.watermark.0 / 100.0) as u64;
     if blocks < needed + watermark {
-        return Err(ResolveError::KvMemory { memory: backend.kv_memory.to_string(), blocks, block_bytes, needed: needed + watermark });
+        return Err(ResolveError::KvMemory {
+            memory: backend.kv_memory.to_string(),
+            blocks,
+            block_bytes,
+            needed: needed + watermark,
+        });
     }
     let narrow = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
     Ok(SchedulerConfig {

@@ -99,7 +99,8 @@ fn score_keys<S: Simd>(simd: S, query: &[f32], keys: &[f32], scale: f32, scores:
     let mut keys = keys.chunks_exact(dim);
     let mut quads = scores.chunks_exact_mut(4);
     for quad in &mut quads {
-        let [Some(k0), Some(k1), Some(k2), Some(k3)] = [keys.next(), keys.next(), keys.next(), keys.next()] else {
+        let [Some(k0), Some(k1), Some(k2), Some(k3)] = [keys.next(), keys.next(), keys.next(), keys.next()]
+        else {
             return;
         };
         let ((k0, t0), (k1, t1)) = (S::as_simd_f32s(k0), S::as_simd_f32s(k1));
@@ -134,7 +135,8 @@ fn weigh<S: Simd>(simd: S, weights: &[f32], values: &[f32], out: &mut [f32]) {
     let mut rows = values.chunks_exact(dim);
     let mut quads = weights.chunks_exact(4);
     for quad in &mut quads {
-        let [Some(v0), Some(v1), Some(v2), Some(v3)] = [rows.next(), rows.next(), rows.next(), rows.next()] else {
+        let [Some(v0), Some(v1), Some(v2), Some(v3)] = [rows.next(), rows.next(), rows.next(), rows.next()]
+        else {
             return;
         };
         let w = [quad[0], quad[1], quad[2], quad[3]];
@@ -204,7 +206,8 @@ mod tests {
                     .collect();
                 let sum: f32 = scores.iter().sum();
                 for i in 0..dim {
-                    let want: f32 = scores.iter().enumerate().map(|(t, s)| s / sum * key(&values, t, i)).sum();
+                    let want: f32 =
+                        scores.iter().enumerate().map(|(t, s)| s / sum * key(&values, t, i)).sum();
                     assert!((out[at + i] - want).abs() < 1e-5, "row {r} head {head} dim {i}");
                 }
             }

@@ -6,6 +6,7 @@ use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 use pulp::Arch;
 use rayon::prelude::*;
 
+use super::ModelError;
 use super::attention::{Row, attention};
 use super::exp::swiglu;
 use super::kv_cache::PagedKv;
@@ -13,7 +14,6 @@ use super::linear::Linear;
 use super::ops::{Op, OpTimer};
 use super::rope::Rope;
 use super::weights::WeightReader;
-use super::ModelError;
 use crate::catalog::ModelConfig;
 
 /// One request's share of a forward pass.
@@ -68,7 +68,8 @@ impl Qwen3 {
             return Err(ModelError::Family { found: config.model_type.clone() });
         }
         let [hidden, intermediate, vocab, head_dim] =
-            [config.hidden_size, config.intermediate_size, config.vocab_size, config.head_dim].map(|n| n as usize);
+            [config.hidden_size, config.intermediate_size, config.vocab_size, config.head_dim]
+                .map(|n| n as usize);
         let (q_rows, kv_rows) =
             (config.num_attention_heads as usize * head_dim, config.num_key_value_heads as usize * head_dim);
         let embed = weights.get("model.embed_tokens.weight", &[vocab, hidden], dtype)?;
@@ -214,7 +215,8 @@ impl Qwen3 {
         let width = q_width + 2 * kv_width;
         let mut query = vec![0.0; rows.len() * q_width];
         let mut key = vec![0.0; rows.len() * kv_width];
-        let per_row = query.par_chunks_mut(q_width).zip(key.par_chunks_mut(kv_width)).zip(qkv.par_chunks(width));
+        let per_row =
+            query.par_chunks_mut(q_width).zip(key.par_chunks_mut(kv_width)).zip(qkv.par_chunks(width));
         per_row.zip(rows).for_each(|(((query, key), qkv), row)| {
             let rotate = |from: &[f32], weight: &[f32], to: &mut [f32]| {
                 for (from, to) in from.chunks_exact(dim).zip(to.chunks_exact_mut(dim)) {
@@ -239,10 +241,12 @@ impl Qwen3 {
     fn activate(&self, gate_up: &[f32]) -> Vec<f32> {
         let intermediate = self.config.intermediate_size as usize;
         let mut out = vec![0.0; gate_up.len() / 2];
-        out.par_chunks_mut(intermediate).zip(gate_up.par_chunks(2 * intermediate)).for_each(|(out, gate_up)| {
-            let (gate, up) = gate_up.split_at(intermediate);
-            self.arch.dispatch(|| swiglu(gate, up, out));
-        });
+        out.par_chunks_mut(intermediate).zip(gate_up.par_chunks(2 * intermediate)).for_each(
+            |(out, gate_up)| {
+                let (gate, up) = gate_up.split_at(intermediate);
+                self.arch.dispatch(|| swiglu(gate, up, out));
+            },
+        );
         out
     }
 
@@ -269,7 +273,8 @@ impl Qwen3 {
 /// Lends the values of a contiguous f32 tensor on the CPU.
 fn with_values<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> Result<T, ModelError> {
     let (storage, layout) = tensor.storage_and_layout();
-    let (Storage::Cpu(CpuStorage::F32(values)), Some((from, to))) = (&*storage, layout.contiguous_offsets()) else {
+    let (Storage::Cpu(CpuStorage::F32(values)), Some((from, to))) = (&*storage, layout.contiguous_offsets())
+    else {
         return Err(candle_core::Error::Msg("activations are contiguous f32 on the CPU".to_owned()).into());
     };
     Ok(read(&values[from..to]))
@@ -302,8 +307,22 @@ mod tests {
         assert_eq!(whole.len(), 1024);
 
         let mut kv = new_kv();
-        model.forward(&[share(&prompt[..7], 0, &blocks), share(&other[..5], 0, &others)], &mut kv, 2, &mut NoTimer).unwrap();
-        model.forward(&[share(&other[5..8], 5, &others), share(&prompt[7..8], 7, &blocks)], &mut kv, 2, &mut NoTimer).unwrap();
+        model
+            .forward(
+                &[share(&prompt[..7], 0, &blocks), share(&other[..5], 0, &others)],
+                &mut kv,
+                2,
+                &mut NoTimer,
+            )
+            .unwrap();
+        model
+            .forward(
+                &[share(&other[5..8], 5, &others), share(&prompt[7..8], 7, &blocks)],
+                &mut kv,
+                2,
+                &mut NoTimer,
+            )
+            .unwrap();
         let both = [share(&other[8..], 8, &others), share(&prompt[8..], 8, &blocks)];
         let logits = model.forward(&both, &mut kv, 2, &mut NoTimer).unwrap();
         for (a, b) in whole.iter().zip(&logits[1024..]) {
@@ -329,7 +348,9 @@ mod tests {
         let prompt: Vec<u32> = (0..8).collect();
         let run = |dtype| {
             let model = Qwen3::load(config, &WeightReader::Synthetic { seed: 5 }, dtype, 256, 1).unwrap();
-            model.forward(&[share(&prompt, 0, &[0, 1])], &mut PagedKv::new(2, 2, 4, 2, 16), 2, &mut NoTimer).unwrap()
+            model
+                .forward(&[share(&prompt, 0, &[0, 1])], &mut PagedKv::new(2, 2, 4, 2, 16), 2, &mut NoTimer)
+                .unwrap()
         };
         let exact = run(DType::F32);
         let spread = exact.iter().map(|x| x.abs()).fold(0.0, f32::max);

@@ -99,7 +99,11 @@ mod tests {
         let logits = [0.1, 3.0, 2.9, 3.0];
         assert_eq!(Sampler::greedy().sample(&logits, 0, 0), 1);
         assert_eq!(sampler(1.0, 1, 1.0).sample(&logits, 5, 7), 1);
-        assert_eq!(sampler(1.0, 0, 0.0).sample(&logits, 5, 7), 1, "the smallest nucleus is the likeliest token");
+        assert_eq!(
+            sampler(1.0, 0, 0.0).sample(&logits, 5, 7),
+            1,
+            "the smallest nucleus is the likeliest token"
+        );
     }
 
     #[test]

@@ -88,7 +88,9 @@ mod tests {
 
     #[test]
     fn synthetic_weights_depend_on_seed_and_name_alone() {
-        let values = |seed, name: &str| draw(seed, name, &[300, 400]).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let values = |seed, name: &str| {
+            draw(seed, name, &[300, 400]).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
         let first = values(1, "a.weight");
         assert_eq!(first, values(1, "a.weight"));
         assert_ne!(first, values(2, "a.weight"));

@@ -72,7 +72,9 @@ mod tests {
     #[test]
     fn a_bilinear_function_is_met_everywhere() {
         let f = |x: f64, y: f64| 3.0 + 2.0 * x + 0.5 * y + 0.25 * x * y;
-        let points = [1_u32, 4, 16].into_iter().flat_map(|x| [0_u32, 8, 64].map(|y| (x, y, f(f64::from(x), f64::from(y)))));
+        let points = [1_u32, 4, 16]
+            .into_iter()
+            .flat_map(|x| [0_u32, 8, 64].map(|y| (x, y, f(f64::from(x), f64::from(y)))));
         let grid = Grid::new(points).unwrap();
         for (x, y) in [(1.0, 0.0), (2.5, 3.0), (16.0, 64.0), (10.0, 70.0), (20.0, 100.0), (4.0, 8.0)] {
             assert!((grid.at(x, y) - f(x, y)).abs() < 1e-9, "{x} {y}");

@@ -35,7 +35,8 @@ impl Interpolate {
         let sum = |feature: Feature| -> Result<Curve, PredictorError> {
             let mut sum = Curve::zero();
             for curve in bundle.curves.iter().filter(|curve| curve.feature == feature) {
-                let points: Vec<(u32, f64)> = curve.points.iter().map(|point| (point.x, point.median_ns)).collect();
+                let points: Vec<(u32, f64)> =
+                    curve.points.iter().map(|point| (point.x, point.median_ns)).collect();
                 let curve_of_op =
                     Curve::new(&points).ok_or_else(|| PredictorError::NoOp { op: curve.op.clone() })?;
                 sum.add(&curve_of_op, if curve.per_layer { num_layers } else { 1.0 });

@@ -18,7 +18,8 @@ pub fn machine(threads: u32) -> MachineFacts {
     system.refresh_cpu_list(sysinfo::CpuRefreshKind::nothing());
     system.refresh_memory();
     let cpu = system.cpus().first().map(|cpu| cpu.brand().trim().to_owned()).unwrap_or_default();
-    let features: Vec<&str> = vector_features().into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect();
+    let features: Vec<&str> =
+        vector_features().into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect();
     // Memory in whole GiB: what the system keeps for itself varies between two starts.
     let memory = (system.total_memory() as f64 / f64::from(1 << 30)).round();
     let hardware: Vec<(String, String)> = [

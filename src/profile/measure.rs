@@ -54,9 +54,11 @@ pub fn measure(
     let whole_model = layers == engine.model().config().num_hidden_layers as usize;
     let passes = operator_passes(&limits, whole_model);
     let whole = whole_passes(&limits);
-    let needed = passes.iter().chain(&whole).map(|pass| pass.num_blocks(limits.block_size)).max().unwrap_or(1);
+    let needed =
+        passes.iter().chain(&whole).map(|pass| pass.num_blocks(limits.block_size)).max().unwrap_or(1);
     let config = engine.model().config().clone();
-    let block_bytes = 8 * u64::from(limits.block_size * config.num_hidden_layers)
+    let block_bytes = 8
+        * u64::from(limits.block_size * config.num_hidden_layers)
         * u64::from(config.num_key_value_heads * config.head_dim);
     let longest = limits.max_context.max(limits.max_tokens()).div_ceil(limits.block_size) * 2 + 1;
     let affordable = u32::try_from(MAX_KV_BYTES / block_bytes.max(1)).unwrap_or(u32::MAX);
@@ -161,7 +163,11 @@ impl<'a> Bench<'a> {
     }
 
     /// Whole steps over all layers.
-    fn walk_whole(&mut self, passes: &[Pass], progress: &dyn Progress) -> Result<Vec<StepSample>, EngineError> {
+    fn walk_whole(
+        &mut self,
+        passes: &[Pass],
+        progress: &dyn Progress,
+    ) -> Result<Vec<StepSample>, EngineError> {
         let layers = self.model.config().num_hidden_layers as usize;
         let started = Instant::now();
         for pass in passes {
@@ -218,12 +224,20 @@ struct MadeUp {
 impl MadeUp {
     fn new(pass: &Pass, block_size: u32, num_blocks: u32) -> Self {
         let prefills = pass.prefills.iter().enumerate().map(|(index, &(tokens, context))| {
-            (BatchEntry { request: 0, tokens, context, is_prefill: true, emits: (index as u32) < pass.completing }, context + tokens)
+            (
+                BatchEntry {
+                    request: 0,
+                    tokens,
+                    context,
+                    is_prefill: true,
+                    emits: (index as u32) < pass.completing,
+                },
+                context + tokens,
+            )
         });
-        let decodes = pass
-            .decodes
-            .iter()
-            .map(|&context| (BatchEntry { request: 0, tokens: 1, context, is_prefill: false, emits: true }, context + 1));
+        let decodes = pass.decodes.iter().map(|&context| {
+            (BatchEntry { request: 0, tokens: 1, context, is_prefill: false, emits: true }, context + 1)
+        });
         let mut made = Self { batch: Batch::default(), sequences: Vec::new(), blocks: Vec::new() };
         let mut next_block = 0;
         // Decodes first, as the scheduler orders them.

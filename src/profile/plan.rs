@@ -102,7 +102,8 @@ pub(super) fn operator_passes(limits: &Limits, emit: bool) -> Vec<Pass> {
 /// Steps measured whole, for checking a predictor: mixtures of a kind that no grid point has.
 pub(super) fn whole_passes(limits: &Limits) -> Vec<Pass> {
     let half_context = (limits.max_context / 2).max(1);
-    let batches = [limits.max_batch_size.div_ceil(4), limits.max_batch_size.div_ceil(2), limits.max_batch_size];
+    let batches =
+        [limits.max_batch_size.div_ceil(4), limits.max_batch_size.div_ceil(2), limits.max_batch_size];
     let mut out = Vec::new();
     for (index, batch) in (0..).zip(batches) {
         let decodes: Vec<u32> = (0..batch).map(|i| 1 + (i * 37 + index * 11) % half_context).collect();
@@ -112,7 +113,10 @@ pub(super) fn whole_passes(limits: &Limits) -> Vec<Pass> {
             out.push(Pass { prefills: vec![(chunk, 0)], decodes, completing: 1 });
         }
     }
-    out.push(Pass { prefills: vec![(limits.chunk_size.min(half_context), half_context / 2)], ..Pass::default() });
+    out.push(Pass {
+        prefills: vec![(limits.chunk_size.min(half_context), half_context / 2)],
+        ..Pass::default()
+    });
     out.sort();
     out.dedup();
     out

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::ProfileError;
-use super::bundle::{AttentionPoint, BUNDLE_FORMAT, Bundle, BundleMeta, Feature, OpCurve, OpPoint, StepSample};
+use super::bundle::{
+    AttentionPoint, BUNDLE_FORMAT, Bundle, BundleMeta, Feature, OpCurve, OpPoint, StepSample,
+};
 use super::samples::{BATCHING, SCHEDULE, feature_of};
 use super::write::{ATTENTION_KEYS, STEP_COLUMNS, compute_folder, curve_file};
 use crate::model::Op;
@@ -44,7 +46,8 @@ fn read_meta(folder: &Path) -> Result<BundleMeta, ProfileError> {
         let found = u32::try_from(found).unwrap_or(u32::MAX);
         return Err(ProfileError::Newer { path, found, newest: BUNDLE_FORMAT });
     }
-    let meta: BundleMeta = serde_json::from_str(&text).map_err(|error| invalid(error.line(), error.to_string()))?;
+    let meta: BundleMeta =
+        serde_json::from_str(&text).map_err(|error| invalid(error.line(), error.to_string()))?;
     for (name, count) in [
         ("num_layers", meta.num_layers),
         ("block_size", meta.block_size),
@@ -197,10 +200,13 @@ fn read_attention(table: &Table) -> Result<Vec<AttentionPoint>, ProfileError> {
                 median_ns: duration(6)?,
                 mad_ns: duration(7)?,
             },
-            _ => return Err(table.invalid(*line, "the row is neither a prefill chunk nor a batch of decodes")),
+            _ => {
+                return Err(table.invalid(*line, "the row is neither a prefill chunk nor a batch of decodes"));
+            }
         });
     }
-    let key = |point: &AttentionPoint| (point.prefill_chunk, point.kv_prefill, point.n_decode, point.kv_decode);
+    let key =
+        |point: &AttentionPoint| (point.prefill_chunk, point.kv_prefill, point.n_decode, point.kv_decode);
     let mut keys: Vec<_> = points.iter().map(key).collect();
     keys.sort_unstable();
     if keys.windows(2).any(|pair| pair[0] == pair[1]) {
@@ -318,7 +324,12 @@ mod tests {
         for file in store::digest_dir(&folder).unwrap() {
             let path = folder.join(&file.file);
             let good = std::fs::read_to_string(&path).unwrap();
-            for bad in [good.replacen('1', "NaN", 1), good[..good.len() / 2].to_owned(), String::new(), "[".repeat(100_000)] {
+            for bad in [
+                good.replacen('1', "NaN", 1),
+                good[..good.len() / 2].to_owned(),
+                String::new(),
+                "[".repeat(100_000),
+            ] {
                 std::fs::write(&path, bad).unwrap();
                 let error = read_bundle(&folder).unwrap_err().to_string();
                 assert!(error.contains(file.file.rsplit('/').next().unwrap()), "{error}");

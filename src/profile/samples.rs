@@ -116,7 +116,8 @@ impl PassSamples {
             let (median_ns, mad_ns) = durations.median_and_mad();
             Estimate { median_ns, mad_ns }
         };
-        let (mut ops, mut batching) = (std::array::from_fn(|op| estimate(&self.ops[op])), estimate(&self.batching));
+        let (mut ops, mut batching) =
+            (std::array::from_fn(|op| estimate(&self.ops[op])), estimate(&self.batching));
         let sum: f64 = ops.iter().map(|op: &Estimate| op.median_ns).sum::<f64>() + batching.median_ns;
         let scale = if sum > 0.0 { self.total.median_and_mad().0 / sum } else { 1.0 };
         for estimate in ops.iter_mut().chain([&mut batching]) {
@@ -169,7 +170,9 @@ impl Samples {
                 match feature_of(op) {
                     Some(Feature::Sequences) if pass.num_sequences() == 0 => {}
                     Some(Feature::Sequences) => add(op.name(), pass.num_sequences(), estimate, layers),
-                    Some(Feature::Tokens | Feature::BatchSize) => add(op.name(), pass.num_tokens(), estimate, layers),
+                    Some(Feature::Tokens | Feature::BatchSize) => {
+                        add(op.name(), pass.num_tokens(), estimate, layers)
+                    }
                     None => attention.push(attention_point(pass, estimate, layers)),
                 }
             }

@@ -8,7 +8,8 @@ use super::bundle::{Bundle, Feature, OpCurve};
 use crate::store::{Digest, FileDigest, StagedDir, write};
 
 /// Columns of `attention.csv` before its durations.
-pub(super) const ATTENTION_KEYS: [&str; 4] = ["is_prefill", "batch_size", "prefill_chunk_size", "kv_cache_size"];
+pub(super) const ATTENTION_KEYS: [&str; 4] =
+    ["is_prefill", "batch_size", "prefill_chunk_size", "kv_cache_size"];
 /// Columns of `steps.csv`.
 pub(super) const STEP_COLUMNS: [&str; 5] =
     ["prefills", "decodes", "completing", "time_stats.step.median", "time_stats.step.mad"];
@@ -24,7 +25,8 @@ pub(super) fn curve_file(feature: Feature, folder: &str) -> (String, &'static st
 
 /// Folder of the compute files, such as `compute/cpu/qwen3-17m`.
 pub(super) fn compute_folder(model: &str) -> String {
-    let safe: String = model.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
+    let safe: String =
+        model.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
     format!("compute/cpu/{}", safe.trim_start_matches('.'))
 }
 

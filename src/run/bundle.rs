@@ -25,7 +25,8 @@ impl Session<'_> {
     /// The steps that the runs of this lock can take.
     pub(super) fn limits(&self) -> Limits {
         let runs = || self.resolved.lock.runs.iter();
-        let max = |of: fn(&crate::scheduler::SchedulerConfig) -> u32| runs().map(|run| of(&run.scheduler)).max();
+        let max =
+            |of: fn(&crate::scheduler::SchedulerConfig) -> u32| runs().map(|run| of(&run.scheduler)).max();
         let longest = self
             .resolved
             .workloads

@@ -70,11 +70,17 @@ pub enum RunError {
     StaleLock { path: String, reasons: String, help: &'static str },
     /// A pinned bundle is not on disk.
     #[error("the pinned bundle {path} is missing or damaged: {why}")]
-    #[diagnostic(code(xp::run::bundle_gone), help("bring the folder back, or lock again to measure a new one"))]
+    #[diagnostic(
+        code(xp::run::bundle_gone),
+        help("bring the folder back, or lock again to measure a new one")
+    )]
     BundleGone { path: String, why: String },
     /// The command needs two backends to compare.
     #[error("the experiment compares nothing")]
-    #[diagnostic(code(xp::run::no_compare), help("add `compare real=\"…\" sim=\"…\"` and a simulated backend"))]
+    #[diagnostic(
+        code(xp::run::no_compare),
+        help("add `compare real=\"…\" sim=\"…\"` and a simulated backend")
+    )]
     NoCompare,
     /// Simulation is deterministic, so this is a change of the simulator or of the lock.
     #[error("simulating {run} gives {found}, the lock pins {pinned}")]
@@ -101,7 +107,9 @@ impl RunError {
             text.push_str(&reason.to_string());
         }
         let help = match mode {
-            LockMode::Frozen => "the lock does not derive what it pins: it was edited, or files it pins changed",
+            LockMode::Frozen => {
+                "the lock does not derive what it pins: it was edited, or files it pins changed"
+            }
             _ => "`xp lock` brings it up to date",
         };
         Self::StaleLock { path, reasons: text, help }

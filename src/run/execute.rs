@@ -40,8 +40,9 @@ impl Session<'_> {
         let mut comparisons = Vec::with_capacity(self.resolved.lock.runs.len());
         for index in 0..self.resolved.lock.runs.len() {
             self.workload_stage(index)?;
-            let real =
-                (0..compared.repeats).map(|repeat| self.real_stage(index, repeat)).collect::<Result<Vec<_>, _>>()?;
+            let real = (0..compared.repeats)
+                .map(|repeat| self.real_stage(index, repeat))
+                .collect::<Result<Vec<_>, _>>()?;
             let sim = self.sim_record(index)?;
             comparisons.push(self.compare_stage(index, &real, &sim)?);
         }

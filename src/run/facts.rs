@@ -95,8 +95,16 @@ pub(super) fn pins(lock: &Lock, index: usize, measured: &RunMeta) -> Vec<Pin> {
     }
     pin("Model", "digest", model.sha256.short(16));
     pin("Model", "layers", model.config.num_hidden_layers.to_string());
-    pin("Model", "hidden, intermediate", format!("{}, {}", model.config.hidden_size, model.config.intermediate_size));
-    pin("Model", "heads, KV heads", format!("{}, {}", model.config.num_attention_heads, model.config.num_key_value_heads));
+    pin(
+        "Model",
+        "hidden, intermediate",
+        format!("{}, {}", model.config.hidden_size, model.config.intermediate_size),
+    );
+    pin(
+        "Model",
+        "heads, KV heads",
+        format!("{}, {}", model.config.num_attention_heads, model.config.num_key_value_heads),
+    );
     pin("Model", "vocabulary", model.config.vocab_size.to_string());
     let scheduler = &run.scheduler;
     pin("Engine settings", "policy", format!("{:?}", scheduler.policy).to_lowercase());
@@ -113,7 +121,11 @@ pub(super) fn pins(lock: &Lock, index: usize, measured: &RunMeta) -> Vec<Pin> {
     }
     pin("Workload", "digest", run.workload.sha256.short(16));
     pin("Workload", "requests", run.workload.requests.to_string());
-    pin("Workload", "tokens in, out", format!("{}, {}", run.workload.prefill_tokens, run.workload.decode_tokens));
+    pin(
+        "Workload",
+        "tokens in, out",
+        format!("{}, {}", run.workload.prefill_tokens, run.workload.decode_tokens),
+    );
     pin("Workload", "root seed", lock.seeds.root.to_string());
     pin("Workload", "spec", lock.spec.path.clone());
     pin("Workload", "metric definitions", lock.metrics_version.to_string());
@@ -133,7 +145,10 @@ pub(super) fn files(real: &[StageRecord], sim: &StageRecord) -> Vec<FileDigest> 
         .chain([sim])
         .flat_map(|record| {
             let folder = short(record);
-            record.files.iter().map(move |file| FileDigest { file: format!("{folder}/{}", file.file), ..file.clone() })
+            record
+                .files
+                .iter()
+                .map(move |file| FileDigest { file: format!("{folder}/{}", file.file), ..file.clone() })
         })
         .collect()
 }

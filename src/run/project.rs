@@ -13,7 +13,10 @@ pub struct Project {
 pub enum ProjectError {
     /// A path of a lock or a spec leads out of the project.
     #[error("{path:?} leads out of the project")]
-    #[diagnostic(code(xp::run::outside), help("paths in experiments and locks are relative to the project and stay inside it"))]
+    #[diagnostic(
+        code(xp::run::outside),
+        help("paths in experiments and locks are relative to the project and stay inside it")
+    )]
     Outside { path: String },
     /// The run lock could not be taken.
     #[error("cannot lock {}", path.display())]
@@ -35,9 +38,9 @@ impl Project {
     pub fn of(file: &Path) -> io::Result<Self> {
         let file = std::path::absolute(file)?;
         let parent = file.parent().unwrap_or(Path::new("/"));
-        let named = parent.ancestors().find(|dir| {
-            dir.file_name().is_some_and(|name| name == "experiments" || name == "locks")
-        });
+        let named = parent
+            .ancestors()
+            .find(|dir| dir.file_name().is_some_and(|name| name == "experiments" || name == "locks"));
         let root = match named.and_then(Path::parent) {
             Some(root) => root,
             None => parent

@@ -131,7 +131,13 @@ impl StageStore {
     }
 
     /// Remembers a finished stage. `output` must be complete on disk.
-    pub fn remember(&self, stage: Stage, label: &str, inputs: &Inputs, output: &str) -> io::Result<StageRecord> {
+    pub fn remember(
+        &self,
+        stage: Stage,
+        label: &str,
+        inputs: &Inputs,
+        output: &str,
+    ) -> io::Result<StageRecord> {
         let path = self.root.join(output);
         let files = if path.is_dir() {
             store::digest_dir(&path)?
@@ -140,8 +146,13 @@ impl StageStore {
             let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             vec![FileDigest { file, bytes, sha256 }]
         };
-        let record =
-            StageRecord { stage, label: label.to_owned(), inputs: inputs.clone(), output: output.to_owned(), files };
+        let record = StageRecord {
+            stage,
+            label: label.to_owned(),
+            inputs: inputs.clone(),
+            output: output.to_owned(),
+            files,
+        };
         let json = serde_json::to_vec_pretty(&record).map_err(io::Error::other)?;
         store::write(&self.record_path(stage, label, inputs), &json)?;
         store::write(&self.latest_path(stage, label), &json)?;

@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::RunError;
 use super::event::Observer;
 use super::project::{Project, ProjectError};
-use super::RunError;
 use super::record::{StageRecord, StageStore};
 use crate::engine::Engine;
 use crate::lock::{self, Lock, Resolved, SpecPin, Stale};
@@ -68,7 +68,8 @@ impl<'a> Session<'a> {
         let (lock_path, spec_path, overrides) = if from_lock {
             let locked = lock::read(&request.target)?;
             let spec = project.resolve(&locked.spec.path)?;
-            let set = if request.set.is_empty() { locked.spec.overrides.clone() } else { request.set.clone() };
+            let set =
+                if request.set.is_empty() { locked.spec.overrides.clone() } else { request.set.clone() };
             (request.target.clone(), spec, set)
         } else {
             (project.lock_of(&request.target), request.target.clone(), request.set.clone())
@@ -160,7 +161,8 @@ impl<'a> Session<'a> {
             None => vec![format!("{path} did not exist")],
         };
         if !reasons.is_empty() && self.request.mode == LockMode::Update {
-            store::write(&self.lock_path, text.as_bytes()).map_err(|source| RunError::io(&self.lock_path, source))?;
+            store::write(&self.lock_path, text.as_bytes())
+                .map_err(|source| RunError::io(&self.lock_path, source))?;
         }
         self.observer.locked(&path, &reasons);
         Ok(())

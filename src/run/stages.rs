@@ -59,7 +59,12 @@ impl Session<'_> {
     }
 
     pub(super) fn workload_step(&self, run: &RunPin) -> Step {
-        Step::new(Stage::Workload, "workloads", run.id.clone(), [("workload", run.workload.sha256.to_string())])
+        Step::new(
+            Stage::Workload,
+            "workloads",
+            run.id.clone(),
+            [("workload", run.workload.sha256.to_string())],
+        )
     }
 
     pub(super) fn real_step(&self, index: usize, repeat: u32) -> Result<Step, RunError> {
@@ -84,7 +89,8 @@ impl Session<'_> {
             ],
         );
         Self::scheduler_inputs(&mut step.inputs, run);
-        step.output = format!("runs/real_runs/{}-{}", step.label, record::key(Stage::Real, &step.inputs).short(8));
+        step.output =
+            format!("runs/real_runs/{}-{}", step.label, record::key(Stage::Real, &step.inputs).short(8));
         Ok(step)
     }
 
@@ -105,7 +111,8 @@ impl Session<'_> {
             ],
         );
         Self::scheduler_inputs(&mut step.inputs, run);
-        step.output = format!("runs/sim_runs/{}-{}", step.label, record::key(Stage::Sim, &step.inputs).short(8));
+        step.output =
+            format!("runs/sim_runs/{}-{}", step.label, record::key(Stage::Sim, &step.inputs).short(8));
         Some(step)
     }
 
@@ -148,17 +155,20 @@ impl Session<'_> {
         let made = self.resolved.workloads[index].clone();
         let experiment = &self.resolved.cells[index].experiment;
         workload::write_workload(folder, &made, &experiment.workload, &self.resolved.streams())?;
-        Ok(format!(
-            "{} requests, {} tokens in, {} out",
-            pin.requests, pin.prefill_tokens, pin.decode_tokens
-        ))
+        Ok(format!("{} requests, {} tokens in, {} out", pin.requests, pin.prefill_tokens, pin.decode_tokens))
     }
 
     /// Simulates a run and pins (or checks) the result's digest.
-    pub fn sim_stage(&mut self, index: usize, bundle: &Bundle, predictor: &Interpolate) -> Result<StageRecord, RunError> {
+    pub fn sim_stage(
+        &mut self,
+        index: usize,
+        bundle: &Bundle,
+        predictor: &Interpolate,
+    ) -> Result<StageRecord, RunError> {
         let run = self.resolved.lock.runs[index].clone();
         let Some(step) = self.sim_step(&run) else { return Err(RunError::NoCompare) };
-        let record = self.perform(&step, |session, folder| session.make_sim(index, bundle, predictor, folder))?;
+        let record =
+            self.perform(&step, |session, folder| session.make_sim(index, bundle, predictor, folder))?;
         let sha256 = result_digest(&record.files);
         let steps = metrics::read_meta(&self.path(&record.output)?)?.num_steps;
         if let (Some(pinned), true) = (
@@ -276,7 +286,8 @@ impl Session<'_> {
                 ("xp", env!("CARGO_PKG_VERSION").to_owned()),
             ],
         );
-        let record = self.perform(&step, |session, folder| session.make_comparison(index, real, sim, folder))?;
+        let record =
+            self.perform(&step, |session, folder| session.make_comparison(index, real, sim, folder))?;
         let comparison = compare::read_comparison(&self.path(&record.output)?.join("comparison.json"))?;
         Ok((record, comparison))
     }
@@ -321,9 +332,9 @@ impl Session<'_> {
     pub fn report_stage(&mut self, comparisons: &[(StageRecord, Comparison)]) -> Result<PathBuf, RunError> {
         let lock = &self.resolved.lock;
         let name = lock.experiment.name.clone();
-        let output =
-            lock.experiment.report.clone().unwrap_or_else(|| format!("reports/{name}.pdf"));
-        let digests: Vec<Digest> = comparisons.iter().map(|(record, _)| Digest::of_json(&record.files)).collect();
+        let output = lock.experiment.report.clone().unwrap_or_else(|| format!("reports/{name}.pdf"));
+        let digests: Vec<Digest> =
+            comparisons.iter().map(|(record, _)| Digest::of_json(&record.files)).collect();
         let inputs = Inputs::from([
             ("comparisons".to_owned(), json(&digests)),
             ("report".to_owned(), output.clone()),

@@ -5,8 +5,8 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::{ModelFiles, SourceError, TOKENIZER, config, weights};
-use crate::model::Weights;
 use crate::model::Tokenizer;
+use crate::model::Weights;
 use crate::store::{Digest, FileDigest, digest_file, read_bounded, read_text_bounded};
 
 const CONFIG: &str = "config.json";

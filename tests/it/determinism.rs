@@ -39,7 +39,11 @@ fn two_locks_two_simulations_two_reports_of_the_same_inputs_are_the_same_bytes()
     let (sim_one, sim_two) = (one.only("runs/sim_runs"), two.only("runs/sim_runs"));
     assert_eq!(sim_one.file_name(), sim_two.file_name());
     for file in ["request_metrics.csv", "token_metrics.csv", "steps.csv", "run_meta.json"] {
-        assert_eq!(std::fs::read(sim_one.join(file)).unwrap(), std::fs::read(sim_two.join(file)).unwrap(), "{file}");
+        assert_eq!(
+            std::fs::read(sim_one.join(file)).unwrap(),
+            std::fs::read(sim_two.join(file)).unwrap(),
+            "{file}"
+        );
     }
 
     one.ok(&["real", "experiments/tiny.kdl", "--out", "real"]);

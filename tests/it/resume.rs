@@ -89,8 +89,10 @@ fn stage_commands_write_the_contracts_files_into_folders_of_ones_own() {
 #[test]
 fn a_matrix_runs_every_cell_and_reports_all() {
     let project = Project::empty();
-    let spec = crate::project::TINY
-        .replace("repeats=2\n", "repeats=1\n    matrix { workload.arrivals.qps 20 80; backend.sarathi.chunk-size 8 16; }\n");
+    let spec = crate::project::TINY.replace(
+        "repeats=2\n",
+        "repeats=1\n    matrix { workload.arrivals.qps 20 80; backend.sarathi.chunk-size 8 16; }\n",
+    );
     project.write("experiments/grid.kdl", spec);
     let text = project.ok(&["run", "experiments/grid.kdl"]);
     assert_eq!(made(&text).iter().filter(|stage| *stage == "compare").count(), 4, "{text}");

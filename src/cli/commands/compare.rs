@@ -15,7 +15,12 @@ pub fn run(args: &CompareArgs) -> Result<ExitCode, CliError> {
     let comparisons = match (&args.target, &args.sim, &args.out) {
         (Some(target), _, _) => of_target(target.clone(), args.allow_foreign_bundle)?,
         (None, Some(_), Some(_)) => vec![of_folders(args)?],
-        _ => return Err(CliError::system("nothing to compare".to_owned(), "name a lock, or --real, --sim and --out")),
+        _ => {
+            return Err(CliError::system(
+                "nothing to compare".to_owned(),
+                "name a lock, or --real, --sim and --out",
+            ));
+        }
     };
     for comparison in &comparisons {
         anstream::println!("{}: {}", comparison.run, table::verdict(comparison.verdict));
@@ -44,9 +49,12 @@ fn of_folders(args: &CompareArgs) -> Result<Comparison, CliError> {
     let mut files: Vec<FileDigest> = Vec::new();
     for dir in args.real.iter().chain([sim]) {
         let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let found = store::digest_dir(dir)
-            .map_err(|error| CliError::system(format!("cannot read {}: {error}", dir.display()), "is it a run's folder?"))?;
-        files.extend(found.into_iter().map(|file| FileDigest { file: format!("{name}/{}", file.file), ..file }));
+        let found = store::digest_dir(dir).map_err(|error| {
+            CliError::system(format!("cannot read {}: {error}", dir.display()), "is it a run's folder?")
+        })?;
+        files.extend(
+            found.into_iter().map(|file| FileDigest { file: format!("{name}/{}", file.file), ..file }),
+        );
     }
     let meta = &real[0].1;
     let input = CompareInput {

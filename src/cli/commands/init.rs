@@ -13,8 +13,9 @@ pub fn run(args: &InitArgs) -> Result<ExitCode, CliError> {
         ));
     }
     let name = args.path.file_stem().unwrap_or_default().to_string_lossy();
-    store::write(&args.path, spec::starter(&name).as_bytes())
-        .map_err(|error| CliError::system(format!("cannot write {}: {error}", args.path.display()), "is the folder writable?"))?;
+    store::write(&args.path, spec::starter(&name).as_bytes()).map_err(|error| {
+        CliError::system(format!("cannot write {}: {error}", args.path.display()), "is the folder writable?")
+    })?;
     let path = args.path.display();
     anstream::println!("wrote {path}\n\nnext:\n  xp check {path}\n  xp run {path}");
     Ok(ExitCode::SUCCESS)

@@ -49,6 +49,7 @@ fn of_folders(folders: &[PathBuf], out: Option<&Path>) -> Result<ExitCode, CliEr
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
-    store::write(path, bytes)
-        .map_err(|error| CliError::system(format!("cannot write {}: {error}", path.display()), "is the folder writable?"))
+    store::write(path, bytes).map_err(|error| {
+        CliError::system(format!("cannot write {}: {error}", path.display()), "is the folder writable?")
+    })
 }

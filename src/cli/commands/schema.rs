@@ -35,14 +35,20 @@ pub fn run(args: &SchemaArgs) -> Result<ExitCode, CliError> {
             for (name, schema) in &schemas {
                 let path = folder.join(format!("{name}.schema.json"));
                 store::write(&path, text(schema).as_bytes()).map_err(|error| {
-                    CliError::system(format!("cannot write {}: {error}", path.display()), "is the folder writable?")
+                    CliError::system(
+                        format!("cannot write {}: {error}", path.display()),
+                        "is the folder writable?",
+                    )
                 })?;
             }
         }
         (Some(name), None) => match schemas.iter().find(|(known, _)| known == name) {
             Some((_, schema)) => anstream::print!("{}", text(schema)),
             None => {
-                return Err(CliError::system(format!("there is no schema {name:?}"), &format!("one of {}", names())));
+                return Err(CliError::system(
+                    format!("there is no schema {name:?}"),
+                    &format!("one of {}", names()),
+                ));
             }
         },
         (None, None) => anstream::println!("{}", names().replace(", ", "\n")),

@@ -31,7 +31,10 @@ pub fn run(args: &SimArgs) -> Result<ExitCode, CliError> {
     let folder = match &args.bundle {
         Some(folder) => folder.clone(),
         None => session.bundle_folder()?.ok_or_else(|| {
-            CliError::failed("no bundle is pinned yet".to_owned(), "`xp profile` measures one, or give --bundle")
+            CliError::failed(
+                "no bundle is pinned yet".to_owned(),
+                "`xp profile` measures one, or give --bundle",
+            )
         })?,
     };
     let bundle = profile::read_bundle(&folder)?;

@@ -1,0 +1,118 @@
+//! A whole report as data: what `data.json` holds for the template.
+
+use serde::Serialize;
+
+use super::appendix::Appendix;
+use super::chart::{Chart, MM};
+use super::cleaned::cleaned;
+use super::front::{Front, distribution_figure};
+use super::overview::{MOST_RUNS, Overview, by_badness, labels};
+use super::requests_page::{Panel, RequestsPage, scatter, timeline};
+use super::samples::{METRICS, Samples};
+use super::text::shorten;
+use crate::compare::{Comparison, Verdict};
+
+#[derive(Debug, Serialize)]
+pub(super) struct Document {
+    title: String,
+    summary: String,
+    lock: String,
+    xp: String,
+    overview: Option<Overview>,
+    runs: Vec<Run>,
+    appendix: Appendix,
+}
+
+#[derive(Debug, Serialize)]
+struct Run {
+    /// What the head of its pages says.
+    head: String,
+    verdict: Verdict,
+    front: Front,
+    requests: RequestsPage,
+}
+
+impl Document {
+    /// The report of at least one comparison. With more than a dozen, only the worst dozen have pages.
+    pub(super) fn of(comparisons: &[Comparison]) -> Document {
+        let runs: Vec<Comparison> = comparisons.iter().map(cleaned).collect();
+        let several = runs.len() > 1;
+        let labels = if several { labels(&runs) } else { vec![runs[0].run.clone()] };
+        let mut paged: Vec<usize> = if runs.len() > MOST_RUNS {
+            by_badness(&runs).into_iter().take(MOST_RUNS).collect()
+        } else {
+            (0..runs.len()).collect()
+        };
+        let overview = several.then(|| Overview::of(&runs, &labels, &paged));
+        if paged.is_empty() {
+            paged.push(0);
+        }
+        let of_pages: Vec<(&Comparison, String)> =
+            paged.iter().map(|index| (&runs[*index], labels[*index].clone())).collect();
+        let first = &runs[0];
+        Document {
+            title: format!("xp report: {}", shorten(&first.run, 80)),
+            summary: format!(
+                "{}, measured, compared with {}, simulated",
+                shorten(&first.real, 40),
+                shorten(&first.sim, 40)
+            ),
+            lock: first.lock_digest.short(16),
+            xp: first.xp_version.clone(),
+            overview,
+            runs: of_pages
+                .iter()
+                .map(|(run, label)| Run {
+                    head: if several && *label != run.run {
+                        format!("{}  {}", shorten(&run.run, 40), shorten(label, 60))
+                    } else {
+                        shorten(&run.run, 48)
+                    },
+                    verdict: run.verdict,
+                    front: Front::of(run),
+                    requests: RequestsPage::of(run),
+                })
+                .collect(),
+            appendix: Appendix::of(&of_pages),
+        }
+    }
+}
+
+/// The single figures of a comparison.
+#[derive(Debug, Serialize)]
+pub(super) struct Figures {
+    title: String,
+    summary: String,
+    charts: Vec<Chart>,
+    timeline: Vec<Panel>,
+}
+
+impl Figures {
+    /// Names of the figures' files, in the order of the template's pages.
+    pub(super) const NAMES: [&'static str; 7] = [
+        "cdf-ttft.svg",
+        "cdf-tpot.svg",
+        "cdf-e2e.svg",
+        "scatter-ttft.svg",
+        "scatter-tpot.svg",
+        "scatter-e2e.svg",
+        "timeline.svg",
+    ];
+
+    pub(super) fn of(comparison: &Comparison) -> Figures {
+        let run = cleaned(comparison);
+        let samples: Vec<Samples> = METRICS.iter().map(|metric| Samples::of(&run, metric)).collect();
+        let mut charts: Vec<Chart> = samples.iter().map(distribution_figure).collect();
+        charts.extend(samples.iter().map(|s| {
+            let mut chart = scatter(s, run.pass_percent, &[], 84.0 * MM, 84.0 * MM);
+            s.metric.clone_into(&mut chart.title);
+            chart
+        }));
+        Figures {
+            title: shorten(&run.run, 48),
+            summary: format!("{} measured, {} simulated", shorten(&run.real, 24), shorten(&run.sim, 24)),
+            charts,
+            timeline: timeline(&run, 174.0 * MM, 20.0 * MM),
+        }
+    }
+}
