@@ -117,6 +117,9 @@ pub(super) fn comparison(n: u32, seed: u64) -> Comparison {
         value: value.to_owned(),
     };
     Comparison {
+        percentiles: Vec::new(),
+        slo: Default::default(),
+        timeline_repeat: 0,
         format: 1,
         metrics_version: 1,
         run: text("qwen3-chat"),
