@@ -59,7 +59,7 @@ fn failure(world: &ReportWorld, diagnostics: &[SourceDiagnostic]) -> ReportError
 fn message(world: &ReportWorld, diagnostic: &SourceDiagnostic) -> String {
     let place = || {
         let id = diagnostic.span.id()?;
-        let line = match (world.source(id), world.range(diagnostic.span.clone())) {
+        let line = match (world.source(id), world.range(diagnostic.span)) {
             (Ok(source), Some(range)) => source.lines().byte_to_line(range.start)? + 1,
             _ => return Some(format!("{}: ", id.get().vpath().get_without_slash())),
         };

@@ -258,7 +258,7 @@ fn plot_height(c: &Comparison, told: &Sentence, description: Option<&str>) -> f6
     height += if c.facts.is_empty() { 62.0 } else { 0.0 };
     height -= 15.5 * (c.headline.len() as f64 - 12.0);
     height -= 60.0 * (c.whole_run.len().min(12).div_ceil(6) as f64 - 1.0);
-    height.clamp(26.0 * MM, 50.0 * MM)
+    height.clamp(20.0 * MM, 50.0 * MM)
 }
 
 /// The three distributions; whether one has a logarithmic axis.

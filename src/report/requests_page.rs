@@ -242,6 +242,9 @@ pub(super) fn scatter(s: &Samples, pass: f64, named: &[u32], width: f64, height:
         .collect();
     let cloud = thin_dots(&dots, MOST_DOTS);
     let shown: Vec<[f64; 2]> = cloud.few.iter().chain(&cloud.some).chain(&cloud.many).copied().collect();
+    // Labels keep off the identity line as off dots.
+    let line = (0..=80).map(|i| [f64::from(i) / 80.0; 2]);
+    let shown: Vec<[f64; 2]> = shown.into_iter().chain(line).collect();
     let callouts = place(&rings, &shown, w, h);
     let band = |factor: f64| {
         [s.axis.lo, s.axis.hi].map(|v| {
@@ -320,6 +323,9 @@ fn merged(points: &[TimelinePoint], factor: usize, value: fn(&TimelinePoint) -> 
         .collect()
 }
 
+/// One quantity of a bin.
+type Quantity = fn(&TimelinePoint) -> f64;
+
 /// The four panels on one time axis.
 pub(super) fn timeline(c: &Comparison, width: f64, height: f64) -> Vec<Panel> {
     if c.timeline_measured.is_empty() && c.timeline_simulated.is_empty() {
@@ -333,7 +339,7 @@ pub(super) fn timeline(c: &Comparison, width: f64, height: f64) -> Vec<Panel> {
         .fold(0.0_f64, |end, point| end.max(point.time_ns as f64 + bin));
     let unit = TimeUnit::of([end]);
     let x = Axis::inside(end / unit.ns(), 6);
-    let specs: [(&'static str, &'static str, fn(&TimelinePoint) -> f64); 4] = [
+    let specs: [(&'static str, &'static str, Quantity); 4] = [
         ("Running", "requests", |p| p.running),
         ("Waiting", "requests", |p| p.waiting),
         ("KV use", "per cent of blocks", |p| p.kv_percent),

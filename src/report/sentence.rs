@@ -61,7 +61,7 @@ fn subject(comparison: &Comparison) -> String {
 fn title(comparison: &Comparison) -> String {
     let (rows, real) = (&comparison.headline, subject(comparison));
     let (pass, warn) = (limit(comparison.pass_percent), limit(comparison.warn_percent));
-    let over = |bound: f64| rows.iter().filter(|row| !(row.error_percent.abs() <= bound)).collect::<Vec<_>>();
+    let over = |bound: f64| rows.iter().filter(|row| row.error_percent.abs() > bound).collect::<Vec<_>>();
     let (over_pass, over_warn) = (over(comparison.pass_percent), over(comparison.warn_percent));
     let n = rows.len();
     if n == 0 {
