@@ -85,7 +85,10 @@ impl<'a> Session<'a> {
             }
             (Some(locked), LockMode::Frozen) => {
                 let cells = spec::expand(&locked.experiment)?;
-                lock::resolve(&locked.experiment, &cells, locked.spec.clone(), project.root(), Some(locked))?
+                // Derived anew: an experiment edited inside the lock is not the one that was locked.
+                let pin =
+                    SpecPin { sha256: Digest::of_json(&locked.experiment), ..locked.spec.clone() };
+                lock::resolve(&locked.experiment, &cells, pin, project.root(), Some(locked))?
             }
             _ => {
                 if !spec_path.exists() {

@@ -6,10 +6,7 @@ use std::path::{Path, PathBuf};
 /// part: temporary name in the same folder, fsync, rename, fsync the folder.
 /// Missing parent folders are created.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let parent = folder_of(path);
     fs::create_dir_all(parent)?;
     let mut temporary = tempfile::Builder::new().prefix(".xp-").suffix(".tmp").tempfile_in(parent)?;
     temporary.write_all(bytes)?;
@@ -17,6 +14,14 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|error| error.error)?;
     sync_dir(parent)
+}
+
+/// The folder that holds `path`; of a bare name, the current one.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// Temporary files are private by default; artifacts are for everybody the umask admits.
@@ -46,7 +51,7 @@ pub struct StagedDir {
 impl StagedDir {
     /// Opens a staging folder next to `target`.
     pub fn new(target: &Path) -> io::Result<Self> {
-        let parent = target.parent().unwrap_or(Path::new("."));
+        let parent = folder_of(target);
         fs::create_dir_all(parent)?;
         let staging = tempfile::Builder::new().prefix(".xp-").suffix(".tmp").tempdir_in(parent)?;
         #[cfg(unix)]
@@ -65,7 +70,7 @@ impl StagedDir {
     /// Makes the folder visible under its final name, replacing what was there.
     pub fn commit(self) -> io::Result<()> {
         sync_tree(self.staging.path())?;
-        let parent = self.target.parent().unwrap_or(Path::new("."));
+        let parent = folder_of(&self.target);
         if self.target.exists() {
             // A folder cannot be renamed over a full one: step aside first, delete after.
             let aside = tempfile::Builder::new().prefix(".xp-").suffix(".old.tmp").tempdir_in(parent)?;
