@@ -24,12 +24,13 @@ impl Backend for CandleRunner<'_> {
         progress: &dyn Progress,
     ) -> Result<(RunRecord, RunMeta), BackendError> {
         let sampler = Sampler::new(self.sampling, self.sampling_seed);
-        let record =
+        let served =
             self.engine.serve(&job.run.scheduler, job.workload, self.tokenizer, &sampler, progress)?;
-        let mut meta = super::meta(job, self.name, RunKind::Measured, &record);
+        let mut meta = super::meta(job, self.name, RunKind::Measured, &served.record);
         let machine = profile::machine(job.threads);
         meta.hardware = machine.hardware;
         meta.fingerprint = Some(machine.fingerprint);
-        Ok((record, meta))
+        meta.reference_ns = Some(served.reference_ns);
+        Ok((served.record, meta))
     }
 }

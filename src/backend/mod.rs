@@ -58,6 +58,7 @@ fn meta(job: &Job<'_>, backend: &str, kind: RunKind, record: &RunRecord) -> RunM
         threads: job.threads,
         hardware: Vec::new(),
         fingerprint: None,
+        reference_ns: None,
         num_requests: record.requests.len() as u64,
         num_steps: record.steps.len() as u64,
         output_tokens: record

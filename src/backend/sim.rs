@@ -22,6 +22,7 @@ impl Backend for SimRunner<'_> {
         let mut meta = super::meta(job, self.name, RunKind::Simulated, &record);
         meta.hardware = self.bundle.hardware.clone();
         meta.fingerprint = Some(self.bundle.fingerprint);
+        meta.reference_ns = Some(self.bundle.reference_ns);
         Ok((record, meta))
     }
 }

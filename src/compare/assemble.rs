@@ -67,6 +67,7 @@ pub fn compare(input: &CompareInput) -> Result<Comparison, CompareError> {
         num_excluded: aligned.excluded,
         verdict: headline.iter().map(|row| row.verdict).max().unwrap_or(Verdict::Warn),
         foreign_bundle,
+        drift_percent: drift_percent(&input.real, sim_meta),
         headline,
         percentiles: percentiles(&aligned),
         slo: input.slo,
@@ -81,6 +82,13 @@ pub fn compare(input: &CompareInput) -> Result<Comparison, CompareError> {
         lock_digest: input.lock_digest,
         xp_version: env!("CARGO_PKG_VERSION").to_owned(),
     })
+}
+
+/// Mean reference step of the measured runs over that of the bundle, less one, per cent.
+fn drift_percent(real: &[(RunRecord, RunMeta)], sim: &RunMeta) -> Option<f64> {
+    let profiled = sim.reference_ns.filter(|ns| *ns > 0)? as f64;
+    let measured = real.iter().map(|(_, meta)| meta.reference_ns.map(|ns| ns as f64)).sum::<Option<f64>>()?;
+    Some(round(100.0 * (measured / real.len() as f64 / profiled - 1.0)))
 }
 
 /// The bootstrap's seed: 53 bits, which every reader of JSON keeps exactly.

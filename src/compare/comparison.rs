@@ -141,6 +141,10 @@ pub struct Comparison {
     pub verdict: Verdict,
     /// Whether the bundle was measured on other hardware than the run (allowed by a flag).
     pub foreign_bundle: bool,
+    /// How much longer the engine's reference step took around the measured runs than while the
+    /// bundle was measured, per cent; negative when shorter. The machine's share of every error of the
+    /// simulator: no verdict takes it into account. None where a run does not tell.
+    pub drift_percent: Option<f64>,
     /// TTFT, TPOT and E2E, four statistics each; no TPOT when every request has one output token.
     pub headline: Vec<MetricRow>,
     /// More statistics of more metrics, ITL among them; no verdict.

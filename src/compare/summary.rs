@@ -57,6 +57,13 @@ fn fill(out: &mut String, c: &Comparison) -> std::fmt::Result {
              This was allowed by a flag; the errors below are those of the wrong machine, too.\n"
         )?;
     }
+    if let Some(drift) = c.drift_percent {
+        writeln!(
+            out,
+            "The duration of the engine's reference step changed by {drift:+.1} % from the profile to the measured \
+             runs: that much of an error is the machine's, and no verdict takes it into account.\n"
+        )?;
+    }
     table(
         out,
         &["Metric", "Statistic", "Measured", "Simulated", "Error", "95 % interval", "Noise floor", "Verdict"],
@@ -217,13 +224,15 @@ mod tests {
         let mut made = compare(&input(20, 103)).unwrap();
         made.pins[0].value = "a|b\nc".to_owned();
         let text = summary(&made);
-        let first: Vec<&str> = text.lines().take(20).collect();
+        let first: Vec<&str> = text.lines().take(22).collect();
         insta::assert_snapshot!(first.join("\n"), @r"
         # tiny-qps-50
 
         A sample
 
         **Warn: no figure of vidur is off by more than 9 %, and 7 of 12 are not shown to be within ±5 % of sarathi. The largest of these errors is TTFT P99, off by +7.9 %.**
+
+        The duration of the engine's reference step changed by +0.0 % from the profile to the measured runs: that much of an error is the machine's, and no verdict takes it into account.
 
         | Metric | Statistic | Measured | Simulated | Error | 95 % interval | Noise floor | Verdict |
         |---|---|---|---|---|---|---|---|

@@ -16,9 +16,9 @@ pub(super) fn whole_run(real: &[&RunRecord], sim: &RunRecord, slo: &SloLimits) -
         |run: &RunRecord| run.requests.iter().filter(|request| request.status == RequestStatus::Ok).count();
     let mut figures: Vec<Figure<'_>> = vec![
         ("Duration, s", Box::new(|run| Some(run.steps.duration_ns() as f64 / 1e9))),
-        ("Output throughput, tokens/s", Box::new(move |run| Some(output_tokens(run) / seconds(run)?))),
-        ("Request rate, requests/s", Box::new(move |run| Some(served(run) as f64 / seconds(run)?))),
-        ("Mean batch size, requests", Box::new(mean_batch_size)),
+        ("Output, tokens/s", Box::new(move |run| Some(output_tokens(run) / seconds(run)?))),
+        ("Requests/s", Box::new(move |run| Some(served(run) as f64 / seconds(run)?))),
+        ("Mean batch size", Box::new(mean_batch_size)),
         ("Steps", Box::new(|run| Some(run.steps.len() as f64))),
     ];
     if !slo.is_empty() {
@@ -68,8 +68,8 @@ mod tests {
         let found = rows(&[&first, &second], &sim, slo);
         let named = |name: &str| found.iter().find(|row| row.0 == name).map(|row| (row.1, row.2)).unwrap();
         assert_eq!(named("Duration, s"), (0.3, 0.6));
-        assert_eq!(named("Output throughput, tokens/s"), (round((5.0 / 0.27 + 5.0 / 0.33) / 2.0), 8.33333));
-        assert_eq!(named("Mean batch size, requests"), (1.66667, 1.66667));
+        assert_eq!(named("Output, tokens/s"), (round((5.0 / 0.27 + 5.0 / 0.33) / 2.0), 8.33333));
+        assert_eq!(named("Mean batch size"), (1.66667, 1.66667));
         assert_eq!(named("Steps"), (3.0, 3.0));
         assert_eq!(named("Goodput, requests/s"), (round((2.0 / 0.27 + 1.0 / 0.33) / 2.0), 0.0));
     }

@@ -18,9 +18,9 @@ impl<'a, T> WallClock<'a, T> {
         Self { executor, timer, started: Instant::now() }
     }
 
-    /// Output tokens of every request.
-    pub fn into_outputs(self) -> Vec<Vec<u32>> {
-        self.executor.into_outputs()
+    /// The run is over: what executed it.
+    pub fn stop(self) -> Executor<'a> {
+        self.executor
     }
 }
 

@@ -32,9 +32,25 @@ impl<'a> Executor<'a> {
         self
     }
 
-    /// Replaces all sequences.
-    pub fn set_sequences(&mut self, sequences: Vec<Sequence>) {
-        self.sequences = sequences;
+    /// Puts other sequences in the place of all, and returns those.
+    pub fn replace_sequences(&mut self, sequences: Vec<Sequence>) -> Vec<Sequence> {
+        std::mem::replace(&mut self.sequences, sequences)
+    }
+
+    /// Tokens in a KV block.
+    pub(super) fn block_size(&self) -> u32 {
+        self.kv.block_size() as u32
+    }
+
+    /// KV blocks in the cache.
+    pub(super) fn num_blocks(&self) -> u32 {
+        self.kv.num_blocks() as u32
+    }
+
+    /// Runs all layers from now on.
+    pub(super) fn with_all_layers(self) -> Self {
+        let all = self.model.config().num_hidden_layers as usize;
+        self.with_layers(all)
     }
 
     /// Computes a batch and appends the tokens it yields. `blocks` names the KV blocks of a request.
@@ -75,7 +91,7 @@ impl<'a> Executor<'a> {
     pub(super) fn warm_up(&mut self, chunk_size: u32) -> Result<(), EngineError> {
         let tokens = chunk_size.min((self.kv.num_blocks() * self.kv.block_size()) as u32 / 2).max(1);
         let blocks: Vec<u32> = (0..self.kv.num_blocks() as u32).collect();
-        let kept = std::mem::replace(&mut self.sequences, vec![Sequence::new(vec![0; tokens as usize], 3)]);
+        let kept = self.replace_sequences(vec![Sequence::new(vec![0; tokens as usize], 3)]);
         let mut entry = BatchEntry { request: 0, tokens, context: 0, is_prefill: true, emits: true };
         for _ in 0..3 {
             let batch = Batch { entries: vec![entry], ..Batch::default() };
@@ -83,7 +99,7 @@ impl<'a> Executor<'a> {
             let context = entry.context + entry.tokens;
             entry = BatchEntry { tokens: 1, context, is_prefill: false, ..entry };
         }
-        self.sequences = kept;
+        self.replace_sequences(kept);
         Ok(())
     }
 

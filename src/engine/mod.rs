@@ -2,12 +2,14 @@
 
 mod clock;
 mod executor;
+mod reference;
 mod sequence;
 
 use candle_core::DType;
 use rayon::ThreadPool;
 
 pub use executor::Executor;
+pub use reference::representative_layers;
 pub use sequence::Sequence;
 
 use clock::WallClock;
@@ -28,6 +30,17 @@ pub struct Engine {
     /// Kept between runs of the same shape: touching its pages takes time.
     kv: Option<PagedKv>,
 }
+
+/// A served workload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Served {
+    pub record: RunRecord,
+    /// Mean duration of the reference step before and after the run, ns.
+    pub reference_ns: u64,
+}
+
+/// How often the reference step is timed before a run, and after it.
+const REFERENCES: u32 = 4;
 
 /// The engine could not load or serve.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
@@ -110,18 +123,28 @@ impl Engine {
         tokenizer: &Tokenizer,
         sampler: &Sampler,
         progress: &dyn Progress,
-    ) -> Result<RunRecord, EngineError> {
+    ) -> Result<Served, EngineError> {
         let sequences = sequences(workload, tokenizer)?;
         self.reserve_kv(config.kv_blocks, config.block_size)?;
         let Self { model, pool, kv: Some(kv) } = self else { unreachable!("reserved above") };
+        let layers = representative_layers(model);
         pool.install(|| {
             let mut executor = Executor::new(model, kv, sequences, sampler, tokenizer);
             executor.warm_up(config.chunk_size)?;
+            let mut executor = executor.with_layers(layers);
+            let mut references = 0;
+            for _ in 0..REFERENCES {
+                references += executor.reference_ns()?;
+            }
             let mut scheduler = scheduler::build(config);
-            let mut machine = WallClock::start(executor, NoTimer);
+            let mut machine = WallClock::start(executor.with_all_layers(), NoTimer);
             let mut record = scheduler::drive(scheduler.as_mut(), workload, &mut machine, progress)?;
-            record.token_ids = Some(machine.into_outputs());
-            Ok(record)
+            let mut executor = machine.stop().with_layers(layers);
+            for _ in 0..REFERENCES {
+                references += executor.reference_ns()?;
+            }
+            record.token_ids = Some(executor.into_outputs());
+            Ok(Served { record, reference_ns: references / u64::from(2 * REFERENCES) })
         })
     }
 

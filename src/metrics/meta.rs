@@ -49,6 +49,9 @@ pub struct RunMeta {
     pub hardware: Vec<(String, String)>,
     /// Digest of those that decide speed.
     pub fingerprint: Option<Digest>,
+    /// Mean duration of the engine's reference step around the run, ns; of a simulation: while its bundle
+    /// was measured. The same step on the same machine: a difference is the machine's.
+    pub reference_ns: Option<u64>,
     pub num_requests: u64,
     pub num_steps: u64,
     pub output_tokens: u64,

@@ -36,7 +36,7 @@ impl Interpolate {
             let mut sum = Curve::zero();
             for curve in bundle.curves.iter().filter(|curve| curve.feature == feature) {
                 let points: Vec<(u32, f64)> =
-                    curve.points.iter().map(|point| (point.x, point.median_ns)).collect();
+                    curve.points.iter().map(|point| (point.x, point.mean_ns)).collect();
                 let curve_of_op =
                     Curve::new(&points).ok_or_else(|| PredictorError::NoOp { op: curve.op.clone() })?;
                 sum.add(&curve_of_op, if curve.per_layer { num_layers } else { 1.0 });
@@ -46,9 +46,9 @@ impl Interpolate {
         let none = |op: &str| PredictorError::NoOp { op: op.to_owned() };
         let prefills = bundle.attention.iter().filter(|point| point.n_decode == 0);
         let decodes = bundle.attention.iter().filter(|point| point.n_decode > 0);
-        let prefill = Grid::new(prefills.map(|p| (p.prefill_chunk, p.kv_prefill, p.median_ns)))
+        let prefill = Grid::new(prefills.map(|p| (p.prefill_chunk, p.kv_prefill, p.mean_ns)))
             .ok_or_else(|| none("attn_prefill"))?;
-        let decode = Grid::new(decodes.map(|p| (p.n_decode, p.kv_decode, p.median_ns)))
+        let decode = Grid::new(decodes.map(|p| (p.n_decode, p.kv_decode, p.mean_ns)))
             .ok_or_else(|| none("attn_decode"))?;
         Ok(Self {
             num_layers,

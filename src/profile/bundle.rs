@@ -34,8 +34,10 @@ pub struct BundleMeta {
     pub engine: String,
     /// Repetitions of each measurement.
     pub repetitions: u32,
-    /// Noise floor: median absolute deviation of a reference step repeated through the
-    /// whole measurement, per cent of its median.
+    /// Mean duration of the engine's reference step, ns.
+    pub reference_ns: u64,
+    /// Noise floor: median absolute deviation of the reference step, repeated through the whole
+    /// measurement, per cent of its mean.
     pub noise_percent: f64,
     /// Every other file of the bundle.
     pub files: Vec<FileDigest>,
@@ -58,8 +60,8 @@ pub enum Feature {
 pub struct OpPoint {
     /// Value of the feature.
     pub x: u32,
-    /// Median duration, ns.
-    pub median_ns: f64,
+    /// Mean duration without outliers, ns.
+    pub mean_ns: f64,
     /// Spread: median absolute deviation, ns.
     pub mad_ns: f64,
 }
@@ -87,7 +89,7 @@ pub struct AttentionPoint {
     pub n_decode: u32,
     /// Mean tokens in the KV cache of a decoding request; 0 for prefill.
     pub kv_decode: u32,
-    pub median_ns: f64,
+    pub mean_ns: f64,
     pub mad_ns: f64,
 }
 
@@ -100,7 +102,7 @@ pub struct StepSample {
     pub decodes: Vec<u32>,
     /// Prefills that end their prompt and so yield a token.
     pub completing: u32,
-    pub median_ns: f64,
+    pub mean_ns: f64,
     pub mad_ns: f64,
 }
 

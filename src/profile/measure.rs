@@ -7,10 +7,10 @@ use super::ProfileError;
 use super::bundle::{BUNDLE_FORMAT, Bundle, BundleMeta, StepSample};
 use super::machine::{engine_id, machine};
 use super::overhead::schedule_ns;
-use super::plan::{Limits, Pass, operator_passes, whole_passes};
+use super::plan::{Limits, Pass, operator_passes, steps_to, whole_passes};
 use super::samples::{Durations, LapTimer, Samples};
-use crate::engine::{Engine, EngineError, Executor, Sequence};
-use crate::model::{PagedKv, Qwen3, Sampler, Tokenizer};
+use crate::engine::{Engine, EngineError, Executor, Sequence, representative_layers};
+use crate::model::{NoTimer, PagedKv, Qwen3, Sampler, Tokenizer};
 use crate::progress::Progress;
 use crate::scheduler::{Batch, BatchEntry};
 use crate::store::Digest;
@@ -18,14 +18,14 @@ use crate::store::Digest;
 /// Time that the operator grid may take, and how often it is walked at least and at most.
 const GRID_BUDGET: Duration = Duration::from_secs(16);
 const ROUNDS: std::ops::RangeInclusive<u32> = 3..=15;
-/// The same for whole steps.
+/// Time that the grid may take where a single walk is longer than its budget.
+const LONGEST_GRID: Duration = Duration::from_secs(75);
+/// Time that whole steps may take.
 const WHOLE_BUDGET: Duration = Duration::from_secs(5);
-/// Weights that a shortened model streams at least, so that its layers are as cold as in the whole one.
-const MIN_STREAMED_BYTES: u64 = 256 << 20;
 /// Largest KV cache the measurement makes for itself; more requests than fit share blocks.
 const MAX_KV_BYTES: u64 = 512 << 20;
 /// A reference step is repeated after this many passes.
-const REFERENCE_EVERY: usize = 6;
+const REFERENCE_EVERY: usize = 12;
 
 /// What is measured, and for what.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +42,7 @@ pub struct Subject<'a> {
 
 /// Measures the engine on this machine, through the path that serves requests.
 ///
-/// The grid of steps is walked in rounds, each in another order, and medians are kept: a disturbance
+/// The grid of steps is walked in rounds, each in another order, and means without outliers are kept: a disturbance
 /// hits one round of many points and not all rounds of one.
 pub fn measure(
     engine: &mut Engine,
@@ -50,9 +50,7 @@ pub fn measure(
     progress: &dyn Progress,
 ) -> Result<Bundle, ProfileError> {
     let limits = subject.limits;
-    let layers = grid_layers(engine.model());
-    let whole_model = layers == engine.model().config().num_hidden_layers as usize;
-    let passes = operator_passes(&limits, whole_model);
+    let passes = operator_passes(&limits, true);
     let whole = whole_passes(&limits);
     let needed =
         passes.iter().chain(&whole).map(|pass| pass.num_blocks(limits.block_size)).max().unwrap_or(1);
@@ -67,12 +65,15 @@ pub fn measure(
         engine.with_parts((blocks, limits.block_size), |model, kv| -> Result<_, EngineError> {
             let mut bench = Bench::new(model, kv, subject.tokenizer, limits.block_size);
             let mut samples = Samples::default();
+            let layers = bench.affordable_layers(&limits, passes.len())?;
+            let whole_model = layers == model.config().num_hidden_layers as usize;
+            let passes = operator_passes(&limits, whole_model);
             let (rounds, reference) = bench.walk_grid(&passes, layers, &mut samples, &limits, progress)?;
             let steps = bench.walk_whole(&whole, progress)?;
             Ok((samples.reduce(layers), steps, rounds, reference))
         })??;
     let machine = machine(subject.threads);
-    let (reference_ns, spread_ns) = reference.median_and_mad();
+    let (reference_ns, spread_ns) = reference.mean_and_mad();
     Ok(Bundle {
         meta: BundleMeta {
             format: BUNDLE_FORMAT,
@@ -87,6 +88,7 @@ pub fn measure(
             max_context: limits.max_context,
             engine: engine_id(),
             repetitions: rounds,
+            reference_ns: reference_ns as u64,
             noise_percent: 100.0 * spread_ns / reference_ns.max(1.0),
             files: Vec::new(),
         },
@@ -110,14 +112,47 @@ impl<'a> Bench<'a> {
         Self { model, kv, tokenizer, sampler: Sampler::greedy(), block_size }
     }
 
-    /// Runs one pass and times it.
+    /// Layers that a pass over the grid runs: all of them where the grid can be walked often enough in
+    /// time, else fewer. Fewer are a little slower each, because what begins a pass is shared by fewer.
+    fn affordable_layers(&mut self, limits: &Limits, passes: usize) -> Result<usize, EngineError> {
+        let all = self.model.config().num_hidden_layers as usize;
+        let ends = [Pass::decode(1, 1), Pass::prefill(limits.max_tokens(), 0)];
+        let mut seconds = 0.0;
+        for pass in &ends {
+            // The lead takes its time, too.
+            let started = Instant::now();
+            self.time(pass, all)?;
+            seconds += started.elapsed().as_secs_f64();
+        }
+        let walk = seconds / ends.len() as f64 * passes as f64;
+        let walks = f64::from(*ROUNDS.start() + 1);
+        let share = LONGEST_GRID.as_secs_f64() / (walks * walk);
+        let affordable = (share * all as f64) as usize;
+        Ok(affordable.clamp(representative_layers(self.model).min(all), all))
+    }
+
+    /// Runs one pass and times it, right after another step, as when requests are served: a step that
+    /// follows a pause finds its threads asleep. Before decodes comes the same step, before a prefill one
+    /// decode.
     fn time(&mut self, pass: &Pass, num_layers: usize) -> Result<LapTimer, EngineError> {
-        let made = MadeUp::new(pass, self.block_size, self.kv.num_blocks() as u32);
-        let mut executor = Executor::new(self.model, self.kv, made.sequences, &self.sampler, self.tokenizer)
+        let num_blocks = self.kv.num_blocks() as u32;
+        let lead = if pass.prefills.is_empty() { pass.clone() } else { Pass::decode(1, 1) };
+        let lead = MadeUp::new(&lead, self.block_size, num_blocks);
+        let made = MadeUp::new(pass, self.block_size, num_blocks);
+        let mut executor = Executor::new(self.model, self.kv, lead.sequences, &self.sampler, self.tokenizer)
             .with_layers(num_layers);
+        executor.step(&lead.batch, |request| &lead.blocks[request as usize], &mut NoTimer)?;
+        executor.replace_sequences(made.sequences);
         let mut timer = LapTimer::start();
         executor.step(&made.batch, |request| &made.blocks[request as usize], &mut timer)?;
         Ok(timer)
+    }
+
+    /// The reference step, ns.
+    fn reference_ns(&mut self, num_layers: usize) -> Result<u64, EngineError> {
+        let mut executor = Executor::new(self.model, self.kv, Vec::new(), &self.sampler, self.tokenizer)
+            .with_layers(num_layers);
+        executor.reference_ns()
     }
 
     /// Rounds over the operator grid; how many there were, and durations of the reference step.
@@ -129,7 +164,6 @@ impl<'a> Bench<'a> {
         limits: &Limits,
         progress: &dyn Progress,
     ) -> Result<(u32, Durations), EngineError> {
-        let reference = Pass::decode(limits.max_batch_size.div_ceil(2), (limits.max_context / 2).max(1));
         let mut references = Durations::default();
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let mut order: Vec<usize> = (0..passes.len()).collect();
@@ -149,16 +183,19 @@ impl<'a> Bench<'a> {
             shuffle(&mut order, &mut rng);
             for (done, &index) in order.iter().enumerate() {
                 if done % REFERENCE_EVERY == 0 {
-                    references.push(self.time(&reference, layers)?.total_ns() as f64);
+                    references.push(self.reference_ns(layers)? as f64);
                 }
                 let timer = self.time(&passes[index], layers)?;
                 samples.add(&passes[index], &timer);
-                let batch_size = passes[index].batch_size();
-                samples.add_schedule(batch_size, schedule_ns(limits, batch_size));
                 progress.advance(1);
             }
         }
         progress.finish();
+        for _ in 0..rounds {
+            for batch_size in steps_to(limits.max_batch_size) {
+                samples.add_schedule(batch_size, schedule_ns(limits, batch_size));
+            }
+        }
         Ok((rounds, references))
     }
 
@@ -188,23 +225,12 @@ impl<'a> Bench<'a> {
             .iter()
             .zip(&durations)
             .map(|(pass, durations)| {
-                let (median_ns, mad_ns) = durations.median_and_mad();
+                let (mean_ns, mad_ns) = durations.mean_and_mad();
                 let Pass { prefills, decodes, completing } = pass.clone();
-                StepSample { prefills, decodes, completing, median_ns, mad_ns }
+                StepSample { prefills, decodes, completing, mean_ns, mad_ns }
             })
             .collect())
     }
-}
-
-/// Layers that a pass over the grid runs: all of a small model, and of a large one as many as
-/// stream enough weights.
-fn grid_layers(model: &Qwen3) -> usize {
-    let config = model.config();
-    let embedding = u64::from(config.vocab_size) * u64::from(config.hidden_size);
-    let tables = if config.tie_word_embeddings { 1 } else { 2 };
-    let per_layer = (config.num_parameters() - tables * embedding) / u64::from(config.num_hidden_layers) * 4;
-    let enough = MIN_STREAMED_BYTES.div_ceil(per_layer.max(1)).max(2);
-    enough.min(u64::from(config.num_hidden_layers)) as usize
 }
 
 /// Fisher and Yates.

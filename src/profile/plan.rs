@@ -56,7 +56,7 @@ impl Pass {
 }
 
 /// 1, 2, 3, 4, 6, 8, 12, 16, … up to `max`, which is always the last.
-fn steps_to(max: u32) -> Vec<u32> {
+pub(super) fn steps_to(max: u32) -> Vec<u32> {
     let halves = (0..31).flat_map(|power| [1_u64 << power, 3 << power]);
     let mut out: Vec<u32> = halves.filter_map(|x| u32::try_from(x).ok()).filter(|x| *x < max).collect();
     out.push(max);

@@ -139,7 +139,7 @@ fn ops_of(feature: Feature) -> Vec<(&'static str, bool)> {
 }
 
 fn stats(op: &str) -> [String; 2] {
-    [format!("time_stats.{op}.median"), format!("time_stats.{op}.mad")]
+    [format!("time_stats.{op}.mean"), format!("time_stats.{op}.mad")]
 }
 
 fn read_curves(table: &Table, feature: Feature, column: &str) -> Result<Vec<OpCurve>, ProfileError> {
@@ -159,13 +159,13 @@ fn read_curves(table: &Table, feature: Feature, column: &str) -> Result<Vec<OpCu
         }
         last = x;
         for (index, curve) in curves.iter_mut().enumerate() {
-            let (median, mad) = (&cells[1 + 2 * index], &cells[2 + 2 * index]);
-            if median.is_empty() && mad.is_empty() {
+            let (mean, mad) = (&cells[1 + 2 * index], &cells[2 + 2 * index]);
+            if mean.is_empty() && mad.is_empty() {
                 continue;
             }
-            let median_ns = table.duration(*line, median, &curve.op)?;
+            let mean_ns = table.duration(*line, mean, &curve.op)?;
             let mad_ns = table.duration(*line, mad, &curve.op)?;
-            curve.points.push(OpPoint { x, median_ns, mad_ns });
+            curve.points.push(OpPoint { x, mean_ns, mad_ns });
         }
     }
     match curves.iter().find(|curve| curve.points.is_empty()) {
@@ -189,7 +189,7 @@ fn read_attention(table: &Table) -> Result<Vec<AttentionPoint>, ProfileError> {
                 kv_prefill: kv,
                 n_decode: 0,
                 kv_decode: 0,
-                median_ns: duration(4)?,
+                mean_ns: duration(4)?,
                 mad_ns: duration(5)?,
             },
             "false" if batch > 0 => AttentionPoint {
@@ -197,7 +197,7 @@ fn read_attention(table: &Table) -> Result<Vec<AttentionPoint>, ProfileError> {
                 kv_prefill: 0,
                 n_decode: batch,
                 kv_decode: kv,
-                median_ns: duration(6)?,
+                mean_ns: duration(6)?,
                 mad_ns: duration(7)?,
             },
             _ => {
@@ -243,7 +243,7 @@ fn read_steps(table: &Table) -> Result<Vec<StepSample>, ProfileError> {
             prefills,
             decodes,
             completing,
-            median_ns: table.duration(*line, &cells[3], "median")?,
+            mean_ns: table.duration(*line, &cells[3], "mean")?,
             mad_ns: table.duration(*line, &cells[4], "mad")?,
         });
     }
@@ -260,7 +260,7 @@ mod tests {
             op: op.to_owned(),
             feature,
             per_layer,
-            points: [1, 4, 16].map(|x| OpPoint { x, median_ns: f64::from(x) * 1000.0, mad_ns: 7.0 }).into(),
+            points: [1, 4, 16].map(|x| OpPoint { x, mean_ns: f64::from(x) * 1000.0, mad_ns: 7.0 }).into(),
         };
         let mut curves = Vec::new();
         for feature in [Feature::Tokens, Feature::Sequences, Feature::BatchSize] {
@@ -271,7 +271,7 @@ mod tests {
             kv_prefill,
             n_decode,
             kv_decode,
-            median_ns: 5000.0,
+            mean_ns: 5000.0,
             mad_ns: 3.0,
         };
         Bundle {
@@ -288,6 +288,7 @@ mod tests {
                 max_context: 64,
                 engine: "test".to_owned(),
                 repetitions: 3,
+                reference_ns: 1000,
                 noise_percent: 0.5,
                 files: Vec::new(),
             },
@@ -297,7 +298,7 @@ mod tests {
                 prefills: vec![(8, 0), (4, 12)],
                 decodes: vec![3, 5],
                 completing: 1,
-                median_ns: 9000.0,
+                mean_ns: 9000.0,
                 mad_ns: 1.0,
             }],
         }

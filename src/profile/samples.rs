@@ -59,12 +59,22 @@ impl Durations {
         self.0.push(ns);
     }
 
-    /// Median and median absolute deviation.
-    pub fn median_and_mad(&self) -> (f64, f64) {
+    /// Mean without outliers, and median absolute deviation. What takes longer than any ordinary
+    /// disturbance explains (eight deviations above the median) is no property of the machine.
+    pub fn mean_and_mad(&self) -> (f64, f64) {
         let median = median(self.0.clone());
-        (median, median_of(self.0.iter().map(|x| (x - median).abs())))
+        let mad = median_of(self.0.iter().map(|x| (x - median).abs()));
+        let (mut sum, mut count) = (0.0, 0.0_f64);
+        for ns in self.0.iter().filter(|ns| **ns <= median + OUTLIER_MADS * mad) {
+            sum += ns;
+            count += 1.0;
+        }
+        (sum / count.max(1.0), mad)
     }
 }
+
+/// Deviations above the median from which a duration is an outlier.
+const OUTLIER_MADS: f64 = 8.0;
 
 fn median_of(values: impl Iterator<Item = f64>) -> f64 {
     median(values.collect())
@@ -101,27 +111,27 @@ struct PassSamples {
     total: Durations,
 }
 
-/// Median and median absolute deviation of one operator in one pass, ns.
+/// Mean and median absolute deviation of one operator in one pass, ns.
 #[derive(Debug, Clone, Copy)]
 struct Estimate {
-    median_ns: f64,
+    mean_ns: f64,
     mad_ns: f64,
 }
 
 impl PassSamples {
-    /// Operators of the pass, and batching, scaled so that they add up to the pass's median: durations
-    /// are skewed to the right, and medians of parts add up to less than the median of the whole.
+    /// Operators of the pass, and batching, scaled so that they add up to the pass's mean: an outlier
+    /// of one operator may be none of the whole.
     fn estimates(&self) -> ([Estimate; Op::ALL.len()], Estimate) {
         let estimate = |durations: &Durations| {
-            let (median_ns, mad_ns) = durations.median_and_mad();
-            Estimate { median_ns, mad_ns }
+            let (mean_ns, mad_ns) = durations.mean_and_mad();
+            Estimate { mean_ns, mad_ns }
         };
         let (mut ops, mut batching) =
             (std::array::from_fn(|op| estimate(&self.ops[op])), estimate(&self.batching));
-        let sum: f64 = ops.iter().map(|op: &Estimate| op.median_ns).sum::<f64>() + batching.median_ns;
-        let scale = if sum > 0.0 { self.total.median_and_mad().0 / sum } else { 1.0 };
+        let sum: f64 = ops.iter().map(|op: &Estimate| op.mean_ns).sum::<f64>() + batching.mean_ns;
+        let scale = if sum > 0.0 { self.total.mean_and_mad().0 / sum } else { 1.0 };
         for estimate in ops.iter_mut().chain([&mut batching]) {
-            estimate.median_ns *= scale;
+            estimate.mean_ns *= scale;
         }
         (ops, batching)
     }
@@ -160,8 +170,8 @@ impl Samples {
         for (pass, samples) in &self.passes {
             let (ops, batching) = samples.estimates();
             let mut add = |name, x, estimate: Estimate, layers: f64| {
-                let (medians, mads) = by_op.entry(name).or_default().entry(x).or_default();
-                medians.push(estimate.median_ns / layers);
+                let (means, mads) = by_op.entry(name).or_default().entry(x).or_default();
+                means.push(estimate.mean_ns / layers);
                 mads.push(estimate.mad_ns / layers);
             };
             for op in Op::ALL {
@@ -179,9 +189,9 @@ impl Samples {
             add(BATCHING, pass.batch_size(), batching, 1.0);
         }
         for (batch_size, durations) in &self.schedule {
-            let (median, mad) = durations.median_and_mad();
-            let (medians, mads) = by_op.entry(SCHEDULE).or_default().entry(*batch_size).or_default();
-            medians.push(median);
+            let (mean, mad) = durations.mean_and_mad();
+            let (means, mads) = by_op.entry(SCHEDULE).or_default().entry(*batch_size).or_default();
+            means.push(mean);
             mads.push(mad);
         }
         let ops = Op::ALL.into_iter().filter_map(|op| Some((op.name(), feature_of(op)?, op.per_layer())));
@@ -189,10 +199,10 @@ impl Samples {
         let curves = ops
             .chain(overhead)
             .map(|(op, feature, per_layer)| {
-                let points = by_op.get(op).into_iter().flatten().map(|(x, (medians, mads))| OpPoint {
+                let points = by_op.get(op).into_iter().flatten().map(|(x, (means, mads))| OpPoint {
                     x: *x,
-                    median_ns: medians.median_and_mad().0,
-                    mad_ns: mads.median_and_mad().0,
+                    mean_ns: means.mean_and_mad().0,
+                    mad_ns: mads.mean_and_mad().0,
                 });
                 OpCurve { op: op.to_owned(), feature, per_layer, points: points.collect() }
             })
@@ -209,7 +219,7 @@ fn attention_point(pass: &Pass, estimate: Estimate, layers: f64) -> AttentionPoi
         kv_prefill,
         n_decode: pass.decodes.len() as u32,
         kv_decode: pass.decodes.first().copied().unwrap_or_default(),
-        median_ns: estimate.median_ns / layers,
+        mean_ns: estimate.mean_ns / layers,
         mad_ns: estimate.mad_ns / layers,
     }
 }
@@ -219,10 +229,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn medians_are_those_of_the_book() {
+    fn means_leave_out_outliers() {
         assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
         let durations = Durations(vec![1.0, 1.0, 2.0, 2.0, 4.0, 6.0, 9.0]);
-        assert_eq!(durations.median_and_mad(), (2.0, 1.0));
+        assert_eq!(durations.mean_and_mad(), (25.0 / 7.0, 1.0));
+        let disturbed = Durations(vec![1.0, 1.0, 2.0, 2.0, 4.0, 6.0, 900.0]);
+        assert_eq!(disturbed.mean_and_mad(), (16.0 / 6.0, 1.0));
     }
 }

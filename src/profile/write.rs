@@ -12,7 +12,7 @@ pub(super) const ATTENTION_KEYS: [&str; 4] =
     ["is_prefill", "batch_size", "prefill_chunk_size", "kv_cache_size"];
 /// Columns of `steps.csv`.
 pub(super) const STEP_COLUMNS: [&str; 5] =
-    ["prefills", "decodes", "completing", "time_stats.step.median", "time_stats.step.mad"];
+    ["prefills", "decodes", "completing", "time_stats.step.mean", "time_stats.step.mad"];
 
 /// The file that holds the curves of a feature, and the name of its first column.
 pub(super) fn curve_file(feature: Feature, folder: &str) -> (String, &'static str) {
@@ -69,7 +69,7 @@ pub fn write_bundle(folder: &Path, bundle: &Bundle) -> Result<(), ProfileError> 
 fn curves_csv(column: &str, curves: &[&OpCurve]) -> String {
     let mut out = column.to_owned();
     for curve in curves {
-        out.push_str(&format!(",time_stats.{0}.median,time_stats.{0}.mad", curve.op));
+        out.push_str(&format!(",time_stats.{0}.mean,time_stats.{0}.mad", curve.op));
     }
     out.push('\n');
     let mut xs: Vec<u32> = curves.iter().flat_map(|curve| &curve.points).map(|point| point.x).collect();
@@ -79,7 +79,7 @@ fn curves_csv(column: &str, curves: &[&OpCurve]) -> String {
         out.push_str(&x.to_string());
         for curve in curves {
             match curve.points.iter().find(|point| point.x == x) {
-                Some(point) => out.push_str(&format!(",{},{}", ms(point.median_ns), ms(point.mad_ns))),
+                Some(point) => out.push_str(&format!(",{},{}", ms(point.mean_ns), ms(point.mad_ns))),
                 None => out.push_str(",,"),
             }
         }
@@ -91,14 +91,14 @@ fn curves_csv(column: &str, curves: &[&OpCurve]) -> String {
 fn attention_csv(bundle: &Bundle) -> String {
     let mut out = ATTENTION_KEYS.join(",");
     for op in ["attn_prefill", "attn_decode"] {
-        out.push_str(&format!(",time_stats.{op}.median,time_stats.{op}.mad"));
+        out.push_str(&format!(",time_stats.{op}.mean,time_stats.{op}.mad"));
     }
     out.push('\n');
     for point in &bundle.attention {
-        let (median, mad) = (ms(point.median_ns), ms(point.mad_ns));
+        let (mean, mad) = (ms(point.mean_ns), ms(point.mad_ns));
         let row = match point.n_decode {
-            0 => format!("true,1,{},{},{median},{mad},,\n", point.prefill_chunk, point.kv_prefill),
-            batch => format!("false,{batch},0,{},,,{median},{mad}\n", point.kv_decode),
+            0 => format!("true,1,{},{},{mean},{mad},,\n", point.prefill_chunk, point.kv_prefill),
+            batch => format!("false,{batch},0,{},,,{mean},{mad}\n", point.kv_decode),
         };
         out.push_str(&row);
     }
@@ -115,7 +115,7 @@ fn steps_csv(bundle: &Bundle) -> String {
             prefills.join(" "),
             decodes.join(" "),
             step.completing,
-            ms(step.median_ns),
+            ms(step.mean_ns),
             ms(step.mad_ns)
         ));
     }

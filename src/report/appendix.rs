@@ -3,10 +3,10 @@
 use serde::Serialize;
 
 use super::chart::MM;
-use super::number::{count, limit, word};
+use super::number::{count, limit, percent, word};
 use super::samples::{METRICS, unit};
 use super::text::{fit, shorten, wrap};
-use crate::compare::{Comparison, Pin};
+use crate::compare::{Comparison, MIN_REQUESTS_TO_PASS, Pin};
 
 /// Rows that are shown before the rest is only counted.
 const MOST_LINES: usize = 96;
@@ -226,10 +226,13 @@ fn method(c: &Comparison, runs: usize) -> Vec<String> {
          requests were drawn, not what another measured run would give; that is the noise floor."
             .to_owned(),
         format!(
-            "Verdict of a row: pass if the whole interval lies within ±{}; warn if it does not but the error is within \
-             ±{}; fail otherwise. A run’s verdict is that of its worst row.",
-            limit(c.pass_percent),
-            limit(c.warn_percent)
+            "Verdict of a row: fail if the error is beyond ±{warn}. Pass if error and interval lie within ±{pass}, or if \
+             the error is within the noise floor and its interval reaches into ±{pass} and not beyond ±{warn}; never with \
+             a noise floor above {warn} or fewer than {fewest} requests. Else warn. A run’s verdict is that of its worst \
+             row.",
+            pass = limit(c.pass_percent),
+            warn = limit(c.warn_percent),
+            fewest = MIN_REQUESTS_TO_PASS,
         ),
         match c.repeats {
             0 | 1 => "One measured run. How much its statistics would move if it were measured again is unknown; \
@@ -257,6 +260,13 @@ fn method(c: &Comparison, runs: usize) -> Vec<String> {
             c.metrics_version
         ),
     ];
+    if let Some(drift) = c.drift_percent {
+        out.push(format!(
+            "The duration of the engine’s reference step changed by {} from the profile to the measured runs. That much of \
+             an error is the machine’s; no verdict takes it into account.",
+            percent(drift)
+        ));
+    }
     if c.foreign_bundle {
         out.push(
             "The bundle that step durations come from was measured on other hardware than the run. Errors mix the \

@@ -161,6 +161,7 @@ pub(super) fn comparison(n: u32, seed: u64) -> Comparison {
         num_excluded: 0,
         verdict: headline.iter().map(|row| row.verdict).max().unwrap_or(Verdict::Pass),
         foreign_bundle: false,
+        drift_percent: Some(1.3),
         headline,
         whole_run: [
             ("Duration, s", 183.6, 186.4),

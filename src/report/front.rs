@@ -110,6 +110,12 @@ impl Front {
             (false, 0 | 1) => "Noise floor: unknown, one measured run.".to_owned(),
             (false, _) => "Noise floor: unknown.".to_owned(),
         };
+        let drift = match c.drift_percent {
+            Some(drift) if drift.abs() >= 0.05 => {
+                format!(" Machine drift since the profile: {}.", percent(drift))
+            }
+            _ => String::new(),
+        };
         Front {
             name: shorten(&c.run, 48),
             compared: format!("{} {repeats}, {} simulated", shorten(&c.real, 24), shorten(&c.sim, 24)),
@@ -129,7 +135,7 @@ impl Front {
             foreign: c.foreign_bundle,
             facts: c.facts.iter().take(4).map(|(head, lines)| fact(head, lines)).collect(),
             headline_note: format!(
-                "Error is simulated over measured, minus one. Shaded: the ±{} limit. {noise}",
+                "Error is simulated over measured, minus one. Shaded: the ±{} limit. {noise}{drift}",
                 limit(c.pass_percent)
             ),
             headline: rows(c, span),

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use super::RunError;
+use super::device::device_guard;
 use super::event::Stage;
 use super::session::{LockMode, Session};
 use crate::lock::{BundlePin, HardwareFact};
@@ -159,6 +160,7 @@ impl Session<'_> {
         };
         let observer = self.observer;
         let engine = self.engine()?;
+        let _device = device_guard(observer);
         Ok(profile::measure(engine, &subject, observer.progress())?)
     }
 

@@ -8,6 +8,7 @@
 //! reused, a stale or damaged one redone, and the reason is told.
 
 mod bundle;
+mod device;
 mod error;
 mod event;
 mod execute;

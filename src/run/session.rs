@@ -86,8 +86,7 @@ impl<'a> Session<'a> {
             (Some(locked), LockMode::Frozen) => {
                 let cells = spec::expand(&locked.experiment)?;
                 // Derived anew: an experiment edited inside the lock is not the one that was locked.
-                let pin =
-                    SpecPin { sha256: Digest::of_json(&locked.experiment), ..locked.spec.clone() };
+                let pin = SpecPin { sha256: Digest::of_json(&locked.experiment), ..locked.spec.clone() };
                 lock::resolve(&locked.experiment, &cells, pin, project.root(), Some(locked))?
             }
             _ => {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::RunError;
+use super::device::device_guard;
 use super::event::Stage;
 use super::facts;
 use super::record::{self, Inputs, StageRecord, StageState};
@@ -224,7 +225,9 @@ impl Session<'_> {
             tokenizer: &self.resolved.tokenizer,
             engine: &mut engine,
         };
+        let device = device_guard(observer);
         let served = runner.serve(&self.job(index, repeat), observer.progress());
+        drop(device);
         self.engine = Some(engine);
         let (record, meta) = served?;
         metrics::write_run(folder, &record, &meta)?;

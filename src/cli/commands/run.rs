@@ -26,6 +26,15 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, CliError> {
             comparison.warn_percent
         );
         anstream::print!("{}", table::headline(comparison));
+        if let Some(drift) =
+            comparison.drift_percent.filter(|drift| drift.abs() > comparison.pass_percent / 2.0)
+        {
+            let (much, how) = (drift.abs(), if drift > 0.0 { "slower" } else { "faster" });
+            anstream::println!(
+                "\n  note: the machine was {much:.1} % {how} while it was measured than while it was profiled;\n  \
+                 that much of each error is its own: `xp lock --upgrade-profile` on a quiet machine profiles again"
+            );
+        }
     }
     anstream::println!("\nlock    {}\nreport  {}", shown(&outcome.lock), shown(&outcome.report));
     let worst = outcome.verdict();
