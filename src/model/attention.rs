@@ -18,6 +18,9 @@ pub(super) struct Row<'a> {
     pub position: usize,
 }
 
+/// Parts of a step's attention for each thread.
+const PARTS_PER_THREAD: usize = 16;
+
 thread_local! {
     /// Scores of one row; kept between calls so that a step allocates nothing.
     static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
@@ -35,8 +38,12 @@ pub(super) fn attention(
 ) {
     let group = num_heads / num_kv_heads;
     let scale = 1.0 / (head_dim as f32).sqrt();
-    // A chunk of `out` is one KV head's group of query heads of one row.
-    out.par_chunks_mut(group * head_dim).zip(query.par_chunks(group * head_dim)).enumerate().for_each(
+    // A chunk of `out` is one KV head's group of query heads of one row. Requests differ in their KV
+    // length, so the parts that threads take have to be small enough to balance.
+    let parts = rayon::current_num_threads() * PARTS_PER_THREAD;
+    let most = (rows.len() * num_kv_heads / parts).max(1);
+    let chunks = out.par_chunks_mut(group * head_dim).zip(query.par_chunks(group * head_dim));
+    chunks.enumerate().with_max_len(most).for_each(
         |(index, (out, query))| {
             let (row, head) = (rows[index / num_kv_heads], index % num_kv_heads);
             SCORES.with_borrow_mut(|scores| {

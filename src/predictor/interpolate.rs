@@ -20,8 +20,10 @@ pub struct Interpolate {
     by_tokens: Curve,
     by_sequences: Curve,
     by_batch_size: Curve,
-    /// Over (chunk tokens, KV tokens before).
-    prefill: Grid,
+    /// Over chunk tokens, without KV tokens before.
+    prefill: Curve,
+    /// What is added by KV tokens before, over (chunk tokens, KV tokens before).
+    prefill_growth: Grid,
     /// Over (decodes, mean KV tokens).
     decode: Grid,
     /// What attention costs before it does any work, ns.
@@ -46,8 +48,16 @@ impl Interpolate {
         let none = |op: &str| PredictorError::NoOp { op: op.to_owned() };
         let prefills = bundle.attention.iter().filter(|point| point.n_decode == 0);
         let decodes = bundle.attention.iter().filter(|point| point.n_decode > 0);
-        let prefill = Grid::new(prefills.map(|p| (p.prefill_chunk, p.kv_prefill, p.mean_ns)))
-            .ok_or_else(|| none("attn_prefill"))?;
+        // Chunks without KV are measured at more sizes than chunks after KV: the first carry the square of
+        // the chunk, the growth over them is bilinear and needs few points.
+        let (first, later): (Vec<_>, Vec<_>) = prefills.partition(|point| point.kv_prefill == 0);
+        let points: Vec<(u32, f64)> = first.iter().map(|point| (point.prefill_chunk, point.mean_ns)).collect();
+        let prefill = Curve::new(&points).ok_or_else(|| none("attn_prefill"))?;
+        let growth = later.iter().flat_map(|point| {
+            let (chunk, kv) = (point.prefill_chunk, point.kv_prefill);
+            [(chunk, 0, 0.0), (chunk, kv, (point.mean_ns - prefill.at(chunk)).max(0.0))]
+        });
+        let prefill_growth = Grid::new(growth).ok_or_else(|| none("attn_prefill"))?;
         let decode = Grid::new(decodes.map(|p| (p.n_decode, p.kv_decode, p.mean_ns)))
             .ok_or_else(|| none("attn_decode"))?;
         Ok(Self {
@@ -55,8 +65,9 @@ impl Interpolate {
             by_tokens: sum(Feature::Tokens)?,
             by_sequences: sum(Feature::Sequences)?,
             by_batch_size: sum(Feature::BatchSize)?,
-            attention_fixed_ns: prefill.at(1.0, 0.0),
+            attention_fixed_ns: prefill.at(1),
             prefill,
+            prefill_growth,
             decode,
         })
     }
@@ -67,7 +78,8 @@ impl Interpolate {
         let mut work = 0.0;
         for entry in &batch.entries {
             if entry.is_prefill {
-                let ns = self.prefill.at(f64::from(entry.tokens), f64::from(entry.context));
+                let growth = self.prefill_growth.at(f64::from(entry.tokens), f64::from(entry.context));
+                let ns = self.prefill.at(entry.tokens) + growth;
                 work += (ns - self.attention_fixed_ns).max(0.0);
             } else {
                 decodes += 1;
@@ -91,5 +103,75 @@ impl Predictor for Interpolate {
             + self.num_layers * self.attention_ns(batch);
         // Rounded by addition: a conversion to an integer truncates, on every machine alike.
         (ns.max(0.0) + 0.5) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::sample_bundle;
+    use crate::scheduler::BatchEntry;
+
+    fn prefill(tokens: u32, context: u32) -> BatchEntry {
+        BatchEntry { request: 0, tokens, context, is_prefill: true, emits: false }
+    }
+
+    fn decode(context: u32) -> BatchEntry {
+        BatchEntry { request: 1, tokens: 1, context, is_prefill: false, emits: true }
+    }
+
+    /// Attention of one layer in the sample bundle, ns: 100 + c·k + c²/2, decodes 100 + Σ(10 + k).
+    fn wanted(entries: &[BatchEntry]) -> f64 {
+        let work = |entry: &BatchEntry| {
+            let (tokens, context) = (f64::from(entry.tokens), f64::from(entry.context));
+            if entry.is_prefill { tokens * context + tokens * tokens / 2.0 } else { 10.0 + context }
+        };
+        100.0 + entries.iter().map(work).sum::<f64>()
+    }
+
+    #[test]
+    fn attention_adds_up_over_chunks_after_kv_and_uneven_decodes() {
+        let predictor = Interpolate::new(&sample_bundle()).unwrap();
+        for entries in [
+            vec![prefill(64, 0)],
+            vec![prefill(64, 200)],
+            // Between grid rows, where chunks were measured without KV only.
+            vec![prefill(48, 128)],
+            vec![prefill(48, 0), prefill(16, 100)],
+            vec![decode(10), decode(90), decode(200)],
+            vec![decode(10), decode(90), prefill(62, 30)],
+        ] {
+            let batch = Batch { entries, ..Batch::default() };
+            let (found, wanted) = (predictor.attention_ns(&batch), wanted(&batch.entries));
+            assert!((found / wanted - 1.0).abs() < 0.01, "{batch}: {found}, not {wanted}");
+        }
+    }
+
+    #[test]
+    fn a_step_is_the_sum_of_its_operators() {
+        let bundle = sample_bundle();
+        let predictor = Interpolate::new(&bundle).unwrap();
+        let batch = Batch { entries: vec![decode(16), decode(16), prefill(2, 0)], ..Batch::default() };
+        let mut sum = f64::from(bundle.meta.num_layers) * wanted(&batch.entries);
+        for curve in &bundle.curves {
+            let x = match curve.feature {
+                Feature::Tokens => 4.0,
+                Feature::Sequences => 2.0,
+                Feature::BatchSize => 3.0,
+            };
+            let layers = if curve.per_layer { f64::from(bundle.meta.num_layers) } else { 1.0 };
+            sum += layers * 1000.0 * x;
+        }
+        assert!((predictor.step_ns(&batch) as f64 / sum - 1.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn a_bundle_without_an_operator_is_refused() {
+        let mut bundle = sample_bundle();
+        bundle.attention.retain(|point| point.n_decode == 0);
+        assert_eq!(Interpolate::new(&bundle), Err(PredictorError::NoOp { op: "attn_decode".to_owned() }));
+        let mut bundle = sample_bundle();
+        bundle.curves[0].points.clear();
+        assert!(Interpolate::new(&bundle).is_err());
     }
 }

@@ -149,7 +149,8 @@ impl<'a> Bench<'a> {
     }
 
     /// The reference step, ns.
-    fn reference_ns(&mut self, num_layers: usize) -> Result<u64, EngineError> {
+    fn reference_ns(&mut self) -> Result<u64, EngineError> {
+        let num_layers = representative_layers(self.model);
         let mut executor = Executor::new(self.model, self.kv, Vec::new(), &self.sampler, self.tokenizer)
             .with_layers(num_layers);
         executor.reference_ns()
@@ -183,7 +184,7 @@ impl<'a> Bench<'a> {
             shuffle(&mut order, &mut rng);
             for (done, &index) in order.iter().enumerate() {
                 if done % REFERENCE_EVERY == 0 {
-                    references.push(self.reference_ns(layers)? as f64);
+                    references.push(self.reference_ns()? as f64);
                 }
                 let timer = self.time(&passes[index], layers)?;
                 samples.add(&passes[index], &timer);

@@ -8,6 +8,8 @@ mod measure;
 mod overhead;
 mod plan;
 mod read;
+#[cfg(test)]
+mod sample;
 mod samples;
 mod write;
 
@@ -17,4 +19,6 @@ pub use machine::{MachineFacts, engine_id, machine};
 pub use measure::{Subject, measure};
 pub use plan::Limits;
 pub use read::read_bundle;
+#[cfg(test)]
+pub(crate) use sample::sample_bundle;
 pub use write::write_bundle;

@@ -127,7 +127,7 @@ impl Table {
 }
 
 /// Names of the operators in a file, in order.
-fn ops_of(feature: Feature) -> Vec<(&'static str, bool)> {
+pub(super) fn ops_of(feature: Feature) -> Vec<(&'static str, bool)> {
     match feature {
         Feature::BatchSize => vec![(SCHEDULE, false), (BATCHING, false)],
         _ => Op::ALL
@@ -253,56 +253,7 @@ fn read_steps(table: &Table) -> Result<Vec<StepSample>, ProfileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::write_bundle;
-
-    pub(crate) fn bundle() -> Bundle {
-        let curve = |op: &str, feature, per_layer| OpCurve {
-            op: op.to_owned(),
-            feature,
-            per_layer,
-            points: [1, 4, 16].map(|x| OpPoint { x, mean_ns: f64::from(x) * 1000.0, mad_ns: 7.0 }).into(),
-        };
-        let mut curves = Vec::new();
-        for feature in [Feature::Tokens, Feature::Sequences, Feature::BatchSize] {
-            curves.extend(ops_of(feature).into_iter().map(|(op, per_layer)| curve(op, feature, per_layer)));
-        }
-        let point = |prefill_chunk, kv_prefill, n_decode, kv_decode| AttentionPoint {
-            prefill_chunk,
-            kv_prefill,
-            n_decode,
-            kv_decode,
-            mean_ns: 5000.0,
-            mad_ns: 3.0,
-        };
-        Bundle {
-            meta: BundleMeta {
-                format: BUNDLE_FORMAT,
-                fingerprint: Digest::of("machine"),
-                hardware: vec![("cpu".to_owned(), "test".to_owned())],
-                model: "m/odel".to_owned(),
-                model_digest: Digest::of("model"),
-                num_layers: 2,
-                block_size: 16,
-                max_tokens: 16,
-                max_batch_size: 4,
-                max_context: 64,
-                engine: "test".to_owned(),
-                repetitions: 3,
-                reference_ns: 1000,
-                noise_percent: 0.5,
-                files: Vec::new(),
-            },
-            curves,
-            attention: vec![point(1, 0, 0, 0), point(16, 63, 0, 0), point(0, 0, 4, 16)],
-            steps: vec![StepSample {
-                prefills: vec![(8, 0), (4, 12)],
-                decodes: vec![3, 5],
-                completing: 1,
-                mean_ns: 9000.0,
-                mad_ns: 1.0,
-            }],
-        }
-    }
+    use crate::profile::{sample_bundle as bundle, write_bundle};
 
     #[test]
     fn a_bundle_reads_as_it_was_written_and_the_same_bytes_each_time() {

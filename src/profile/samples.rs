@@ -55,6 +55,10 @@ impl OpTimer for LapTimer {
 pub(super) struct Durations(Vec<f64>);
 
 impl Durations {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub fn push(&mut self, ns: f64) {
         self.0.push(ns);
     }
@@ -144,8 +148,26 @@ pub(super) struct Samples {
     schedule: BTreeMap<u32, Durations>,
 }
 
-/// Estimates of one operator by feature, one from each pass.
-type ByFeature = BTreeMap<u32, (Durations, Durations)>;
+/// Estimates of one operator at one value of its feature, one from each pass.
+#[derive(Debug, Default)]
+struct Point {
+    /// Means and deviations from passes of decodes alone.
+    decodes: (Durations, Durations),
+    /// The same from passes with a prefill.
+    prefills: (Durations, Durations),
+}
+
+impl Point {
+    /// A small step of a run is nearly always decodes, and finds the caches as they leave them: where
+    /// there are such passes, the others do not count.
+    fn reduce(&self, x: u32) -> OpPoint {
+        let (means, mads) = if self.decodes.0.is_empty() { &self.prefills } else { &self.decodes };
+        OpPoint { x, mean_ns: means.mean_and_mad().0, mad_ns: mads.mean_and_mad().0 }
+    }
+}
+
+/// Estimates of one operator by feature.
+type ByFeature = BTreeMap<u32, Point>;
 
 impl Samples {
     /// Adds a timing of a pass.
@@ -170,7 +192,9 @@ impl Samples {
         for (pass, samples) in &self.passes {
             let (ops, batching) = samples.estimates();
             let mut add = |name, x, estimate: Estimate, layers: f64| {
-                let (means, mads) = by_op.entry(name).or_default().entry(x).or_default();
+                let point = by_op.entry(name).or_default().entry(x).or_default();
+                let (means, mads) =
+                    if pass.prefills.is_empty() { &mut point.decodes } else { &mut point.prefills };
                 means.push(estimate.mean_ns / layers);
                 mads.push(estimate.mad_ns / layers);
             };
@@ -190,20 +214,16 @@ impl Samples {
         }
         for (batch_size, durations) in &self.schedule {
             let (mean, mad) = durations.mean_and_mad();
-            let (means, mads) = by_op.entry(SCHEDULE).or_default().entry(*batch_size).or_default();
-            means.push(mean);
-            mads.push(mad);
+            let point = by_op.entry(SCHEDULE).or_default().entry(*batch_size).or_default();
+            point.decodes.0.push(mean);
+            point.decodes.1.push(mad);
         }
         let ops = Op::ALL.into_iter().filter_map(|op| Some((op.name(), feature_of(op)?, op.per_layer())));
         let overhead = [(SCHEDULE, Feature::BatchSize, false), (BATCHING, Feature::BatchSize, false)];
         let curves = ops
             .chain(overhead)
             .map(|(op, feature, per_layer)| {
-                let points = by_op.get(op).into_iter().flatten().map(|(x, (means, mads))| OpPoint {
-                    x: *x,
-                    mean_ns: means.mean_and_mad().0,
-                    mad_ns: mads.mean_and_mad().0,
-                });
+                let points = by_op.get(op).into_iter().flatten().map(|(x, point)| point.reduce(*x));
                 OpCurve { op: op.to_owned(), feature, per_layer, points: points.collect() }
             })
             .collect();
