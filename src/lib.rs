@@ -7,6 +7,7 @@ pub mod backend;
 pub mod catalog;
 pub mod cli;
 pub mod compare;
+pub mod drive;
 pub mod engine;
 pub mod lock;
 pub mod metrics;

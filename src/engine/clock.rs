@@ -2,8 +2,9 @@ use std::time::{Duration, Instant};
 
 use super::EngineError;
 use super::executor::Executor;
+use crate::drive::Machine;
 use crate::model::OpTimer;
-use crate::scheduler::{Batch, Machine, Scheduler};
+use crate::scheduler::{Batch, Scheduler};
 
 /// Executes batches while the wall clock runs.
 pub(super) struct WallClock<'a, T> {

@@ -14,6 +14,7 @@ pub use sequence::Sequence;
 
 use clock::WallClock;
 
+use crate::drive::drive;
 use crate::metrics::RunRecord;
 use crate::model::{ModelError, NoTimer, PagedKv, Qwen3, Sampler, Tokenizer, TokenizerError, WeightReader};
 use crate::progress::Progress;
@@ -58,7 +59,7 @@ pub enum EngineError {
     /// The KV cache and the weights do not fit.
     #[error("{what} needs {needed_mib} MiB, {available_mib} MiB are free")]
     #[diagnostic(code(xp::engine::memory), help("lower kv-memory, or choose a smaller model"))]
-    Memory { what: &'static str, needed_mib: u64, available_mib: u64 },
+    Memory { what: &'static str, needed_mib: u64, available_mib: u64, source: std::io::Error },
     /// A workload without texts cannot be served.
     #[error("the workload has no prompts, only lengths")]
     #[diagnostic(code(xp::engine::no_prompts))]
@@ -87,7 +88,12 @@ fn require_memory(what: &'static str, needed: u64) -> Result<(), EngineError> {
     system.refresh_memory();
     let available = system.available_memory();
     if available > 0 && needed > available {
-        return Err(EngineError::Memory { what, needed_mib: needed >> 20, available_mib: available >> 20 });
+        return Err(EngineError::Memory {
+            what,
+            needed_mib: needed >> 20,
+            available_mib: available >> 20,
+            source: std::io::ErrorKind::OutOfMemory.into(),
+        });
     }
     Ok(())
 }
@@ -138,7 +144,7 @@ impl Engine {
             }
             let mut scheduler = scheduler::build(config);
             let mut machine = WallClock::start(executor.with_all_layers(), NoTimer);
-            let mut record = scheduler::drive(scheduler.as_mut(), workload, &mut machine, progress)?;
+            let mut record = drive(scheduler.as_mut(), workload, &mut machine, progress)?;
             let mut executor = machine.stop().with_layers(layers);
             for _ in 0..REFERENCES {
                 references += executor.reference_ns()?;

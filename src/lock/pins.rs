@@ -80,7 +80,7 @@ pub struct ModelPin {
 pub struct BundlePin {
     /// The bundle's folder, from the project's root.
     pub path: String,
-    /// Digest over the digests of its files.
+    /// Digest of the content of `bundle.json`, which holds the digests of the other files.
     pub sha256: Digest,
     /// Machine it was measured on.
     pub fingerprint: Digest,

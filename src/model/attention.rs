@@ -43,15 +43,13 @@ pub(super) fn attention(
     let parts = rayon::current_num_threads() * PARTS_PER_THREAD;
     let most = (rows.len() * num_kv_heads / parts).max(1);
     let chunks = out.par_chunks_mut(group * head_dim).zip(query.par_chunks(group * head_dim));
-    chunks.enumerate().with_max_len(most).for_each(
-        |(index, (out, query))| {
-            let (row, head) = (rows[index / num_kv_heads], index % num_kv_heads);
-            SCORES.with_borrow_mut(|scores| {
-                scores.resize(group * (row.position + 1), 0.0);
-                arch.dispatch(Head { kv, layer, row, head, head_dim, scale, query, scores, out });
-            });
-        },
-    );
+    chunks.enumerate().with_max_len(most).for_each(|(index, (out, query))| {
+        let (row, head) = (rows[index / num_kv_heads], index % num_kv_heads);
+        SCORES.with_borrow_mut(|scores| {
+            scores.resize(group * (row.position + 1), 0.0);
+            arch.dispatch(Head { kv, layer, row, head, head_dim, scale, query, scores, out });
+        });
+    });
 }
 
 /// The query heads of one row that share a KV head.

@@ -1,7 +1,7 @@
 use super::curve::Curve;
 use super::grid::Grid;
 use super::{Predictor, PredictorError};
-use crate::profile::{Bundle, Feature};
+use crate::profile::{AttentionPoint, Bundle, Feature};
 use crate::scheduler::Batch;
 
 /// Sums interpolated operator durations:
@@ -50,8 +50,10 @@ impl Interpolate {
         let decodes = bundle.attention.iter().filter(|point| point.n_decode > 0);
         // Chunks without KV are measured at more sizes than chunks after KV: the first carry the square of
         // the chunk, the growth over them is bilinear and needs few points.
-        let (first, later): (Vec<_>, Vec<_>) = prefills.partition(|point| point.kv_prefill == 0);
-        let points: Vec<(u32, f64)> = first.iter().map(|point| (point.prefill_chunk, point.mean_ns)).collect();
+        let (first, later): (Vec<&AttentionPoint>, Vec<&AttentionPoint>) =
+            prefills.partition(|point| point.kv_prefill == 0);
+        let points: Vec<(u32, f64)> =
+            first.iter().map(|point| (point.prefill_chunk, point.mean_ns)).collect();
         let prefill = Curve::new(&points).ok_or_else(|| none("attn_prefill"))?;
         let growth = later.iter().flat_map(|point| {
             let (chunk, kv) = (point.prefill_chunk, point.kv_prefill);

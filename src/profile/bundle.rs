@@ -15,7 +15,7 @@ pub const BUNDLE_FORMAT: u32 = 1;
 pub struct BundleMeta {
     /// Version of this format.
     pub format: u32,
-    /// Digest over the facts of the machine that decide speed (CPU model, cores, caches, threads used).
+    /// Digest over the facts of the machine that decide speed (processor, vector instructions, cores, memory, compute threads).
     pub fingerprint: Digest,
     /// Those facts for people: name, value.
     pub hardware: Vec<(String, String)>,

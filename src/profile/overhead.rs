@@ -4,8 +4,9 @@ use std::convert::Infallible;
 use std::time::Instant;
 
 use super::plan::Limits;
+use crate::drive::{Machine, drive};
 use crate::progress::Silent;
-use crate::scheduler::{self, Batch, Machine, Policy, Scheduler, SchedulerConfig};
+use crate::scheduler::{self, Batch, Policy, Scheduler, SchedulerConfig};
 use crate::workload::{Workload, WorkloadRequest};
 
 /// Time stands still and work is free: what is left of a run is scheduling.
@@ -49,6 +50,6 @@ pub(super) fn schedule_ns(limits: &Limits, batch_size: u32) -> f64 {
     let workload = Workload { requests: vec![request; batch_size as usize], prompts: Vec::new() };
     let mut scheduler = scheduler::build(&config);
     let started = Instant::now();
-    let Ok(record) = scheduler::drive(scheduler.as_mut(), &workload, &mut Idle, &Silent);
+    let Ok(record) = drive(scheduler.as_mut(), &workload, &mut Idle, &Silent);
     started.elapsed().as_nanos() as f64 / record.steps.len().max(1) as f64
 }

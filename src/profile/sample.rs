@@ -1,6 +1,8 @@
 //! A bundle whose durations follow formulas, for tests.
 
-use super::bundle::{AttentionPoint, BUNDLE_FORMAT, Bundle, BundleMeta, Feature, OpCurve, OpPoint, StepSample};
+use super::bundle::{
+    AttentionPoint, BUNDLE_FORMAT, Bundle, BundleMeta, Feature, OpCurve, OpPoint, StepSample,
+};
 use super::read::ops_of;
 use crate::store::Digest;
 

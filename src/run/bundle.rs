@@ -1,6 +1,7 @@
 //! Which bundle the simulation reads: the pinned one while it holds, else a
 //! new measurement.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use super::RunError;
@@ -11,6 +12,26 @@ use crate::lock::{BundlePin, HardwareFact};
 use crate::profile::{self, Bundle, Limits, Subject};
 use crate::spec::{Backend, ProfileSource, SimBackend};
 use crate::store::Digest;
+
+/// Why a pinned bundle is not simulated from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unusable {
+    why: String,
+    /// It cannot be read: it is set aside before another takes its place.
+    damaged: bool,
+}
+
+impl Unusable {
+    fn unfit(why: impl Into<String>) -> Self {
+        Self { why: why.into(), damaged: false }
+    }
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
 
 impl Session<'_> {
     /// The simulated backend: the one `compare` names, else the first.
@@ -59,20 +80,25 @@ impl Session<'_> {
 
     fn auto_bundle(&mut self) -> Result<Bundle, RunError> {
         let pinned = self.resolved.lock.bundle.clone();
-        let why = match &pinned {
-            _ if self.request.new_profile => "asked for".to_owned(),
-            None => "no bundle is pinned yet".to_owned(),
+        let unusable = match &pinned {
+            _ if self.request.new_profile => Unusable::unfit("asked for"),
+            None => Unusable::unfit("no bundle is pinned yet"),
             Some(pin) => match self.pinned_bundle(pin)? {
                 Ok(bundle) => {
                     self.observer.reused(Stage::Profile, "", &pin.path);
                     return Ok(bundle);
                 }
-                Err(why) => why,
+                Err(unusable) => unusable,
             },
         };
+        let why = unusable.to_string();
         if self.request.mode != LockMode::Update {
             let path = pinned.map_or("(none)".to_owned(), |pin| pin.path);
             return Err(RunError::BundleGone { path, why });
+        }
+        if let (true, Some(pin)) = (unusable.damaged, &pinned) {
+            let path = self.path(&pin.path)?;
+            self.stages.set_aside(&pin.path).map_err(|source| RunError::io(&path, source))?;
         }
         let (folder, bundle) = self.measure_bundle(&why)?;
         self.pin_bundle(folder, &bundle);
@@ -81,24 +107,24 @@ impl Session<'_> {
 
     /// The bundle of a pin, or why it does not hold. A locked run takes any bundle that is whole:
     /// simulating works anywhere.
-    fn pinned_bundle(&self, pin: &BundlePin) -> Result<Result<Bundle, String>, RunError> {
+    pub(super) fn pinned_bundle(&self, pin: &BundlePin) -> Result<Result<Bundle, Unusable>, RunError> {
         let folder = self.path(&pin.path)?;
         if !folder.is_dir() {
-            return Ok(Err(format!("{} is missing", pin.path)));
+            return Ok(Err(Unusable::unfit(format!("{} is missing", pin.path))));
         }
         let bundle = match profile::read_bundle(&folder) {
             Ok(bundle) => bundle,
-            Err(error) => return Ok(Err(error.to_string())),
+            Err(error) => return Ok(Err(Unusable { why: error.to_string(), damaged: true })),
         };
         if Digest::of_json(&bundle.meta) != pin.sha256 {
-            return Ok(Err(format!("{} is not the pinned one", pin.path)));
+            return Ok(Err(Unusable::unfit(format!("{} is not the pinned one", pin.path))));
         }
         if self.request.mode != LockMode::Update {
             return Ok(Ok(bundle));
         }
         Ok(match self.mismatch(&bundle) {
             None => Ok(bundle),
-            Some(why) => Err(why),
+            Some(why) => Err(Unusable::unfit(why)),
         })
     }
 

@@ -63,7 +63,7 @@ pub enum RunError {
         code(xp::run::no_spec),
         help("{}", if *from_lock { "the lock was made from it; `--frozen` uses the lock alone" } else { "`xp init` writes a file to start from" })
     )]
-    NoSpec { path: String, from_lock: bool },
+    NoSpec { path: String, from_lock: bool, source: io::Error },
     /// The mode forbids to change a lock that is out of date.
     #[error("{path} is out of date:{reasons}")]
     #[diagnostic(code(xp::run::stale_lock), help("{help}"))]

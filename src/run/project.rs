@@ -25,7 +25,7 @@ pub enum ProjectError {
     /// Another xp writes to this project.
     #[error("another xp is running in {}", root.display())]
     #[diagnostic(code(xp::run::busy), help("timings would disturb each other: wait for it, or stop it"))]
-    Busy { root: PathBuf },
+    Busy { root: PathBuf, source: io::Error },
 }
 
 /// Held while a process writes runs of a project; released when dropped, or by the system when it dies.
@@ -87,7 +87,9 @@ impl Project {
         let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(lock)?;
         match file.try_lock() {
             Ok(()) => Ok(RunGuard(file)),
-            Err(std::fs::TryLockError::WouldBlock) => Err(ProjectError::Busy { root: self.root.clone() }),
+            Err(std::fs::TryLockError::WouldBlock) => {
+                Err(ProjectError::Busy { root: self.root.clone(), source: io::ErrorKind::WouldBlock.into() })
+            }
             Err(std::fs::TryLockError::Error(source)) => Err(lock(source)),
         }
     }

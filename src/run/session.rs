@@ -91,7 +91,11 @@ impl<'a> Session<'a> {
             }
             _ => {
                 if !spec_path.exists() {
-                    return Err(RunError::NoSpec { path: project.relative(&spec_path), from_lock });
+                    return Err(RunError::NoSpec {
+                        path: project.relative(&spec_path),
+                        from_lock,
+                        source: std::io::ErrorKind::NotFound.into(),
+                    });
                 }
                 let parsed =
                     overrides.iter().map(|text| Override::parse(text)).collect::<Result<Vec<_>, _>>()?;
@@ -182,7 +186,7 @@ impl Session<'_> {
         if let Some(bundle) = self.ensure_bundle()? {
             let predictor = self.predictor(&bundle)?;
             for index in 0..self.resolved.lock.runs.len() {
-                let record = self.sim_stage(index, &bundle, &predictor)?;
+                let record = self.sim_stage(index, &bundle, predictor.as_ref())?;
                 self.sims.push(record);
             }
         }

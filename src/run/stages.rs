@@ -14,10 +14,10 @@ use crate::compare::{self, CompareInput, Comparison};
 use crate::engine::Engine;
 use crate::lock::{self, RunPin, SimPin};
 use crate::metrics;
-use crate::predictor::Interpolate;
+use crate::predictor::{Interpolate, Predictor};
 use crate::profile::{self, Bundle};
 use crate::report;
-use crate::spec::Predictor;
+use crate::spec;
 use crate::store::{Digest, FileDigest, StagedDir};
 use crate::workload;
 
@@ -164,7 +164,7 @@ impl Session<'_> {
         &mut self,
         index: usize,
         bundle: &Bundle,
-        predictor: &Interpolate,
+        predictor: &dyn Predictor,
     ) -> Result<StageRecord, RunError> {
         let run = self.resolved.lock.runs[index].clone();
         let Some(step) = self.sim_step(&run) else { return Err(RunError::NoCompare) };
@@ -192,7 +192,7 @@ impl Session<'_> {
         &mut self,
         index: usize,
         bundle: &Bundle,
-        predictor: &Interpolate,
+        predictor: &dyn Predictor,
         folder: &Path,
     ) -> Result<String, RunError> {
         let name = self.sim_backend().map(|sim| sim.name.clone()).unwrap_or_default();
@@ -264,23 +264,21 @@ impl Session<'_> {
         Ok(self.engine.as_mut().expect("just loaded"))
     }
 
-    /// Compares a run's measurements with its simulation.
-    pub fn compare_stage(
-        &mut self,
+    pub(super) fn compare_step(
+        &self,
         index: usize,
         real: &[StageRecord],
         sim: &StageRecord,
-    ) -> Result<(StageRecord, Comparison), RunError> {
+    ) -> Result<Step, RunError> {
         let lock = &self.resolved.lock;
-        let run = lock.runs[index].clone();
-        let compared = lock.experiment.compare.clone().ok_or(RunError::NoCompare)?;
+        let compared = lock.experiment.compare.as_ref().ok_or(RunError::NoCompare)?;
         let digests: Vec<Digest> = real.iter().map(|record| Digest::of_json(&record.files)).collect();
-        let step = Step::new(
+        Ok(Step::new(
             Stage::Compare,
             "comparisons",
-            run.id.clone(),
+            lock.runs[index].id.clone(),
             [
-                ("compare", json(&compared)),
+                ("compare", json(compared)),
                 ("foreign bundle allowed", self.request.allow_foreign_bundle.to_string()),
                 ("lock", lock.input_digest().to_string()),
                 ("metrics", lock.metrics_version.to_string()),
@@ -288,7 +286,17 @@ impl Session<'_> {
                 ("sim", Digest::of_json(&sim.files).to_string()),
                 ("xp", env!("CARGO_PKG_VERSION").to_owned()),
             ],
-        );
+        ))
+    }
+
+    /// Compares a run's measurements with its simulation.
+    pub fn compare_stage(
+        &mut self,
+        index: usize,
+        real: &[StageRecord],
+        sim: &StageRecord,
+    ) -> Result<(StageRecord, Comparison), RunError> {
+        let step = self.compare_step(index, real, sim)?;
         let record =
             self.perform(&step, |session, folder| session.make_comparison(index, real, sim, folder))?;
         let comparison = compare::read_comparison(&self.path(&record.output)?.join("comparison.json"))?;
@@ -331,40 +339,47 @@ impl Session<'_> {
         Ok(format!("largest headline error {worst:.1} %"))
     }
 
-    /// Renders the PDF of all runs.
-    pub fn report_stage(&mut self, comparisons: &[(StageRecord, Comparison)]) -> Result<PathBuf, RunError> {
-        let lock = &self.resolved.lock;
-        let name = lock.experiment.name.clone();
-        let output = lock.experiment.report.clone().unwrap_or_else(|| format!("reports/{name}.pdf"));
-        let digests: Vec<Digest> =
-            comparisons.iter().map(|(record, _)| Digest::of_json(&record.files)).collect();
+    pub(super) fn report_step<'r>(&self, comparisons: impl Iterator<Item = &'r StageRecord>) -> Step {
+        let experiment = &self.resolved.lock.experiment;
+        let name = experiment.name.clone();
+        let output = experiment.report.clone().unwrap_or_else(|| format!("reports/{name}.pdf"));
+        let digests: Vec<Digest> = comparisons.map(|record| Digest::of_json(&record.files)).collect();
         let inputs = Inputs::from([
             ("comparisons".to_owned(), json(&digests)),
             ("report".to_owned(), output.clone()),
             ("xp".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
         ]);
+        Step { stage: Stage::Report, label: name, inputs, output }
+    }
+
+    /// Renders the PDF of all runs.
+    pub fn report_stage(&mut self, comparisons: &[(StageRecord, Comparison)]) -> Result<PathBuf, RunError> {
+        let Step { stage, label, inputs, output } =
+            self.report_step(comparisons.iter().map(|(record, _)| record));
         let path = self.path(&output)?;
-        let state = self.stages.state(Stage::Report, &name, &inputs);
+        let io = |source| RunError::io(&path, source);
+        let state = self.stages.state(stage, &label, &inputs);
         if let StageState::Fresh(_) = state {
-            self.observer.reused(Stage::Report, "", &output);
+            self.observer.reused(stage, "", &output);
             return Ok(path);
         }
-        self.observer.started(Stage::Report, "", &state.reason());
+        if matches!(state, StageState::Damaged { .. }) {
+            self.stages.set_aside(&output).map_err(io)?;
+        }
+        self.observer.started(stage, "", &state.reason());
         let started = Instant::now();
         let runs: Vec<Comparison> = comparisons.iter().map(|(_, comparison)| comparison.clone()).collect();
         let pdf = report::render_pdf(&runs)?;
-        crate::store::write(&path, &pdf).map_err(|source| RunError::io(&path, source))?;
-        self.stages
-            .remember(Stage::Report, &name, &inputs, &output)
-            .map_err(|source| RunError::io(&path, source))?;
-        self.observer.finished(Stage::Report, "", &output, started.elapsed().as_secs_f64());
+        crate::store::write(&path, &pdf).map_err(io)?;
+        self.stages.remember(stage, &label, &inputs, &output).map_err(io)?;
+        self.observer.finished(stage, "", &output, started.elapsed().as_secs_f64());
         Ok(path)
     }
 
     /// The predictor the experiment names.
-    pub fn predictor(&self, bundle: &Bundle) -> Result<Interpolate, RunError> {
+    pub fn predictor(&self, bundle: &Bundle) -> Result<Box<dyn Predictor>, RunError> {
         match self.sim_backend().map(|sim| sim.predictor).unwrap_or_default() {
-            Predictor::Interpolate => Ok(Interpolate::new(bundle)?),
+            spec::Predictor::Interpolate => Ok(Box::new(Interpolate::new(bundle)?)),
         }
     }
 }

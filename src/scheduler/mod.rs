@@ -3,7 +3,7 @@
 //!
 //! The real engine drives a scheduler with a wall clock and a candle executor,
 //! the simulator drives *the same code* with a virtual clock and a predicted
-//! executor ([`drive()`] is that one loop).
+//! executor (`drive/` is that one loop).
 //!
 //! | file | holds |
 //! |---|---|
@@ -12,8 +12,6 @@
 //! | `kv_blocks.rs` | which KV blocks hold which request's tokens |
 //! | `replica.rs` | what all policies share: queue, admission, preemption, token counts; *read this first* |
 //! | `sarathi.rs` | a policy: who goes next |
-//! | `drive.rs` | the loop over steps |
-//! | `properties.rs` | what holds in every step of every policy, checked on random workloads |
 //!
 //! # Adding a policy
 //!
@@ -26,7 +24,7 @@
 //!    may prefill at once). Each of them checks memory and writes the share.
 //!    A policy that counts tokens keeps its own budget.
 //! 2. Add a variant to [`Policy`] with its paper, and an arm to [`build`].
-//! 3. Add the variant to `POLICIES` in `properties.rs`: random workloads, with
+//! 3. Add the variant to `POLICIES` in `drive/properties.rs`: random workloads, with
 //!    tight memory and without, then check that no token is lost or computed
 //!    twice, that limits hold, that no block has two owners, that nobody
 //!    overtakes, and that the run ends. A rule the new policy does not mean to
@@ -36,16 +34,12 @@
 
 mod batch;
 mod config;
-mod drive;
 mod kv_blocks;
-#[cfg(test)]
-mod properties;
 mod replica;
 mod sarathi;
 
 pub use batch::{Batch, BatchEntry, Rejected};
 pub use config::{Policy, SchedulerConfig};
-pub use drive::{Machine, drive};
 pub use kv_blocks::KvBlocks;
 pub use replica::Replica;
 pub use sarathi::Sarathi;

@@ -6,10 +6,11 @@ mod virtual_clock;
 
 pub use virtual_clock::VirtualClock;
 
+use crate::drive::drive;
 use crate::metrics::RunRecord;
 use crate::predictor::Predictor;
 use crate::progress::Progress;
-use crate::scheduler::{SchedulerConfig, build, drive};
+use crate::scheduler::{SchedulerConfig, build};
 use crate::workload::Workload;
 
 /// Simulates a workload on one replica, on one thread. Pure: the record depends on nothing but the

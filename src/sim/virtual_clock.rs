@@ -1,6 +1,7 @@
 use std::convert::Infallible;
 
-use crate::scheduler::{Batch, Machine, Scheduler};
+use crate::drive::Machine;
+use crate::scheduler::{Batch, Scheduler};
 
 /// A [`Machine`] without hands: a batch takes as long as a function says, and waiting takes no time.
 ///

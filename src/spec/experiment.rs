@@ -11,7 +11,7 @@ use crate::scheduler::Policy;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Experiment {
-    /// Name of the experiment and of its lock: letters, digits, `-`, `_`, `.`.
+    /// Name of the experiment, its runs and its report: letters, digits, `-`, `_`, `.`.
     #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"))]
     pub name: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -123,7 +123,7 @@ pub struct WorkloadSpec {
     #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"))]
     pub name: String,
     /// Number of requests. For trace lengths: at most this many rows.
-    #[schemars(range(min = 1, max = 100000000))]
+    #[schemars(range(min = 1, max = 10000000))]
     pub requests: u32,
     /// JSONL file with a `text` per line, relative to the project; excludes `lengths`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -195,12 +195,12 @@ pub enum Arrivals {
     Static,
     /// Exponential gaps of mean 1/qps.
     Poisson {
-        #[schemars(range(min = 0.000001, max = 1000000000.0))]
+        #[schemars(range(min = 0.000001, max = 100000000.0))]
         qps: f64,
     },
     /// Gamma-distributed gaps of mean 1/qps and coefficient of variation cv.
     Gamma {
-        #[schemars(range(min = 0.000001, max = 1000000000.0))]
+        #[schemars(range(min = 0.000001, max = 100000000.0))]
         qps: f64,
         #[schemars(range(min = 0.01, max = 100.0))]
         cv: f64,

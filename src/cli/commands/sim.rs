@@ -40,6 +40,6 @@ pub fn run(args: &SimArgs) -> Result<ExitCode, CliError> {
     let bundle = profile::read_bundle(&folder)?;
     stage::into(&mut session, out, |session, folder| -> Result<String, RunError> {
         let predictor = session.predictor(&bundle)?;
-        session.make_sim(0, &bundle, &predictor, folder)
+        session.make_sim(0, &bundle, predictor.as_ref(), folder)
     })
 }

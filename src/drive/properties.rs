@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::metrics::{RequestStatus, RunRecord};
 use crate::progress::Silent;
+use crate::scheduler::{BatchEntry, Policy, SchedulerConfig, build};
 use crate::workload::{Workload, WorkloadRequest};
 
 /// All policies; each must keep the rules below.

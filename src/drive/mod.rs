@@ -1,10 +1,15 @@
-//! The one loop of engine and simulator.
+//! The one loop of engine and simulator: arrivals in, batches out, steps logged.
+//! Whoever executes the batches is a [`Machine`]; whether its clock is the wall's
+//! or virtual, the loop does not know.
+
+#[cfg(test)]
+mod properties;
 
 use std::fmt::Write as _;
 
-use super::{Batch, RequestId, Scheduler};
 use crate::metrics::{RequestRecord, RequestStatus, RunRecord, StepLog};
 use crate::progress::Progress;
+use crate::scheduler::{Batch, RequestId, Scheduler};
 use crate::workload::Workload;
 
 /// What executes batches: a clock and hands.
