@@ -21,7 +21,7 @@ pub fn sample_bundle() -> Bundle {
     }
     let point = |prefill_chunk: u32, kv_prefill: u32, n_decode: u32, kv_decode: u32| {
         let [c, k, n, d] = [prefill_chunk, kv_prefill, n_decode, kv_decode].map(f64::from);
-        let mean_ns = 100.0 + c * k + c * c / 2.0 + n * (10.0 + d);
+        let mean_ns = (100.0 + c * k + c * c / 2.0 + n * (10.0 + d)).round();
         AttentionPoint { prefill_chunk, kv_prefill, n_decode, kv_decode, mean_ns, mad_ns: 3.0 }
     };
     let mut attention: Vec<AttentionPoint> =

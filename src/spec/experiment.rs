@@ -195,12 +195,12 @@ pub enum Arrivals {
     Static,
     /// Exponential gaps of mean 1/qps.
     Poisson {
-        #[schemars(range(min = 0.000001, max = 100000000.0))]
+        #[schemars(range(min = 0.000001, max = 1000000000.0))]
         qps: f64,
     },
     /// Gamma-distributed gaps of mean 1/qps and coefficient of variation cv.
     Gamma {
-        #[schemars(range(min = 0.000001, max = 100000000.0))]
+        #[schemars(range(min = 0.000001, max = 1000000000.0))]
         qps: f64,
         #[schemars(range(min = 0.01, max = 100.0))]
         cv: f64,

@@ -28,7 +28,7 @@ fn all_mistakes_are_told_at_once() {
 
     Error: xp::spec::value
 
-      × `requests` takes a whole number from 1 to 100000000, not 0
+      × `requests` takes a whole number from 1 to 10000000, not 0
        ╭─[x.kdl:8:18]
      7 │     workload "chat" {
      8 │         requests 0
@@ -185,7 +185,7 @@ fn a_missing_setting_is_told_with_its_type() {
        ·            ╰── `requests` is missing
      8 │         lengths "zipf" theta=0.6 min=16 max=1024 prefill-to-decode=4
        ╰────
-      help: write `requests=…`; it takes a whole number from 1 to 100000000
+      help: write `requests=…`; it takes a whole number from 1 to 10000000
     "#);
     insta::assert_snapshot!(said(&[("\"poisson\" qps=2.0", "\"gamma\" qps=2.0")]), @r#"
     xp::spec::missing
@@ -236,7 +236,7 @@ fn numbers_that_are_none_are_refused_in_place() {
     assert!(said(&[("seed 7", "seed 18446744073709551616")]).contains("too large"));
     assert!(
         said(&[("requests 64", "requests \"six\"")])
-            .contains("a whole number from 1 to 100000000, not \"six\"")
+            .contains("a whole number from 1 to 10000000, not \"six\"")
     );
 }
 
