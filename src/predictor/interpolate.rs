@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::curve::Curve;
 use super::grid::Grid;
 use super::{Predictor, PredictorError};
@@ -60,8 +62,9 @@ impl Interpolate {
             [(chunk, 0, 0.0), (chunk, kv, (point.mean_ns - prefill.at(chunk)).max(0.0))]
         });
         let prefill_growth = Grid::new(growth).ok_or_else(|| none("attn_prefill"))?;
-        let decode = Grid::new(decodes.map(|p| (p.n_decode, p.kv_decode, p.mean_ns)))
-            .ok_or_else(|| none("attn_decode"))?;
+        let decode =
+            Grid::new(whole_rows(decodes.map(|p| (p.n_decode, p.kv_decode, p.mean_ns)).collect()))
+                .ok_or_else(|| none("attn_decode"))?;
         Ok(Self {
             num_layers,
             by_tokens: sum(Feature::Tokens)?,
@@ -93,6 +96,17 @@ impl Interpolate {
             _ => self.decode.at(decodes as f64, kv as f64 / decodes as f64) + work,
         }
     }
+}
+
+/// Points of the rows with the most columns: some numbers of decodes are measured over one KV length
+/// only, which tells nothing of how their attention grows.
+fn whole_rows(points: Vec<(u32, u32, f64)>) -> Vec<(u32, u32, f64)> {
+    let mut columns: BTreeMap<u32, u32> = BTreeMap::new();
+    for (batch, ..) in &points {
+        *columns.entry(*batch).or_default() += 1;
+    }
+    let most = columns.values().max().copied().unwrap_or_default();
+    points.into_iter().filter(|(batch, ..)| columns[batch] == most).collect()
 }
 
 impl Predictor for Interpolate {

@@ -79,6 +79,9 @@ fn contexts(max: u32) -> Vec<u32> {
     out
 }
 
+/// Up to this many, every number of decodes is measured.
+const EVERY_BATCH_TO: u32 = 16;
+
 /// Every pass whose operators are measured. Prefills yield a token if `emit`: the output projection then
 /// displaces as much of the processor's cache as in most steps of a run.
 pub(super) fn operator_passes(limits: &Limits, emit: bool) -> Vec<Pass> {
@@ -91,6 +94,9 @@ pub(super) fn operator_passes(limits: &Limits, emit: bool) -> Vec<Pass> {
     for batch in steps_to(limits.max_batch_size) {
         out.extend(contexts(last).into_iter().map(|kv| Pass::decode(batch, kv)));
     }
+    // Matrix products of a few rows grow in jumps that no interpolation meets.
+    let middle = contexts(last).into_iter().min_by_key(|kv| kv.abs_diff(last / 2)).unwrap_or(1);
+    out.extend((1..=limits.max_batch_size.min(EVERY_BATCH_TO)).map(|batch| Pass::decode(batch, middle)));
     for pass in &mut out {
         pass.completing = if emit { pass.prefills.len() as u32 } else { 0 };
     }

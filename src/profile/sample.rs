@@ -32,6 +32,7 @@ pub fn sample_bundle() -> Bundle {
     for batch in [1, 4] {
         attention.extend([16, 256].map(|kv| point(0, 0, batch, kv)));
     }
+    attention.push(point(0, 0, 2, 64));
     Bundle {
         meta: BundleMeta {
             format: BUNDLE_FORMAT,
