@@ -47,6 +47,11 @@ impl<'a> Executor<'a> {
         self.kv.num_blocks() as u32
     }
 
+    /// The model that runs.
+    pub(super) fn model(&self) -> &Qwen3 {
+        self.model
+    }
+
     /// Runs all layers from now on.
     pub(super) fn with_all_layers(self) -> Self {
         let all = self.model.config().num_hidden_layers as usize;
@@ -87,17 +92,26 @@ impl<'a> Executor<'a> {
     }
 
     /// A prefill and a few decodes whose results are thrown away, so that code, weights and buffers are
-    /// warm when the clock starts.
+    /// warm when the clock starts. Says no to weights that compute no numbers.
     pub(super) fn warm_up(&mut self, chunk_size: u32) -> Result<(), EngineError> {
-        let tokens = chunk_size.min((self.kv.num_blocks() * self.kv.block_size()) as u32 / 2).max(1);
-        let blocks: Vec<u32> = (0..self.kv.num_blocks() as u32).collect();
-        let kept = self.replace_sequences(vec![Sequence::new(vec![0; tokens as usize], 3)]);
-        let mut entry = BatchEntry { request: 0, tokens, context: 0, is_prefill: true, emits: true };
-        for _ in 0..3 {
+        let slots = u32::try_from(self.kv.num_blocks() * self.kv.block_size()).unwrap_or(u32::MAX);
+        let room = slots.min(self.model.config().max_position_embeddings);
+        let tokens = chunk_size.min(room / 2).max(1);
+        let decodes = (room - tokens).min(2);
+        let blocks: Vec<u32> = (0..self.num_blocks()).collect();
+        let prompt = vec![0; tokens as usize];
+        let share = Share { tokens: &prompt, context: 0, blocks: &blocks, emits: true };
+        let logits = self.model.forward(&[share], self.kv, self.num_layers, &mut NoTimer)?;
+        if logits.iter().any(|logit| !logit.is_finite()) {
+            return Err(EngineError::NotFinite);
+        }
+        let kept =
+            self.replace_sequences(vec![Sequence::new(vec![0; tokens as usize + 1], decodes as usize)]);
+        for step in 0..decodes {
+            let context = tokens + step;
+            let entry = BatchEntry { request: 0, tokens: 1, context, is_prefill: false, emits: true };
             let batch = Batch { entries: vec![entry], ..Batch::default() };
             self.step(&batch, |_| &blocks, &mut NoTimer)?;
-            let context = entry.context + entry.tokens;
-            entry = BatchEntry { tokens: 1, context, is_prefill: false, ..entry };
         }
         self.replace_sequences(kept);
         Ok(())

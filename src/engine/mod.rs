@@ -23,6 +23,10 @@ use crate::source::ModelFiles;
 use crate::spec::Dtype;
 use crate::workload::Workload;
 
+/// Version of the engine: raised with every change that moves its timing, so that older measurements
+/// and bundles are not taken for its own.
+pub const ENGINE_VERSION: u32 = 1;
+
 /// A model in memory, with the threads that run it.
 #[derive(Debug)]
 pub struct Engine {
@@ -60,6 +64,13 @@ pub enum EngineError {
     #[error("{what} needs {needed_mib} MiB, {available_mib} MiB are free")]
     #[diagnostic(code(xp::engine::memory), help("lower kv-memory, or choose a smaller model"))]
     Memory { what: &'static str, needed_mib: u64, available_mib: u64, source: std::io::Error },
+    /// Nothing can be said of what such weights compute.
+    #[error("the model computes numbers that are none")]
+    #[diagnostic(
+        code(xp::engine::not_finite),
+        help("its weights hold NaN or infinite numbers, or do not fit the number format")
+    )]
+    NotFinite,
     /// A workload without texts cannot be served.
     #[error("the workload has no prompts, only lengths")]
     #[diagnostic(code(xp::engine::no_prompts))]

@@ -35,17 +35,17 @@ impl Executor<'_> {
     /// Mean duration of the reference step now, ns. Sequences are kept; KV blocks are overwritten, so no
     /// request may be running.
     pub fn reference_ns(&mut self) -> Result<u64, EngineError> {
-        let per_request = (CONTEXT + 1).div_ceil(self.block_size());
+        let context = CONTEXT.min(self.model().config().max_position_embeddings.saturating_sub(1));
+        let per_request = (context + 1).div_ceil(self.block_size());
         let num_blocks = self.num_blocks();
         let blocks: Vec<Vec<u32>> = (0..DECODES)
             .map(|request| {
                 (0..per_request).map(|block| (request * per_request + block) % num_blocks).collect()
             })
             .collect();
-        let entry =
-            |request| BatchEntry { request, tokens: 1, context: CONTEXT, is_prefill: false, emits: true };
+        let entry = |request| BatchEntry { request, tokens: 1, context, is_prefill: false, emits: true };
         let batch = Batch { entries: (0..DECODES).map(entry).collect(), ..Batch::default() };
-        let sequence = Sequence::new(vec![0; CONTEXT as usize + 1], (LEAD + STEPS) as usize);
+        let sequence = Sequence::new(vec![0; context as usize + 1], (LEAD + STEPS) as usize);
         let kept = self.replace_sequences(vec![sequence; DECODES as usize]);
         for _ in 0..LEAD {
             self.step(&batch, |request| &blocks[request as usize], &mut NoTimer)?;

@@ -54,17 +54,17 @@ impl Interpolate {
         // the chunk, the growth over them is bilinear and needs few points.
         let (first, later): (Vec<&AttentionPoint>, Vec<&AttentionPoint>) =
             prefills.partition(|point| point.kv_prefill == 0);
-        let points: Vec<(u32, f64)> =
+        let mut points: Vec<(u32, f64)> =
             first.iter().map(|point| (point.prefill_chunk, point.mean_ns)).collect();
+        points.sort_by_key(|(chunk, _)| *chunk);
         let prefill = Curve::new(&points).ok_or_else(|| none("attn_prefill"))?;
         let growth = later.iter().flat_map(|point| {
             let (chunk, kv) = (point.prefill_chunk, point.kv_prefill);
             [(chunk, 0, 0.0), (chunk, kv, (point.mean_ns - prefill.at(chunk)).max(0.0))]
         });
         let prefill_growth = Grid::new(growth).ok_or_else(|| none("attn_prefill"))?;
-        let decode =
-            Grid::new(whole_rows(decodes.map(|p| (p.n_decode, p.kv_decode, p.mean_ns)).collect()))
-                .ok_or_else(|| none("attn_decode"))?;
+        let decode = Grid::new(whole_rows(decodes.map(|p| (p.n_decode, p.kv_decode, p.mean_ns)).collect()))
+            .ok_or_else(|| none("attn_decode"))?;
         Ok(Self {
             num_layers,
             by_tokens: sum(Feature::Tokens)?,
@@ -161,6 +161,13 @@ mod tests {
             let (found, wanted) = (predictor.attention_ns(&batch), wanted(&batch.entries));
             assert!((found / wanted - 1.0).abs() < 0.01, "{batch}: {found}, not {wanted}");
         }
+    }
+
+    #[test]
+    fn the_order_of_points_does_not_matter() {
+        let mut bundle = sample_bundle();
+        bundle.attention.reverse();
+        assert_eq!(Interpolate::new(&bundle), Interpolate::new(&sample_bundle()));
     }
 
     #[test]

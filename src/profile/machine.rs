@@ -1,5 +1,6 @@
 use sysinfo::System;
 
+use crate::engine::ENGINE_VERSION;
 use crate::store::Digest;
 
 /// What of a machine decides its speed.
@@ -55,7 +56,7 @@ fn vector_features() -> Vec<(&'static str, bool)> {
 /// a debug build is another engine.
 pub fn engine_id() -> String {
     let build = if cfg!(debug_assertions) { "debug" } else { "release" };
-    format!("xp {} candle, {build}", env!("CARGO_PKG_VERSION"))
+    format!("candle {ENGINE_VERSION}, {build}")
 }
 
 #[cfg(test)]

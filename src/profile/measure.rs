@@ -116,7 +116,7 @@ impl<'a> Bench<'a> {
     /// time, else fewer. Fewer are a little slower each, because what begins a pass is shared by fewer.
     fn affordable_layers(&mut self, limits: &Limits, passes: usize) -> Result<usize, EngineError> {
         let all = self.model.config().num_hidden_layers as usize;
-        let ends = [Pass::decode(1, 1), Pass::prefill(limits.max_tokens(), 0)];
+        let ends = [Pass::decode(1, 1), Pass::prompts(limits.max_tokens(), limits.max_context)];
         let mut seconds = 0.0;
         for pass in &ends {
             // The lead takes its time, too.

@@ -21,4 +21,4 @@ pub use plan::Limits;
 pub use read::read_bundle;
 #[cfg(test)]
 pub(crate) use sample::sample_bundle;
-pub use write::write_bundle;
+pub use write::{content_digest, write_bundle};

@@ -30,6 +30,19 @@ impl Pass {
         Self { prefills: vec![(chunk, kv)], ..Self::default() }
     }
 
+    /// A step of `tokens` prompt tokens, of several prompts where one of `longest` tokens is not enough.
+    pub fn prompts(tokens: u32, longest: u32) -> Self {
+        let longest = longest.max(1);
+        let mut prefills = vec![(longest, 0); (tokens / longest) as usize];
+        prefills.extend((tokens % longest > 0).then_some((tokens % longest, 0)));
+        Self { prefills, ..Self::default() }
+    }
+
+    /// Whether its attention is of one prefill chunk, or of decodes of equal KV length.
+    pub fn is_uniform(&self) -> bool {
+        self.prefills.len() <= 1
+    }
+
     pub fn decode(batch: u32, kv: u32) -> Self {
         Self { decodes: vec![kv; batch as usize], ..Self::default() }
     }
@@ -85,11 +98,14 @@ const EVERY_BATCH_TO: u32 = 16;
 /// Every pass whose operators are measured. Prefills yield a token if `emit`: the output projection then
 /// displaces as much of the processor's cache as in most steps of a run.
 pub(super) fn operator_passes(limits: &Limits, emit: bool) -> Vec<Pass> {
-    let max_tokens = limits.max_tokens();
-    let mut out: Vec<Pass> = steps_to(max_tokens).into_iter().map(|chunk| Pass::prefill(chunk, 0)).collect();
-    let last = limits.max_context.saturating_sub(1);
-    for chunk in powers_to(limits.chunk_size.min(limits.max_context)) {
-        out.extend(contexts(last).into_iter().map(|kv| Pass::prefill(chunk, kv)));
+    let longest = limits.max_context;
+    let mut out: Vec<Pass> =
+        steps_to(limits.max_tokens()).into_iter().map(|tokens| Pass::prompts(tokens, longest)).collect();
+    let last = longest.saturating_sub(1);
+    for chunk in powers_to(limits.chunk_size.min(longest)) {
+        // A chunk and what lies before it are one request's.
+        let before = contexts(last).into_iter().map(|kv| kv.min(longest - chunk)).filter(|kv| *kv > 0);
+        out.extend(before.map(|kv| Pass::prefill(chunk, kv)));
     }
     for batch in steps_to(limits.max_batch_size) {
         out.extend(contexts(last).into_iter().map(|kv| Pass::decode(batch, kv)));
@@ -146,7 +162,7 @@ mod tests {
         for corner in [
             Pass::prefill(1, 0),
             Pass::prefill(100, 0),
-            Pass::prefill(100, 299),
+            Pass::prefill(100, 200),
             Pass::decode(1, 16),
             Pass::decode(5, 299),
         ] {
@@ -155,6 +171,16 @@ mod tests {
         assert!(passes.len() < 120, "{}", passes.len());
         assert_eq!(steps_to(9), [1, 2, 3, 4, 6, 8, 9]);
         assert_eq!(steps_to(1), [1]);
+        for pass in &passes {
+            assert!(pass.prefills.iter().all(|(chunk, kv)| chunk + kv <= 300), "{pass:?}");
+            assert!(pass.decodes.iter().all(|kv| *kv < 300), "{pass:?}");
+        }
+        let short = Limits { chunk_size: 4096, max_batch_size: 64, block_size: 16, max_context: 40 };
+        let largest = operator_passes(&short, false).into_iter().max_by_key(Pass::num_tokens).unwrap();
+        assert_eq!((largest.num_tokens(), largest.prefills[0]), (4096, (40, 0)));
+        assert!(
+            operator_passes(&short, false).iter().all(|pass| pass.prefills.iter().all(|(c, k)| c + k <= 40))
+        );
         let smallest = Limits { chunk_size: 1, max_batch_size: 1, block_size: 1, max_context: 2 };
         assert!(!operator_passes(&smallest, true).is_empty() && !whole_passes(&smallest).is_empty());
     }

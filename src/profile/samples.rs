@@ -207,6 +207,7 @@ impl Samples {
                     Some(Feature::Tokens | Feature::BatchSize) => {
                         add(op.name(), pass.num_tokens(), estimate, layers)
                     }
+                    None if !pass.is_uniform() => {}
                     None => attention.push(attention_point(pass, estimate, layers)),
                 }
             }

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::ProfileError;
-use super::bundle::{Bundle, Feature, OpCurve};
+use super::bundle::{Bundle, BundleMeta, Feature, OpCurve};
 use crate::store::{Digest, FileDigest, StagedDir, write};
 
 /// Columns of `attention.csv` before its durations.
@@ -35,10 +35,8 @@ fn ms(ns: f64) -> String {
     format!("{:.6}", ns / 1e6)
 }
 
-/// Writes a bundle as a whole folder, replacing what was there.
-pub fn write_bundle(folder: &Path, bundle: &Bundle) -> Result<(), ProfileError> {
-    let refused = |source| ProfileError::Write { path: folder.to_owned(), source };
-    let staged = StagedDir::new(folder).map_err(refused)?;
+/// The files of a bundle but `bundle.json`, by name, and the meta data that describes them.
+fn render(bundle: &Bundle) -> (Vec<(String, String)>, BundleMeta) {
     let compute = compute_folder(&bundle.meta.model);
     let mut files = Vec::new();
     for feature in [Feature::Tokens, Feature::Sequences, Feature::BatchSize] {
@@ -58,6 +56,19 @@ pub fn write_bundle(folder: &Path, bundle: &Bundle) -> Result<(), ProfileError> 
             sha256: Digest::of(text),
         })
         .collect();
+    (files, meta)
+}
+
+/// Digest of all that a bundle says: the pinned one, once it is written.
+pub fn content_digest(bundle: &Bundle) -> Digest {
+    Digest::of_json(&render(bundle).1)
+}
+
+/// Writes a bundle as a whole folder, replacing what was there.
+pub fn write_bundle(folder: &Path, bundle: &Bundle) -> Result<(), ProfileError> {
+    let refused = |source| ProfileError::Write { path: folder.to_owned(), source };
+    let staged = StagedDir::new(folder).map_err(refused)?;
+    let (mut files, meta) = render(bundle);
     let json = serde_json::to_string_pretty(&meta).map_err(|error| refused(error.into()))? + "\n";
     files.push(("bundle.json".to_owned(), json));
     for (file, text) in &files {

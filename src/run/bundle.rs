@@ -9,7 +9,7 @@ use super::device::device_guard;
 use super::event::Stage;
 use super::session::{LockMode, Session};
 use crate::lock::{BundlePin, HardwareFact};
-use crate::profile::{self, Bundle, Limits, Subject};
+use crate::profile::{self, Bundle, Limits, MachineFacts, Subject};
 use crate::spec::{Backend, ProfileSource, SimBackend};
 use crate::store::Digest;
 
@@ -49,18 +49,18 @@ impl Session<'_> {
         let runs = || self.resolved.lock.runs.iter();
         let max =
             |of: fn(&crate::scheduler::SchedulerConfig) -> u32| runs().map(|run| of(&run.scheduler)).max();
-        let longest = self
-            .resolved
-            .workloads
-            .iter()
-            .flat_map(|workload| &workload.requests)
-            .map(|request| request.num_prefill_tokens + request.num_decode_tokens)
+        // A request longer than the context is refused and takes no step.
+        let context = max(|scheduler| scheduler.max_context).unwrap_or(1);
+        let requests = self.resolved.workloads.iter().flat_map(|workload| &workload.requests);
+        let longest = requests
+            .map(|request| request.num_prefill_tokens.saturating_add(request.num_decode_tokens))
+            .filter(|tokens| *tokens <= context)
             .max();
         Limits {
             chunk_size: max(|scheduler| scheduler.chunk_size).unwrap_or(1),
             max_batch_size: max(|scheduler| scheduler.max_batch_size).unwrap_or(1),
             block_size: max(|scheduler| scheduler.block_size).unwrap_or(16),
-            max_context: longest.unwrap_or(1),
+            max_context: longest.unwrap_or(2).max(2),
         }
     }
 
@@ -100,7 +100,13 @@ impl Session<'_> {
             let path = self.path(&pin.path)?;
             self.stages.set_aside(&pin.path).map_err(|source| RunError::io(&path, source))?;
         }
-        let (folder, bundle) = self.measure_bundle(&why)?;
+        let (folder, bundle) = match self.fitting_bundle()? {
+            Some(found) if !self.request.new_profile => {
+                self.observer.reused(Stage::Profile, "", &found.0);
+                found
+            }
+            _ => self.measure_bundle(&why)?,
+        };
         self.pin_bundle(folder, &bundle);
         Ok(bundle)
     }
@@ -128,6 +134,42 @@ impl Session<'_> {
         })
     }
 
+    /// A bundle of this machine under `profiles/` that fits, the first by name.
+    fn fitting_bundle(&self) -> Result<Option<(String, Bundle)>, RunError> {
+        let prefix = self.bundle_prefix(&profile::machine(self.resolved.lock.experiment.hardware.threads));
+        let Ok(entries) = std::fs::read_dir(self.path("profiles")?) else { return Ok(None) };
+        let mut names: Vec<String> = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| name.starts_with(&prefix))
+            .collect();
+        names.sort();
+        for name in names {
+            let folder = format!("profiles/{name}");
+            if let Ok(bundle) = profile::read_bundle(&self.path(&folder)?)
+                && self.mismatch(&bundle).is_none()
+            {
+                return Ok(Some((folder, bundle)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How the folders of this model's bundles on a machine are named, up to their content.
+    fn bundle_prefix(&self, machine: &MachineFacts) -> String {
+        let name = self.resolved.lock.experiment.model.name.replace('/', "-");
+        format!("{name}-{}-", machine.fingerprint.short(8))
+    }
+
+    /// Refuses a bundle of another model, number format or engine, or one that does not cover the
+    /// experiment's steps. It may be of another machine: simulating works anywhere.
+    pub(super) fn require_fit(&self, bundle: &Bundle) -> Result<(), RunError> {
+        match self.misfit(bundle) {
+            None => Ok(()),
+            Some(why) => Err(RunError::BundleUnfit { why }),
+        }
+    }
+
     /// Why a bundle does not fit this machine, model or experiment.
     fn mismatch(&self, bundle: &Bundle) -> Option<String> {
         let machine = profile::machine(self.resolved.lock.experiment.hardware.threads);
@@ -138,18 +180,36 @@ impl Session<'_> {
                 machine.fingerprint.short(12)
             ));
         }
+        self.misfit(bundle)
+    }
+
+    /// Why a bundle does not fit this model or experiment.
+    fn misfit(&self, bundle: &Bundle) -> Option<String> {
         if bundle.meta.model_digest != self.shape_digest() {
-            return Some("the model's shape or number format changed".to_owned());
+            return Some("it is of a model of another shape or number format".to_owned());
         }
         if bundle.meta.engine != profile::engine_id() {
-            return Some(format!("the engine changed: measured with {}", bundle.meta.engine));
+            return Some(format!(
+                "it is of another engine: {}, not {}",
+                bundle.meta.engine,
+                profile::engine_id()
+            ));
         }
         let limits = self.limits();
-        let covers = bundle.meta.max_tokens >= limits.chunk_size
-            && bundle.meta.max_batch_size >= limits.max_batch_size
-            && bundle.meta.max_context >= limits.max_context
-            && bundle.meta.block_size == limits.block_size;
-        (!covers).then(|| "it does not cover the steps of this experiment".to_owned())
+        let meta = &bundle.meta;
+        let wanted = [
+            ("tokens in a step", meta.max_tokens, limits.max_tokens()),
+            ("requests in a step", meta.max_batch_size, limits.max_batch_size),
+            ("tokens of a request", meta.max_context, limits.max_context),
+        ];
+        if let Some((what, covered, needed)) =
+            wanted.into_iter().find(|(_, covered, needed)| covered < needed)
+        {
+            return Some(format!("it covers {covered} {what}, the experiment needs {needed}"));
+        }
+        (meta.block_size != limits.block_size).then(|| {
+            format!("it was measured with KV blocks of {}, not {}", meta.block_size, limits.block_size)
+        })
     }
 
     /// Digest of what decides the speed of a step: shape and number format, not the weights' values.
@@ -163,10 +223,10 @@ impl Session<'_> {
         let started = std::time::Instant::now();
         self.observer.started(Stage::Profile, "", why);
         let bundle = self.measure()?;
-        let fingerprint = bundle.meta.fingerprint.short(8);
-        let limits = Digest::of_json(&(self.shape_digest(), self.limits())).short(8);
-        let name = &self.resolved.lock.experiment.model.name;
-        let folder = format!("profiles/{}-{fingerprint}-{limits}", name.replace('/', "-"));
+        // Named by content: no bundle takes the place of another.
+        let machine = profile::machine(self.resolved.lock.experiment.hardware.threads);
+        let content = profile::content_digest(&bundle).short(8);
+        let folder = format!("profiles/{}{content}", self.bundle_prefix(&machine));
         profile::write_bundle(&self.path(&folder)?, &bundle)?;
         let bundle = profile::read_bundle(&self.path(&folder)?)?;
         self.observer.finished(Stage::Profile, "", &folder, started.elapsed().as_secs_f64());

@@ -75,6 +75,15 @@ pub enum RunError {
         help("bring the folder back, or lock again to measure a new one")
     )]
     BundleGone { path: String, why: String },
+    /// A bundle is of something else than the experiment.
+    #[error("the bundle cannot be simulated from: {why}")]
+    #[diagnostic(
+        code(xp::run::bundle_unfit),
+        help(
+            "name a bundle of this model that covers the experiment, or measure one with `profile \"auto\"`"
+        )
+    )]
+    BundleUnfit { why: String },
     /// The command needs two backends to compare.
     #[error("the experiment compares nothing")]
     #[diagnostic(

@@ -1,6 +1,7 @@
 //! What each stage reads, makes, and is keyed by.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::RunError;
@@ -17,9 +18,10 @@ use crate::metrics;
 use crate::predictor::{Interpolate, Predictor};
 use crate::profile::{self, Bundle};
 use crate::report;
+use crate::sim::SIMULATOR_VERSION;
 use crate::spec;
 use crate::store::{Digest, FileDigest, StagedDir};
-use crate::workload;
+use crate::workload::{self, Workload, WorkloadMeta};
 
 /// The files of a run that are its result; `run_meta.json` describes them.
 const RESULT_FILES: [&str; 3] = ["request_metrics.csv", "token_metrics.csv", "steps.csv"];
@@ -78,10 +80,13 @@ impl Session<'_> {
             "real_runs",
             format!("{}-r{}", run.id, repeat + 1),
             [
+                ("backend", engine.name.clone()),
+                ("dtype", json(&lock.experiment.model.dtype)),
                 ("engine", profile::engine_id()),
                 ("machine", profile::machine(threads).fingerprint.to_string()),
                 ("metrics", lock.metrics_version.to_string()),
                 ("model", lock.resolved_model.sha256.to_string()),
+                ("model name", lock.experiment.model.name.clone()),
                 ("sampling", json(&engine.sampling)),
                 ("sampling seed", lock.seeds.sampling.to_string()),
                 ("threads", threads.to_string()),
@@ -104,10 +109,15 @@ impl Session<'_> {
             "sim_runs",
             run.id.clone(),
             [
+                ("backend", sim.name.clone()),
                 ("bundle", bundle.sha256.to_string()),
+                ("dtype", json(&lock.experiment.model.dtype)),
                 ("metrics", lock.metrics_version.to_string()),
+                ("model", lock.resolved_model.sha256.to_string()),
+                ("model name", lock.experiment.model.name.clone()),
                 ("predictor", json(&sim.predictor)),
-                ("simulator", env!("CARGO_PKG_VERSION").to_owned()),
+                ("simulator", SIMULATOR_VERSION.to_string()),
+                ("threads", lock.experiment.hardware.threads.to_string()),
                 ("workload", run.workload.sha256.to_string()),
             ],
         );
@@ -187,6 +197,18 @@ impl Session<'_> {
         Ok(record)
     }
 
+    /// Puts another workload in the place of the first run's, with the digest of its own content.
+    pub fn replace_workload(&mut self, made: Workload, meta: &WorkloadMeta) {
+        let files = workload::workload_files(&made, &meta.workload, &meta.seeds);
+        if let (Some(run), Some(old)) =
+            (self.resolved.lock.runs.first_mut(), self.resolved.workloads.first_mut())
+        {
+            run.workload.sha256 = workload::digest(&files);
+            run.workload.requests = made.requests.len() as u64;
+            *old = Arc::new(made);
+        }
+    }
+
     /// Simulates a run into a folder.
     pub fn make_sim(
         &mut self,
@@ -195,6 +217,7 @@ impl Session<'_> {
         predictor: &dyn Predictor,
         folder: &Path,
     ) -> Result<String, RunError> {
+        self.require_fit(bundle)?;
         let name = self.sim_backend().map(|sim| sim.name.clone()).unwrap_or_default();
         let observer = self.observer;
         let mut runner = SimRunner { name: &name, bundle: &bundle.meta, predictor };

@@ -13,6 +13,10 @@ use crate::progress::Progress;
 use crate::scheduler::{SchedulerConfig, build};
 use crate::workload::Workload;
 
+/// Version of the simulator, predictors and schedulers included: raised with every change that moves a
+/// result, so that older results are not taken for its own.
+pub const SIMULATOR_VERSION: u32 = 1;
+
 /// Simulates a workload on one replica, on one thread. Pure: the record depends on nothing but the
 /// first three arguments. Requests that can never run are error rows of the record, as in a real run.
 pub fn simulate(

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod determinism;
+mod edges;
 mod project;
 mod resume;
 mod snapshots;

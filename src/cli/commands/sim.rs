@@ -23,10 +23,8 @@ pub fn run(args: &SimArgs) -> Result<ExitCode, CliError> {
         return Ok(ExitCode::SUCCESS);
     };
     if let Some(folder) = &args.workload {
-        let (made, _) = workload::read_workload(folder)?;
-        if let Some(first) = session.resolved.workloads.first_mut() {
-            *first = std::sync::Arc::new(made);
-        }
+        let (made, meta) = workload::read_workload(folder)?;
+        session.replace_workload(made, &meta);
     }
     let folder = match &args.bundle {
         Some(folder) => folder.clone(),
