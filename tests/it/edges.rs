@@ -18,7 +18,7 @@ const LENGTHS: &str = "lengths \"uniform\" min=12 max=40 prefill-to-decode=3";
 #[test]
 fn steps_may_be_larger_than_any_request() {
     let project = run_with(&[
-        ("chunk-size=16 max-batch-size=4 kv-memory=\"4MiB\"", "chunk-size=4096 max-batch-size=4 kv-memory=\"64MiB\""),
+        ("chunk-size=16 max-batch-size=4 kv-memory=\"4MiB\"", "chunk-size=2100 max-batch-size=4 kv-memory=\"64MiB\""),
     ]);
     project.ok(&["run", "experiments/edge.kdl"]);
 }
