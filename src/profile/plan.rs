@@ -34,7 +34,7 @@ impl Pass {
     pub fn prompts(tokens: u32, longest: u32) -> Self {
         let longest = longest.max(1);
         let mut prefills = vec![(longest, 0); (tokens / longest) as usize];
-        prefills.extend((tokens % longest > 0).then_some((tokens % longest, 0)));
+        prefills.extend((!tokens.is_multiple_of(longest)).then_some((tokens % longest, 0)));
         Self { prefills, ..Self::default() }
     }
 
