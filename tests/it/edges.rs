@@ -17,9 +17,10 @@ const LENGTHS: &str = "lengths \"uniform\" min=12 max=40 prefill-to-decode=3";
 
 #[test]
 fn steps_may_be_larger_than_any_request() {
-    let project = run_with(&[
-        ("chunk-size=16 max-batch-size=4 kv-memory=\"4MiB\"", "chunk-size=2100 max-batch-size=4 kv-memory=\"64MiB\""),
-    ]);
+    let project = run_with(&[(
+        "chunk-size=16 max-batch-size=4 kv-memory=\"4MiB\"",
+        "chunk-size=2100 max-batch-size=4 kv-memory=\"64MiB\"",
+    )]);
     project.ok(&["run", "experiments/edge.kdl"]);
 }
 
@@ -44,11 +45,11 @@ fn a_cache_of_two_tokens_serves_the_smallest_request() {
 
 #[test]
 fn a_request_beyond_the_context_is_refused_and_the_others_are_served() {
-    let project = run_with(&[(LENGTHS, "lengths \"trace\" \"trace.csv\""), ("kv-memory=\"4MiB\"", "kv-memory=\"8MiB\"")]);
-    project.write(
-        "trace.csv",
-        "num_prefill_tokens,num_decode_tokens\n8,3\n2100,10\n9,4\n7,5\n12,3\n10,6\n",
-    );
+    let project = run_with(&[
+        (LENGTHS, "lengths \"trace\" \"trace.csv\""),
+        ("kv-memory=\"4MiB\"", "kv-memory=\"8MiB\""),
+    ]);
+    project.write("trace.csv", "num_prefill_tokens,num_decode_tokens\n8,3\n2100,10\n9,4\n7,5\n12,3\n10,6\n");
     let output = project.xp(&["real", "experiments/edge.kdl", "--out", "real"]);
     let text = crate::project::both(&output);
     assert!(!text.contains("panicked"), "{text}");
