@@ -2,7 +2,7 @@
 //! an object is `name { … }`, a list of keyed things repeats a singular node
 //! (`file "config.json" bytes=… sha256=…`). No schema is needed to write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use kdl::{KdlDocument, KdlNode, KdlValue};
@@ -169,6 +169,7 @@ fn read_object(
     spans: &mut Spans,
 ) -> Result<Map<String, Value>, ShapeError> {
     let mut out = Map::new();
+    let mut keys = BTreeSet::new();
     for node in nodes {
         let name = node.name().value();
         if let Some(rule) = LISTS.iter().find(|rule| rule.node == name && is_element(node, rule)) {
@@ -177,6 +178,13 @@ fn read_object(
             let at = format!("{pointer}/{}/{}", rule.field, items.len());
             spans.entry(format!("{pointer}/{}", rule.field)).or_insert(span_of(node));
             let element = read_element(node, rule, &at, spans)?;
+            if let Some(Value::String(key)) = element.get(rule.key)
+                && !keys.insert((rule.node, key.clone()))
+            {
+                let message = format!("`{} {key:?}` is given twice", rule.node);
+                let span = spans.get(&format!("{at}/{}", rule.key)).copied().unwrap_or(span_of(node));
+                return Err(ShapeError { message, span });
+            }
             items.push(Value::Object(element));
             continue;
         }

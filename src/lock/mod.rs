@@ -8,6 +8,7 @@ mod pins;
 mod read;
 mod resolve;
 mod stale;
+mod violation;
 
 pub use diff::{Change, LockDiff, diff};
 pub use fact::{Fact, Impact, facts};
@@ -15,6 +16,6 @@ pub use pins::{
     BundlePin, FORMAT, HardwareFact, Lock, ModelPin, RunPin, SeedsPin, SetPin, SimPin, SpecPin, WorkloadPin,
 };
 pub use read::{LockError, lock_schema, parse, read};
-pub(crate) use resolve::measured_backend;
 pub use resolve::{ResolveError, Resolved, resolve, scheduler_config};
+pub(crate) use resolve::{measured_backend, simulated_backend};
 pub use stale::{Stale, staleness};

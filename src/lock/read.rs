@@ -1,10 +1,12 @@
 use std::path::{Path, PathBuf};
 
+use kdl::{KdlDocument, KdlValue};
 use miette::{NamedSource, SourceSpan};
 use serde_json::Value;
 
 use super::codec;
 use super::pins::{FORMAT, Lock};
+use super::violation::violation;
 use crate::spec::{self, SpecErrors};
 use crate::store::{self, ReadError};
 
@@ -24,16 +26,15 @@ pub enum LockError {
     Kdl(#[from] SpecErrors),
     /// A newer xp wrote it.
     #[error("{} has lock format {found}; this xp reads up to {FORMAT}", path.display())]
-    #[diagnostic(
-        code(xp::lock::newer),
-        help("a newer xp wrote this lock: update xp, or lock again with this one")
-    )]
+    #[diagnostic(code(xp::lock::newer), help("a newer xp wrote this lock: update xp, or move the lock away"))]
     Newer { path: PathBuf, found: u64 },
     /// The file is no lock, or was edited into something that is none.
     #[error("{message}")]
     #[diagnostic(
         code(xp::lock::invalid),
-        help("locks are written by `xp lock` and not edited; restore it, or lock again")
+        help(
+            "locks are written by `xp lock` and not edited; restore it, or lock its experiment again: `xp lock experiments/NAME.kdl`"
+        )
     )]
     Invalid {
         message: String,
@@ -42,6 +43,17 @@ pub enum LockError {
         #[label("here")]
         span: SourceSpan,
     },
+}
+
+impl LockError {
+    /// Whether the file was read and is no lock of any version. Another can take its place.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Newer { .. } | Self::Read(ReadError::Io { .. }) => false,
+            Self::Kdl(errors) => std::error::Error::source(errors).is_none(),
+            Self::Read(ReadError::TooLarge { .. } | ReadError::NotUtf8 { .. }) | Self::Invalid { .. } => true,
+        }
+    }
 }
 
 /// JSON Schema of a lock (draft 2020-12), over the JSON form of its facts.
@@ -56,6 +68,9 @@ pub fn read(path: &Path) -> Result<Lock, LockError> {
 }
 
 /// Reads a lock's text; `path` is for messages.
+///
+/// # Errors
+/// The text is no lock, or its experiment is none that [`spec::load`] would take.
 pub fn parse(path: &Path, text: &str) -> Result<Lock, LockError> {
     let name = path.display().to_string();
     let document = spec::parse_kdl(&name, text, MAX_LOCK_BYTES)?;
@@ -64,25 +79,33 @@ pub fn parse(path: &Path, text: &str) -> Result<Lock, LockError> {
         source_code: NamedSource::new(&name, text.to_owned()),
         span: SourceSpan::new(offset.into(), length),
     };
+    // First of all: a newer lock may have facts of another shape.
+    if let Some(found) = format(&document).filter(|found| *found > u64::from(FORMAT)) {
+        return Err(LockError::Newer { path: path.to_owned(), found });
+    }
     let (value, spans) = codec::read(&document).map_err(|error| invalid(error.message, error.span))?;
+    let at = |pointer: &str| nearest(&spans, pointer);
     match value.get("lock").and_then(Value::as_u64) {
-        Some(found) if found > u64::from(FORMAT) => {
-            return Err(LockError::Newer { path: path.to_owned(), found });
+        Some(0) => {
+            return Err(invalid("there is no lock format 0: formats count from 1".to_owned(), at("/lock")));
         }
         Some(_) => {}
         None => {
-            return Err(invalid("this is not a lock: it has no `lock` format version".to_owned(), (0, 0)));
+            let message = "this is not a lock: it has no `lock` format version";
+            return Err(invalid(message.to_owned(), at("/lock")));
         }
     }
-    let validator = jsonschema::validator_for(&lock_schema()).expect("the lock's own schema is valid");
-    if let Some(error) = validator.iter_errors(&value).next() {
-        let pointer = error.instance_path().to_string();
-        return Err(invalid(
-            format!("{}: {error}", pointer.trim_start_matches('/')),
-            nearest(&spans, &pointer),
-        ));
+    if let Some(violation) = violation(&value) {
+        return Err(invalid(violation.message, at(&violation.pointer)));
     }
     serde_json::from_value(value).map_err(|error| invalid(error.to_string(), (0, 0)))
+}
+
+/// The version that a document says it has.
+fn format(document: &KdlDocument) -> Option<u64> {
+    let version = document.get_arg("lock").and_then(KdlValue::as_integer)?;
+    // No version of a lock is that large, but it is not an old one either.
+    (version >= 0).then(|| u64::try_from(version).unwrap_or(u64::MAX))
 }
 
 /// The span of the value at `pointer`, or of the closest one around it.
@@ -96,5 +119,101 @@ fn nearest(spans: &codec::Spans, pointer: &str) -> codec::Span {
             Some(cut) => pointer = &pointer[..cut],
             None => return (0, 0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::resolve::tests::tiny_lock;
+    use super::*;
+
+    /// Reads the lock with a part of it replaced: the message and the text that is labelled.
+    fn with(from: &str, to: &str) -> String {
+        let text = tiny_lock();
+        assert!(text.contains(from), "{from:?} is not in\n{text}");
+        match parse(Path::new("x.lock.kdl"), &text.replacen(from, to, 1)) {
+            Err(LockError::Invalid { message, source_code, span }) => {
+                let labelled = &source_code.inner()[span.offset()..span.offset() + span.len()];
+                assert!(message.chars().count() <= 210, "{message}");
+                format!("{message} <{}>", labelled.chars().take(80).collect::<String>())
+            }
+            other => panic!("{from} → {to}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_written_lock_is_read_and_written_as_it_was() {
+        let text = tiny_lock();
+        assert_eq!(parse(Path::new("x.lock.kdl"), &text).unwrap().to_kdl(), text);
+    }
+
+    #[test]
+    fn each_mistake_is_shown_where_it_stands() {
+        let long = "x".repeat(5_000);
+        let found = [
+            with("lock 1", "lock 0"),
+            with("lock 1\n", ""),
+            with("metrics-version 1", "metrics-version 1\nsurprise 2"),
+            with("    root 7", "    root 7\n    rot 8"),
+            with("        kv-blocks", "        kv-bloks 3\n        kv-blocks"),
+            with("file \"tokenizer.json\"", "file \"tokenizer.json\" size=1"),
+            with("    root 7\n", ""),
+            with("root 7", "root \"seven\""),
+            with("root 7", "root 7.0"),
+            with("metrics-version 1", "metrics-version 8589934592"),
+            with("max-context 2048", "max-context 8589934592"),
+            with("prefill-tokens", "prefill-tokens -1 //"),
+            with("sha256 \"", "sha256 \"x"),
+            with("sha256 \"", &format!("sha256 \"{long}")),
+            with("root 7", &format!("root {{ a \"{long}\"; }}")),
+            with("xp \"", "xp 1 //"),
+            with("chunk-size 16", "chunk-size 0"),
+            with("chunk-size 16", "chunk-size 16\n        chunk 3"),
+            with("kind \"candle\"", "kind \"cndle\""),
+            with("kv-memory \"4MiB\"", "kv-memory \"99999999999999TiB\""),
+            with(
+                "kind \"poisson\"\n            qps 50.0",
+                "kind \"trace\"\n            path \"/etc/passwd\"",
+            ),
+            with("device \"cpu\"", "device \"tpu\""),
+            with("run \"tiny\" {", "run \"tiny\" {\n}\nrun \"tiny\" {"),
+            with("backend \"sarathi\" {", "backend \"sarathi\" {\n}\nbackend \"sarathi\" {"),
+            with("file \"tokenizer.json\"", "file \"tokenizer.json\"\nfile \"tokenizer.json\""),
+        ];
+        insta::assert_snapshot!(found.join("\n"), @r###"
+        there is no lock format 0: formats count from 1 <0>
+        this is not a lock: it has no `lock` format version <>
+        surprise: a lock has no such fact <2>
+        seeds.rot: a lock has no such fact <8>
+        runs.0.scheduler.kv-bloks: a lock has no such fact <3>
+        resolved-model.files.0.size: a lock has no such fact <size=1>
+        seeds: `root` is missing <seeds>
+        seeds.root: "seven" is not of type "integer" <"seven">
+        seeds.root: invalid type: floating point `7.0`, expected u64 <7.0>
+        metrics-version: invalid value: integer `8589934592`, expected u32 <8589934592>
+        runs.0.scheduler.max-context: invalid value: integer `8589934592`, expected u32 <8589934592>
+        runs.0.workload.prefill-tokens: -1 is less than the minimum of 0 <-1>
+        spec.sha256: "x6a74ffab6e6eb2e1050f2e6d433f194fa5d9259959ab57cab108631724eac9d3" does not match "^[0-9a-f]{64}$" <"x6a74ffab6e6eb2e1050f2e6d433f194fa5d9259959ab57cab108631724eac9d3">
+        spec.sha256: "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx… <"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx>
+        seeds.root: value is not of type "integer" <root>
+        xp: 1 is not of type "string" <1>
+        experiment.backends.0.chunk-size: `chunk-size` takes a whole number from 1 to 1048576, not 0 <0>
+        experiment.backends.0.chunk: `chunk` is no setting of a `candle` backend <3>
+        experiment.backends.0.kind: `kind` takes `candle` or `sim`, not "cndle" <"cndle">
+        experiment.backends.0.kv-memory: the size "99999999999999TiB" is too large <"99999999999999TiB">
+        experiment.workload.arrivals.path: "/etc/passwd" is no path inside the project <"/etc/passwd">
+        experiment.hardware.device: no device "tpu" <"tpu">
+        `run "tiny"` is given twice <"tiny">
+        `backend "sarathi"` is given twice <"sarathi">
+        `file "tokenizer.json"` is given twice <"tokenizer.json">
+        "###);
+    }
+
+    #[test]
+    fn damage_is_told_from_a_newer_lock() {
+        let of = |text: &str| parse(Path::new("x.lock.kdl"), text).unwrap_err().is_damage();
+        assert!(of("") && of("lock 0") && of("{") && of("lock \"one\"") && of("lock 1"));
+        assert!(!of("lock 2") && !of("lock 99\nsurprise"));
+        assert!(!read(Path::new("none/x.lock.kdl")).unwrap_err().is_damage());
     }
 }

@@ -1,6 +1,7 @@
 //! Experiment → [`Lock`]: everything that could drift becomes a pin. Bundles
 //! and simulated results are pinned by `run/`, which knows how to make them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +13,10 @@ use crate::metrics::METRICS_VERSION;
 use crate::model::{Tokenizer, TokenizerError};
 use crate::scheduler::SchedulerConfig;
 use crate::source::{self, ModelFiles, SourceError};
-use crate::spec::{Backend, CandleBackend, Cell, Experiment, Lengths};
+use crate::spec::{
+    Arrivals, Backend, CandleBackend, Cell, Experiment, Lengths, MAX_MATRIX_REQUESTS, ProfileSource,
+    SimBackend, Source,
+};
 use crate::store::{Digest, FileDigest};
 use crate::workload::{self, Seeds, Workload, WorkloadError};
 
@@ -47,6 +51,13 @@ pub enum ResolveError {
     )]
     #[diagnostic(code(xp::lock::kv_memory), help("raise kv-memory, or shorten the requests"))]
     KvMemory { memory: String, blocks: u64, block_bytes: u64, needed: u64 },
+    /// The workloads of all runs do not fit into memory together.
+    #[error("the runs have more than {limit} requests together")]
+    #[diagnostic(
+        code(xp::lock::too_many_requests),
+        help("all workloads of a lock are held in memory: lower `requests`, or split the experiment")
+    )]
+    TooManyRequests { limit: u64 },
     /// A data file could not be read for its digest.
     #[error("cannot read {path}")]
     #[diagnostic(code(xp::lock::data_file))]
@@ -94,7 +105,8 @@ pub fn resolve(
         weights: seed("weights"),
     };
     let model = source::resolve(&experiment.model.source, &experiment.model.name, root, seeds.weights)?;
-    let tokenizer = Arc::new(Tokenizer::from_bytes(&model.tokenizer_json, "tokenizer.json")?);
+    let tokenizer_name = tokenizer_name(&experiment.model.source);
+    let tokenizer = Arc::new(Tokenizer::from_bytes(&model.tokenizer_json, &tokenizer_name)?);
     let resolved_model = ModelPin {
         commit: model.commit.clone(),
         sha256: Digest::of_json(&(&model.config, experiment.model.dtype, &model.files)),
@@ -103,9 +115,12 @@ pub fn resolve(
     };
     let mut runs = Vec::with_capacity(cells.len());
     let mut workloads = Vec::with_capacity(cells.len());
+    let mut requests = 0;
     for cell in cells {
         only_workload_and_engine(experiment, cell)?;
         let (pin, made) = workload_of(&cell.experiment, &seeds, &tokenizer, root)?;
+        requests += pin.requests;
+        within_memory(requests)?;
         let engine = measured_backend(&cell.experiment)?;
         let scheduler = scheduler_config(engine, &model.config, &made)?;
         let set: Vec<SetPin> = cell
@@ -116,7 +131,7 @@ pub fn resolve(
         runs.push(RunPin { id: run_id(&experiment.name, &set), set, workload: pin, scheduler, sim: None });
         workloads.push(Arc::new(made));
     }
-    let bundle = previous.and_then(|lock| lock.bundle.clone());
+    let bundle = previous.and_then(|lock| lock.bundle.clone()).filter(|pin| admits(experiment, &pin.path));
     let lock = Lock {
         lock: FORMAT,
         xp: env!("CARGO_PKG_VERSION").to_owned(),
@@ -129,6 +144,33 @@ pub fn resolve(
         runs,
     };
     Ok(Resolved { lock, model, tokenizer, workloads, cells: cells.to_vec() })
+}
+
+/// What errors of the tokenizer call it.
+fn tokenizer_name(source: &Source) -> String {
+    match source {
+        Source::Synthetic => "tokenizer.json".to_owned(),
+        Source::Path { path: folder } | Source::Hf { repo: folder, .. } => {
+            format!("{}/tokenizer.json", folder.trim_end_matches('/'))
+        }
+    }
+}
+
+/// The rows of a trace are known once it was read.
+fn within_memory(requests: u64) -> Result<(), ResolveError> {
+    match requests > MAX_MATRIX_REQUESTS {
+        true => Err(ResolveError::TooManyRequests { limit: MAX_MATRIX_REQUESTS }),
+        false => Ok(()),
+    }
+}
+
+/// Whether the experiment still simulates from the bundle at `path`.
+fn admits(experiment: &Experiment, path: &str) -> bool {
+    match simulated_backend(experiment).map(|sim| &sim.profile) {
+        None => false,
+        Some(ProfileSource::Auto) => true,
+        Some(ProfileSource::Folder(folder)) => folder == path,
+    }
 }
 
 /// All runs of a lock share model, hardware, simulator and thresholds.
@@ -161,7 +203,9 @@ fn run_id(name: &str, set: &[SetPin]) -> String {
     if set.is_empty() {
         return name.to_owned();
     }
-    let settings: Vec<(&str, &Value)> = set.iter().map(|pin| (pin.path.as_str(), &pin.value)).collect();
+    // The order in which the axes are written decides no result.
+    let settings: BTreeMap<&str, &Value> = set.iter().map(|pin| (pin.path.as_str(), &pin.value)).collect();
+    let settings: Vec<(&str, &Value)> = settings.into_iter().collect();
     format!("{name}-{}", Digest::of_json(&settings).short(8))
 }
 
@@ -195,14 +239,16 @@ fn data_files(experiment: &Experiment, root: &Path) -> Result<Vec<FileDigest>, R
         _ => None,
     };
     let arrivals = match &workload.arrivals {
-        crate::spec::Arrivals::Trace { path } => Some(path),
+        Arrivals::Trace { path } => Some(path),
         _ => None,
     };
+    // Lengths and arrivals may be columns of one file.
+    let arrivals = arrivals.filter(|path| lengths != Some(path));
     [workload.prompts.as_ref(), lengths, arrivals]
         .into_iter()
         .flatten()
         .map(|path| {
-            let (bytes, sha256) = crate::store::digest_file(&root.join(path))
+            let (bytes, sha256) = crate::store::digest_file(&workload::data_file(root, path)?)
                 .map_err(|source| ResolveError::DataFile { path: path.clone(), source })?;
             Ok(FileDigest { file: path.clone(), bytes, sha256 })
         })
@@ -221,6 +267,15 @@ pub(crate) fn measured_backend(experiment: &Experiment) -> Result<&CandleBackend
         })
         .find(|candle| named.is_none_or(|name| name == candle.name))
         .ok_or(ResolveError::NoEngine)
+}
+
+/// The backend that is simulated: the one `compare` names, else the first.
+pub(crate) fn simulated_backend(experiment: &Experiment) -> Option<&SimBackend> {
+    let named = experiment.compare.as_ref().map(|compare| compare.sim.as_str());
+    experiment.backends.iter().find_map(|backend| match backend {
+        Backend::Sim(sim) if named.is_none_or(|name| name == sim.name) => Some(sim),
+        _ => None,
+    })
 }
 
 /// Bytes of one number in the KV cache: keys and values are kept in f32.
@@ -265,4 +320,97 @@ pub fn scheduler_config(
         watermark_blocks: narrow(watermark),
         max_context: model.max_position_embeddings,
     })
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::spec::{self, Loaded};
+
+    const TINY: &str = r#"experiment "tiny" {
+    seed 7
+    model "qwen3-tiny"
+    workload "few" {
+        requests 3
+        lengths "uniform" min=12 max=40
+        arrivals "poisson" qps=50
+    }
+    backend "sarathi" chunk-size=16 max-batch-size=4 kv-memory="4MiB"
+}"#;
+
+    fn resolved(text: &str, root: &Path, previous: Option<&Lock>) -> Resolved {
+        let Loaded { experiment, cells } = spec::load_text("tiny.kdl", text, &[]).unwrap();
+        let pin = SpecPin {
+            path: "experiments/tiny.kdl".to_owned(),
+            sha256: Digest::of_json(&experiment),
+            overrides: Vec::new(),
+        };
+        resolve(&experiment, &cells, pin, root, previous).unwrap()
+    }
+
+    /// The text of a lock of one run.
+    pub(in crate::lock) fn tiny_lock() -> String {
+        resolved(TINY, Path::new("."), None).lock.to_kdl()
+    }
+
+    #[test]
+    fn a_run_is_named_by_its_settings_in_any_order() {
+        let pin = |path: &str, value: Value| SetPin { path: path.to_owned(), value };
+        let (qps, chunk) = (pin("workload.arrivals.qps", json!(2)), pin("backend.a.chunk-size", json!(8)));
+        let one = run_id("x", &[qps.clone(), chunk.clone()]);
+        assert_eq!(one, run_id("x", &[chunk.clone(), qps.clone()]));
+        assert_ne!(one, run_id("x", &[chunk]));
+        assert_eq!(run_id("x", &[]), "x");
+    }
+
+    #[test]
+    fn a_bundle_is_kept_while_the_experiment_simulates_from_it() {
+        let with = |profile: &str| {
+            let sim = format!("backend \"vidur\" {{ profile \"{profile}\"; }}\n}}");
+            TINY.trim_end_matches('}').to_owned() + &sim
+        };
+        let root = Path::new(".");
+        let mut before = resolved(&with("auto"), root, None).lock;
+        let digest = Digest::of("bundle");
+        before.bundle = Some(crate::lock::BundlePin {
+            path: "profiles/a".to_owned(),
+            sha256: digest,
+            fingerprint: digest,
+            hardware: Vec::new(),
+            files: Vec::new(),
+        });
+        let kept = |text: &str| resolved(text, root, Some(&before)).lock.bundle.is_some();
+        assert!(kept(&with("auto")) && kept(&with("profiles/a")));
+        assert!(!kept(&with("profiles/b")) && !kept(TINY));
+    }
+
+    #[test]
+    fn one_file_of_lengths_and_arrivals_is_pinned_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let trace = "num_prefill_tokens,num_decode_tokens,inter_arrival_ns\n3,4,5\n6,7,8\n";
+        std::fs::write(dir.path().join("t.csv"), trace).unwrap();
+        let text = TINY
+            .replace("lengths \"uniform\" min=12 max=40", "lengths \"trace\" \"t.csv\"")
+            .replace("arrivals \"poisson\" qps=50", "arrivals \"trace\" \"t.csv\"");
+        let lock = resolved(&text, dir.path(), None).lock;
+        assert_eq!(lock.runs[0].workload.files.len(), 1);
+        assert_eq!(crate::lock::parse(Path::new("x"), &lock.to_kdl()).unwrap(), lock);
+    }
+
+    #[test]
+    fn a_tokenizer_is_named_by_its_folder() {
+        let path = Source::Path { path: "models/x/".to_owned() };
+        assert_eq!(tokenizer_name(&path), "models/x/tokenizer.json");
+        let hf = Source::Hf { repo: "Org/model".to_owned(), revision: "main".to_owned() };
+        assert_eq!(tokenizer_name(&hf), "Org/model/tokenizer.json");
+        assert_eq!(tokenizer_name(&Source::Synthetic), "tokenizer.json");
+    }
+
+    #[test]
+    fn traces_too_may_not_hold_more_than_memory() {
+        assert!(within_memory(MAX_MATRIX_REQUESTS).is_ok());
+        assert!(matches!(within_memory(MAX_MATRIX_REQUESTS + 1), Err(ResolveError::TooManyRequests { .. })));
+    }
 }

@@ -11,6 +11,8 @@ use super::pins::Lock;
 pub enum Stale {
     /// There is no lock yet.
     NoLock { path: String },
+    /// The lock on disk is none.
+    Unreadable { path: String, why: String },
     /// The experiment says something else.
     Experiment(Change),
     /// A derived seed differs.
@@ -21,7 +23,9 @@ pub enum Stale {
     Workload(Change),
     /// No bundle was measured yet.
     NoBundle,
-    /// The bundle's files differ, or it does not cover the experiment.
+    /// The pinned bundle is missing, damaged, or another one.
+    BundleGone { why: String },
+    /// The lock pins another bundle, or other facts of it.
     Bundle(Change),
     /// The bundle was measured on another machine than this one.
     Hardware(Change),
@@ -38,7 +42,7 @@ pub enum Stale {
 impl Stale {
     fn change(&self) -> Option<&Change> {
         match self {
-            Self::NoLock { .. } | Self::NoBundle => None,
+            Self::NoLock { .. } | Self::Unreadable { .. } | Self::NoBundle | Self::BundleGone { .. } => None,
             Self::Experiment(change)
             | Self::Seed(change)
             | Self::Model(change)
@@ -57,6 +61,8 @@ impl fmt::Display for Stale {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoLock { path } => return write!(f, "{path} does not exist yet"),
+            Self::Unreadable { path, why } => return write!(f, "{path} cannot be read: {why}"),
+            Self::BundleGone { why } => return write!(f, "bundle: {why}"),
             Self::NoBundle => return write!(f, "no profiling bundle is pinned yet"),
             _ => {}
         }

@@ -8,9 +8,9 @@ use super::RunError;
 use super::device::device_guard;
 use super::event::Stage;
 use super::session::{LockMode, Session};
-use crate::lock::{BundlePin, HardwareFact};
+use crate::lock::{self, BundlePin, HardwareFact};
 use crate::profile::{self, Bundle, Limits, MachineFacts, Subject};
-use crate::spec::{Backend, ProfileSource, SimBackend};
+use crate::spec::{ProfileSource, SimBackend};
 use crate::store::Digest;
 
 /// Why a pinned bundle is not simulated from.
@@ -36,12 +36,7 @@ impl fmt::Display for Unusable {
 impl Session<'_> {
     /// The simulated backend: the one `compare` names, else the first.
     pub fn sim_backend(&self) -> Option<&SimBackend> {
-        let experiment = &self.resolved.lock.experiment;
-        let named = experiment.compare.as_ref().map(|compare| compare.sim.as_str());
-        experiment.backends.iter().find_map(|backend| match backend {
-            Backend::Sim(sim) if named.is_none_or(|name| name == sim.name) => Some(sim),
-            _ => None,
-        })
+        lock::simulated_backend(&self.resolved.lock.experiment)
     }
 
     /// The steps that the runs of this lock can take.
@@ -114,6 +109,18 @@ impl Session<'_> {
     /// The bundle of a pin, or why it does not hold. A locked run takes any bundle that is whole:
     /// simulating works anywhere.
     pub(super) fn pinned_bundle(&self, pin: &BundlePin) -> Result<Result<Bundle, Unusable>, RunError> {
+        let whole = self.whole_bundle(pin)?;
+        if self.request.mode != LockMode::Update {
+            return Ok(whole);
+        }
+        Ok(whole.and_then(|bundle| match self.mismatch(&bundle) {
+            None => Ok(bundle),
+            Some(why) => Err(Unusable::unfit(why)),
+        }))
+    }
+
+    /// The bundle of a pin, on whatever machine it was measured, or why it is not the one that was pinned.
+    pub(super) fn whole_bundle(&self, pin: &BundlePin) -> Result<Result<Bundle, Unusable>, RunError> {
         let folder = self.path(&pin.path)?;
         if !folder.is_dir() {
             return Ok(Err(Unusable::unfit(format!("{} is missing", pin.path))));
@@ -125,13 +132,7 @@ impl Session<'_> {
         if Digest::of_json(&bundle.meta) != pin.sha256 {
             return Ok(Err(Unusable::unfit(format!("{} is not the pinned one", pin.path))));
         }
-        if self.request.mode != LockMode::Update {
-            return Ok(Ok(bundle));
-        }
-        Ok(match self.mismatch(&bundle) {
-            None => Ok(bundle),
-            Some(why) => Err(Unusable::unfit(why)),
-        })
+        Ok(Ok(bundle))
     }
 
     /// A bundle of this machine under `profiles/` that fits, the first by name.

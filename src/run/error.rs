@@ -57,6 +57,20 @@ pub enum RunError {
     #[error("{path} does not exist")]
     #[diagnostic(code(xp::run::no_lock), help("make it with `xp lock`"))]
     NoLock { path: String },
+    /// Two experiments of one name would overwrite each other's lock.
+    #[error("{lock} is the lock of {other}, not of {spec}")]
+    #[diagnostic(
+        code(xp::run::lock_taken),
+        help("locks are named after the experiment's file: give one of the two files another name")
+    )]
+    LockTaken { lock: String, spec: String, other: String },
+    /// Another process wrote the lock since it was read.
+    #[error("{path} was changed by another process meanwhile")]
+    #[diagnostic(
+        code(xp::run::lock_changed),
+        help("nothing of the lock was overwritten: run the command again")
+    )]
+    LockChanged { path: String },
     /// The experiment's file is gone.
     #[error("{path} does not exist")]
     #[diagnostic(

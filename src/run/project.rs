@@ -36,7 +36,7 @@ impl Project {
     /// The project of an experiment or a lock: the folder that holds its `experiments/` or
     /// `locks/`, else the closest folder above it with `.xp` or `.git`, else its own folder.
     pub fn of(file: &Path) -> io::Result<Self> {
-        let file = std::path::absolute(file)?;
+        let file = plain(&std::path::absolute(file)?);
         let parent = file.parent().unwrap_or(Path::new("/"));
         let named = parent
             .ancestors()
@@ -58,7 +58,7 @@ impl Project {
 
     /// `path` as it is written in locks: relative to the root, with forward slashes.
     pub fn relative(&self, path: &Path) -> String {
-        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let absolute = plain(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
         let relative = absolute.strip_prefix(&self.root).unwrap_or(&absolute);
         relative.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
     }
@@ -95,6 +95,22 @@ impl Project {
     }
 }
 
+/// An absolute path without `.` and `..`, by its text alone.
+fn plain(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            // Above the root is the root.
+            Component::ParentDir => {
+                out.pop();
+            }
+            part => out.push(part),
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +122,10 @@ mod tests {
         let project = Project::of(&spec).unwrap();
         assert_eq!(project.root(), dir.path());
         assert_eq!(project.relative(&spec), "experiments/deep/qwen.kdl");
+        let around = dir.path().join("locks/../experiments/./deep/../deep/qwen.kdl");
+        assert_eq!(Project::of(&around).unwrap(), project);
+        assert_eq!(project.relative(&around), "experiments/deep/qwen.kdl");
+        assert_eq!(plain(Path::new("/../../a/..")), Path::new("/"));
         assert_eq!(project.lock_of(&spec), dir.path().join("locks/qwen.lock.kdl"));
         for bad in ["../x", "/etc/passwd", "a/../../b", "", "a\\b"] {
             assert!(project.resolve(bad).is_err(), "{bad}");

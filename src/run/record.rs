@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -90,14 +90,22 @@ impl StageStore {
         self.dir().join(format!("{stage}-{label}.latest.json"))
     }
 
-    fn load(path: &Path) -> Option<StageRecord> {
+    /// A record of the stage that can be believed: one that xp would have written.
+    fn load(path: &Path, stage: Stage, label: &str) -> Option<StageRecord> {
         let bytes = store::read_bounded(path, 16 << 20).ok()?;
-        serde_json::from_slice(&bytes).ok()
+        let record: StageRecord = serde_json::from_slice(&bytes).ok()?;
+        let believed = record.stage == stage
+            && record.label == label
+            && is_inside(&record.output)
+            && !record.files.is_empty()
+            && record.files.iter().all(|file| is_inside(&file.file));
+        believed.then_some(record)
     }
 
     /// Looks the stage's result up and re-hashes its files.
     pub fn state(&self, stage: Stage, label: &str, inputs: &Inputs) -> StageState {
-        let Some(record) = Self::load(&self.record_path(stage, label, inputs)) else {
+        let record = Self::load(&self.record_path(stage, label, inputs), stage, label);
+        let Some(record) = record.filter(|record| record.inputs == *inputs) else {
             return self.why_not_made(stage, label, inputs);
         };
         let output = self.root.join(&record.output);
@@ -118,7 +126,9 @@ impl StageStore {
     }
 
     fn why_not_made(&self, stage: Stage, label: &str, inputs: &Inputs) -> StageState {
-        let Some(last) = Self::load(&self.latest_path(stage, label)) else { return StageState::New };
+        let Some(last) = Self::load(&self.latest_path(stage, label), stage, label) else {
+            return StageState::New;
+        };
         let changed = inputs.iter().find(|(name, value)| last.inputs.get(*name) != Some(value));
         match changed {
             Some((input, wanted)) => StageState::Stale {
@@ -165,12 +175,29 @@ impl StageStore {
         if !from.exists() {
             return Ok(());
         }
-        let quarantine = self.root.join(".xp").join("quarantine");
-        std::fs::create_dir_all(&quarantine)?;
-        let name = output.replace('/', "-");
-        let to = (0..).map(|n| quarantine.join(format!("{name}.{n}"))).find(|path| !path.exists());
-        std::fs::rename(from, to.expect("an unused number exists"))
+        std::fs::rename(from, self.root.join(self.unused_place(output)?))
     }
+
+    /// Keeps a copy of a file that will be replaced, under `.xp/quarantine`; where, from the root.
+    pub fn copy_aside(&self, file: &str) -> io::Result<String> {
+        let to = self.unused_place(file)?;
+        std::fs::copy(self.root.join(file), self.root.join(&to))?;
+        Ok(to)
+    }
+
+    /// A name in `.xp/quarantine` that nothing has yet.
+    fn unused_place(&self, output: &str) -> io::Result<String> {
+        std::fs::create_dir_all(self.root.join(".xp").join("quarantine"))?;
+        let name = output.replace('/', "-");
+        let mut places = (0..).map(|n| format!(".xp/quarantine/{name}.{n}"));
+        Ok(places.find(|place| !self.root.join(place).exists()).expect("an unused number exists"))
+    }
+}
+
+/// Whether a path stays below the folder that it is relative to.
+fn is_inside(path: &str) -> bool {
+    let plain = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
+    !path.is_empty() && !path.contains(['\\', '\0']) && Path::new(path).components().all(plain)
 }
 
 #[cfg(test)]
@@ -195,5 +222,54 @@ mod tests {
         assert_eq!(state("1").reason(), "runs/sim_runs/a/x.csv was changed or damaged");
         stages.set_aside("runs/sim_runs/a").unwrap();
         assert_eq!(state("1").reason(), "runs/sim_runs/a/x.csv is missing");
+    }
+
+    #[test]
+    fn a_record_that_xp_would_not_have_written_is_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("project");
+        let stages = StageStore::new(&root);
+        store::write(&root.join("runs/a/x.csv"), b"1").unwrap();
+        store::write(&dir.path().join("outside/x.csv"), b"1").unwrap();
+        let good = stages.remember(Stage::Sim, "r", &inputs("1"), "runs/a").unwrap();
+        let path = stages.record_path(Stage::Sim, "r", &inputs("1"));
+        let state = |record: &StageRecord| {
+            let json = serde_json::to_vec(record).unwrap();
+            store::write(&path, &json).unwrap();
+            store::write(&stages.latest_path(Stage::Sim, "r"), &json).unwrap();
+            stages.state(Stage::Sim, "r", &inputs("1"))
+        };
+        assert_eq!(state(&good), StageState::Fresh(good.clone()));
+        let file = |name: &str| FileDigest { file: name.to_owned(), ..good.files[0].clone() };
+        let outside = dir.path().join("outside").display().to_string();
+        let bad = [
+            StageRecord { stage: Stage::Real, ..good.clone() },
+            StageRecord { label: "other".to_owned(), ..good.clone() },
+            StageRecord { files: Vec::new(), ..good.clone() },
+            StageRecord { output: "../outside".to_owned(), ..good.clone() },
+            StageRecord { output: outside, ..good.clone() },
+            StageRecord { output: String::new(), ..good.clone() },
+            StageRecord { output: "runs/../../outside".to_owned(), ..good.clone() },
+            StageRecord { files: vec![file("../a/x.csv")], ..good.clone() },
+            StageRecord { files: vec![file("/etc/passwd")], ..good.clone() },
+            StageRecord { files: vec![file("")], ..good.clone() },
+        ];
+        for record in &bad {
+            assert_eq!(state(record), StageState::New, "{record:?}");
+        }
+        let other = StageRecord { inputs: inputs("2"), ..good };
+        assert_eq!(state(&other).reason(), "chunk-size changed from 2 to 1");
+    }
+
+    #[test]
+    fn what_is_set_aside_is_never_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let stages = StageStore::new(dir.path());
+        for n in 0..3 {
+            store::write(&dir.path().join("locks/a.lock.kdl"), n.to_string().as_bytes()).unwrap();
+            let kept = stages.copy_aside("locks/a.lock.kdl").unwrap();
+            assert_eq!(kept, format!(".xp/quarantine/locks-a.lock.kdl.{n}"));
+            assert_eq!(std::fs::read_to_string(dir.path().join(kept)).unwrap(), n.to_string());
+        }
     }
 }

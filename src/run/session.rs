@@ -44,6 +44,10 @@ pub struct Session<'a> {
     pub lock_path: PathBuf,
     /// The lock on disk, if there is one.
     pub previous: Option<Lock>,
+    /// Why the lock on disk is none. It is set aside before another takes its place.
+    damaged: Option<String>,
+    /// Digest of the lock's bytes when it was read.
+    on_disk: Option<Digest>,
     /// The lock as it should be; its bundle and simulated results may still be missing.
     pub resolved: Resolved,
     pub request: Request,
@@ -68,16 +72,23 @@ impl<'a> Session<'a> {
         let (lock_path, spec_path, overrides) = if from_lock {
             let locked = lock::read(&request.target)?;
             let spec = project.resolve(&locked.spec.path)?;
-            let set =
-                if request.set.is_empty() { locked.spec.overrides.clone() } else { request.set.clone() };
-            (request.target.clone(), spec, set)
+            (request.target.clone(), spec, merged(&locked.spec.overrides, &request.set))
         } else {
             (project.lock_of(&request.target), request.target.clone(), request.set.clone())
         };
-        let previous = match lock_path.exists() {
-            true => Some(lock::read(&lock_path)?),
-            false => None,
+        // Before it is read: what is written meanwhile is noticed by `write_lock`.
+        let on_disk = digest_of(&lock_path);
+        let (previous, damaged) = match lock_path.exists().then(|| lock::read(&lock_path)).transpose() {
+            Ok(previous) => (previous, None),
+            // The experiment says all that a lock can say.
+            Err(error) if error.is_damage() && !from_lock && request.mode == LockMode::Update => {
+                (None, Some(error.to_string()))
+            }
+            Err(error) => return Err(error.into()),
         };
+        if let (Some(locked), false) = (&previous, from_lock) {
+            of_this_experiment(locked, &project, &lock_path, &spec_path)?;
+        }
         let stages = StageStore::new(project.root());
         let resolved = match (&previous, request.mode) {
             (None, LockMode::Frozen | LockMode::Locked) => {
@@ -108,17 +119,21 @@ impl<'a> Session<'a> {
                 lock::resolve(&loaded.experiment, &loaded.cells, pin, project.root(), previous.as_ref())?
             }
         };
-        Ok(Self {
+        let session = Self {
             project,
             lock_path,
             previous,
+            damaged,
+            on_disk,
             resolved,
             request,
             stages,
             observer,
             engine: None,
             sims: Vec::new(),
-        })
+        };
+        session.require_current()?;
+        Ok(session)
     }
 
     /// Pins a simulated result where the lock on disk has one and nothing before it changed.
@@ -127,48 +142,77 @@ impl<'a> Session<'a> {
     }
 
     /// Every reason why the lock on disk is out of date, simulated results left aside
-    /// where they have not been computed yet.
+    /// where they have not been computed yet. The pinned bundle is read.
     pub fn staleness(&self) -> Vec<Stale> {
-        let Some(previous) = &self.previous else {
-            return vec![Stale::NoLock { path: self.project.relative(&self.lock_path) }];
-        };
-        let mut wanted = self.resolved.lock.clone();
-        for run in &mut wanted.runs {
-            if run.sim.is_none() {
-                run.sim = self.locked_run(&run.id).and_then(|locked| locked.sim.clone());
+        let mut reasons = self.differences();
+        let Some(previous) = &self.previous else { return reasons };
+        match &self.resolved.lock.bundle {
+            None if self.sim_backend().is_some() => reasons.push(Stale::NoBundle),
+            Some(pin) if previous.bundle.as_ref() == Some(pin) => {
+                let why = match self.whole_bundle(pin) {
+                    Ok(whole) => whole.err().map(|unusable| unusable.to_string()),
+                    Err(error) => Some(error.to_string()),
+                };
+                reasons.extend(why.map(|why| Stale::BundleGone { why }));
             }
-        }
-        let mut reasons = lock::staleness(previous, &wanted);
-        if wanted.bundle.is_none() && self.sim_backend().is_some() {
-            reasons.push(Stale::NoBundle);
+            _ => {}
         }
         reasons
     }
 
-    /// Refuses to go on where the mode forbids a change of the lock.
+    /// What the lock says otherwise than the one that is wanted.
+    fn differences(&self) -> Vec<Stale> {
+        let Some(previous) = &self.previous else {
+            let path = self.project.relative(&self.lock_path);
+            return vec![match self.damaged.clone() {
+                Some(why) => Stale::Unreadable { path, why },
+                None => Stale::NoLock { path },
+            }];
+        };
+        let mut wanted = self.resolved.lock.clone();
+        let simulated = self.sim_backend().is_some();
+        for run in &mut wanted.runs {
+            if simulated && run.sim.is_none() {
+                run.sim = self.locked_run(&run.id).and_then(|locked| locked.sim.clone());
+            }
+        }
+        lock::staleness(previous, &wanted)
+    }
+
+    /// Refuses to go on where the mode forbids a change of the lock. A bundle that is gone is told
+    /// by the stage that needs it.
     pub(super) fn require_current(&self) -> Result<(), RunError> {
         if self.request.mode == LockMode::Update {
             return Ok(());
         }
-        let reasons = self.staleness();
+        let reasons = self.differences();
         if reasons.is_empty() {
             return Ok(());
         }
         Err(RunError::stale(self.request.mode, self.project.relative(&self.lock_path), &reasons))
     }
 
-    /// Writes the lock when it says something new.
-    pub(super) fn write_lock(&self) -> Result<(), RunError> {
+    /// Writes the lock when it says something new. Nothing that another process wrote since it was
+    /// read is overwritten.
+    pub(super) fn write_lock(&mut self) -> Result<(), RunError> {
         self.require_current()?;
         let path = self.project.relative(&self.lock_path);
+        if digest_of(&self.lock_path) != self.on_disk {
+            return Err(RunError::LockChanged { path });
+        }
         let text = self.resolved.lock.to_kdl();
-        let reasons: Vec<String> = match &self.previous {
-            Some(_) => self.staleness().iter().map(ToString::to_string).collect(),
-            None => vec![format!("{path} did not exist")],
+        let reasons: Vec<String> = match (&self.previous, &self.damaged) {
+            (None, None) => vec![format!("{path} did not exist")],
+            _ => self.differences().iter().map(ToString::to_string).collect(),
         };
         if !reasons.is_empty() && self.request.mode == LockMode::Update {
-            store::write(&self.lock_path, text.as_bytes())
-                .map_err(|source| RunError::io(&self.lock_path, source))?;
+            let io = |source| RunError::io(&self.lock_path, source);
+            if self.damaged.is_some() {
+                let kept = self.stages.copy_aside(&path).map_err(io)?;
+                self.observer.warned(&format!("{path} was no lock: it is kept as {kept}"));
+            }
+            store::write(&self.lock_path, text.as_bytes()).map_err(io)?;
+            self.on_disk = Some(Digest::of(text));
         }
         self.observer.locked(&path, &reasons);
         Ok(())
@@ -178,6 +222,40 @@ impl<'a> Session<'a> {
     pub(super) fn path(&self, relative: &str) -> Result<PathBuf, ProjectError> {
         self.project.resolve(relative)
     }
+}
+
+/// Recorded overrides with the given ones: a path that is set again has its new value, in its old place.
+fn merged(recorded: &[String], given: &[String]) -> Vec<String> {
+    let path = |text: &str| text.split_once('=').map(|(path, _)| path.to_owned());
+    let mut out = recorded.to_vec();
+    for text in given {
+        match out.iter_mut().find(|other| path(other).is_some() && path(other) == path(text)) {
+            Some(other) => other.clone_from(text),
+            None => out.push(text.clone()),
+        }
+    }
+    out
+}
+
+/// Digest of a file's bytes, if it is there.
+fn digest_of(path: &Path) -> Option<Digest> {
+    store::digest_file(path).ok().map(|(_, digest)| digest)
+}
+
+/// Refuses the lock of another experiment that has the same file name.
+fn of_this_experiment(
+    locked: &Lock,
+    project: &Project,
+    lock_path: &Path,
+    spec_path: &Path,
+) -> Result<(), RunError> {
+    let spec = project.relative(spec_path);
+    let other = locked.spec.path.clone();
+    let exists = || project.resolve(&other).is_ok_and(|path| path.exists());
+    if other != spec && exists() {
+        return Err(RunError::LockTaken { lock: project.relative(lock_path), spec, other });
+    }
+    Ok(())
 }
 
 impl Session<'_> {
@@ -196,5 +274,56 @@ impl Session<'_> {
     /// The simulated result that `pin` made or found.
     pub(super) fn sim_record(&self, index: usize) -> Result<StageRecord, RunError> {
         self.sims.get(index).cloned().ok_or(RunError::NoCompare)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::Quiet;
+
+    const TINY: &str = r#"experiment "tiny" {
+    model "qwen3-tiny"
+    workload "few" { requests 3; lengths "fixed" prefill=9 decode=3; }
+    backend "sarathi" chunk-size=16 kv-memory="4MiB"
+}"#;
+
+    fn texts<const N: usize>(list: [&str; N]) -> Vec<String> {
+        list.map(str::to_owned).to_vec()
+    }
+
+    #[test]
+    fn overrides_join_by_path() {
+        let recorded = texts(["seed=1", "workload.requests=2"]);
+        assert_eq!(merged(&recorded, &[]), recorded);
+        assert_eq!(
+            merged(&recorded, &texts(["workload.requests=3", "compare.pass=a=b", "seed=9", "seed=8"])),
+            texts(["seed=8", "workload.requests=3", "compare.pass=a=b"])
+        );
+        assert_eq!(merged(&recorded, &texts(["seed"])), texts(["seed=1", "workload.requests=2", "seed"]));
+    }
+
+    #[test]
+    fn a_lock_that_another_process_wrote_is_not_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("experiments/tiny.kdl");
+        store::write(&target, TINY.as_bytes()).unwrap();
+        let lock = dir.path().join("locks/tiny.lock.kdl");
+        let open = |set: &str| {
+            let request = Request { target: target.clone(), set: texts([set]), ..Request::default() };
+            Session::open(request, &Quiet).unwrap()
+        };
+        let (mut first, mut second) = (open("seed=1"), open("seed=2"));
+        first.pin().unwrap();
+        let written = std::fs::read(&lock).unwrap();
+        assert!(matches!(second.pin(), Err(RunError::LockChanged { .. })));
+        assert_eq!(std::fs::read(&lock).unwrap(), written);
+        // What the session wrote itself is no surprise to it, and a lock that is gone is.
+        first.pin().unwrap();
+        let mut third = open("seed=3");
+        std::fs::remove_file(&lock).unwrap();
+        assert!(matches!(third.pin(), Err(RunError::LockChanged { .. })));
+        open("seed=2").pin().unwrap();
+        assert_ne!(std::fs::read(&lock).unwrap(), written);
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::diagnostic::{Mistake, SourceText, SpecErrors};
 use super::experiment::Experiment;
@@ -22,6 +23,21 @@ const MAX_BYTES: u64 = 1 << 20;
 pub struct Loaded {
     pub experiment: Experiment,
     pub cells: Vec<Cell>,
+}
+
+/// What is wrong with the JSON form of an experiment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// JSON pointer of the value.
+    pub pointer: String,
+    pub message: String,
+}
+
+/// Holds the JSON form of an experiment that comes from elsewhere, such as a lock, against the
+/// schema and the rules between settings that [`load`] applies.
+pub fn faults(instance: &Value) -> Vec<Fault> {
+    let found = violations::violations(instance, None).into_iter().chain(check::contradictions(instance));
+    found.map(|Finding { pointer, message, .. }| Fault { pointer, message }).collect()
 }
 
 /// Reads and checks an experiment; `name` is what diagnostics call the file.

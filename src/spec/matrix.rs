@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::check::{self, MAX_CELLS};
 use super::diagnostic::{Mistake, SpecErrors};
-use super::experiment::Experiment;
+use super::experiment::{Experiment, Lengths};
 use super::path::{Target, resolve, set};
 use super::place::{Finding, Places};
 use super::schema::validator;
@@ -13,6 +13,9 @@ use super::violations::violations;
 
 /// Findings after which the other cells are not looked at.
 const ENOUGH: usize = 20;
+
+/// Most requests of all cells together: the workloads of a lock are held in memory.
+pub const MAX_MATRIX_REQUESTS: u64 = 20_000_000;
 
 /// One cell of the matrix: its settings, and the experiment with them applied.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,7 +39,8 @@ pub(super) struct CellFinding {
 /// The cells of an experiment; one when its matrix is empty.
 ///
 /// # Errors
-/// A path leads nowhere, there are more than 10,000 cells, or a cell is no valid experiment.
+/// A path leads nowhere, there are more than 10,000 cells or more than [`MAX_MATRIX_REQUESTS`] requests,
+/// or a cell is no valid experiment.
 pub fn expand(experiment: &Experiment) -> Result<Vec<Cell>, SpecErrors> {
     cells(experiment).map_err(|findings| {
         let mistake = |found: &CellFinding| {
@@ -132,7 +136,26 @@ pub(super) fn cells(experiment: &Experiment) -> Result<Vec<Cell>, Vec<CellFindin
             break;
         }
     }
-    if findings.is_empty() { Ok(cells) } else { Err(findings) }
+    if !findings.is_empty() {
+        return Err(findings);
+    }
+    let requests: u64 = cells.iter().map(requests).sum();
+    if requests > MAX_MATRIX_REQUESTS {
+        let message = format!(
+            "the runs of the matrix have {requests} requests, at most {MAX_MATRIX_REQUESTS} are held in memory"
+        );
+        let finding = Finding::new("/matrix", CODE, message).label("too many together");
+        return Err(refuse(finding.help("lower `requests`, or split the experiment")));
+    }
+    Ok(cells)
+}
+
+/// Requests that a cell has at least; a trace may have fewer rows than `requests` admits.
+fn requests(cell: &Cell) -> u64 {
+    match cell.experiment.workload.lengths {
+        Some(Lengths::Trace { .. }) => 0,
+        _ => cell.experiment.workload.requests.into(),
+    }
 }
 
 /// Index of the value of each axis in cell `index`.

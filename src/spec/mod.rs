@@ -37,8 +37,8 @@ pub use experiment::{
     Arrivals, Axis, Backend, CandleBackend, Compare, Dtype, Experiment, Hardware, Lengths, Model, Predictor,
     ProfileSource, Sampling, SimBackend, Slo, Source, WorkloadSpec,
 };
-pub use load::{Loaded, load, load_text};
-pub use matrix::{Cell, expand};
+pub use load::{Fault, Loaded, faults, load, load_text};
+pub use matrix::{Cell, MAX_MATRIX_REQUESTS, expand};
 pub use overrides::Override;
 pub use parse::parse_kdl;
 pub use schema::experiment_schema;

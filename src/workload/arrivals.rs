@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::WorkloadError;
+use super::data_file::data_file;
 use super::lengths::MAX_TRACE;
 use super::stream::Stream;
 use super::table::Table;
@@ -76,7 +77,7 @@ fn whole(gap_ns: f64, index: u32) -> Result<u64, WorkloadError> {
 
 /// Column `arrival_time_ns`, or else `inter_arrival_ns`; other columns are ignored.
 fn trace(path: &str, requests: u32, root: &Path) -> Result<Vec<u64>, WorkloadError> {
-    let text = read_text_bounded(&root.join(path), MAX_TRACE)?;
+    let text = read_text_bounded(&data_file(root, path)?, MAX_TRACE)?;
     let table = Table::open(path, &text)?;
     let (times, gaps) = (table.find("arrival_time_ns"), table.find("inter_arrival_ns"));
     let Some(column) = times.or(gaps) else {

@@ -17,6 +17,13 @@ pub enum WorkloadError {
     #[error("cannot write {}", path.display())]
     #[diagnostic(code(xp::workload::write))]
     Write { path: PathBuf, source: io::Error },
+    /// A path of the spec leads out of the project.
+    #[error("{path:?} is no path inside the project")]
+    #[diagnostic(
+        code(xp::workload::outside),
+        help("write it relative to the project, without `..`; a link in the project may point elsewhere")
+    )]
+    Outside { path: String },
     /// A cell of a CSV file is not what its column holds.
     #[error("{file}:{line}, column `{column}`: {message}")]
     #[diagnostic(code(xp::workload::cell))]

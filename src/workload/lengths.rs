@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::WorkloadError;
+use super::data_file::data_file;
 use super::stream::Stream;
 use super::table::Table;
 use crate::spec::Lengths;
@@ -110,7 +111,7 @@ impl Zipf {
 
 /// Columns `num_prefill_tokens` and `num_decode_tokens`; other columns are ignored.
 fn trace(path: &str, requests: u32, root: &Path) -> Result<Vec<Pair>, WorkloadError> {
-    let text = read_text_bounded(&root.join(path), MAX_TRACE)?;
+    let text = read_text_bounded(&data_file(root, path)?, MAX_TRACE)?;
     let table = Table::open(path, &text)?;
     let (prefill, decode) = (table.column("num_prefill_tokens")?, table.column("num_decode_tokens")?);
     let mut out = Vec::new();

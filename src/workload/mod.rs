@@ -5,6 +5,7 @@
 
 mod arrivals;
 mod contract;
+mod data_file;
 mod error;
 mod generate;
 mod lengths;
@@ -15,6 +16,7 @@ mod stream;
 mod table;
 
 pub use contract::{Seeds, WorkloadMeta, digest, workload_files, write_workload};
+pub use data_file::data_file;
 pub use error::WorkloadError;
 pub use generate::generate;
 pub use read::read_workload;

@@ -6,6 +6,7 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::Deserialize;
 
+use super::data_file::data_file;
 use super::error::object;
 use super::lengths::MAX_TOKENS;
 use super::stream::Stream;
@@ -39,7 +40,7 @@ pub(super) fn from_file(
         text: String,
     }
     let tokenizer = tokenizer.ok_or_else(|| WorkloadError::NoTokenizer { file: file.to_owned() })?;
-    let content = read_text_bounded(&root.join(file), MAX_PROMPTS)?;
+    let content = read_text_bounded(&data_file(root, file)?, MAX_PROMPTS)?;
     let mut texts = Vec::new();
     let mut rows = 0;
     for line in content.strip_prefix('\u{feff}').unwrap_or(&content).lines() {

@@ -3,6 +3,7 @@
 mod bad_input;
 mod determinism;
 mod edges;
+mod locks;
 mod project;
 mod resume;
 mod snapshots;
