@@ -69,22 +69,23 @@ impl<'a> Session<'a> {
     pub fn open(request: Request, observer: &'a dyn Observer) -> Result<Self, RunError> {
         let project = Project::of(&request.target).map_err(|source| RunError::io(&request.target, source))?;
         let from_lock = is_lock(&request.target);
-        let (lock_path, spec_path, overrides) = if from_lock {
-            let locked = lock::read(&request.target)?;
-            let spec = project.resolve(&locked.spec.path)?;
-            (request.target.clone(), spec, merged(&locked.spec.overrides, &request.set))
-        } else {
-            (project.lock_of(&request.target), request.target.clone(), request.set.clone())
-        };
+        let lock_path = if from_lock { request.target.clone() } else { project.lock_of(&request.target) };
         // Before it is read: what is written meanwhile is noticed by `write_lock`.
         let on_disk = digest_of(&lock_path);
-        let (previous, damaged) = match lock_path.exists().then(|| lock::read(&lock_path)).transpose() {
+        let read = (from_lock || lock_path.exists()).then(|| lock::read(&lock_path)).transpose();
+        let (previous, damaged) = match read {
             Ok(previous) => (previous, None),
             // The experiment says all that a lock can say.
             Err(error) if error.is_damage() && !from_lock && request.mode == LockMode::Update => {
                 (None, Some(error.to_string()))
             }
             Err(error) => return Err(error.into()),
+        };
+        let (spec_path, overrides) = match &previous {
+            Some(locked) if from_lock => {
+                (project.resolve(&locked.spec.path)?, merged(&locked.spec.overrides, &request.set))
+            }
+            _ => (request.target.clone(), request.set.clone()),
         };
         if let (Some(locked), false) = (&previous, from_lock) {
             of_this_experiment(locked, &project, &lock_path, &spec_path)?;
