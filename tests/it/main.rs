@@ -2,6 +2,8 @@
 
 mod bad_input;
 mod determinism;
+mod folders;
 mod project;
 mod resume;
 mod snapshots;
+mod stages;
