@@ -95,12 +95,9 @@ pub struct LockArgs {
     pub upgrade_profile: bool,
 }
 
-/// An experiment or its lock.
-#[derive(Debug, Args, Clone)]
-pub struct TargetArgs {
-    /// An experiment (experiments/NAME.kdl) or a lock (locks/NAME.lock.kdl)
-    #[arg(value_name = "TARGET")]
-    pub target: PathBuf,
+/// Changes to the experiment, and whether its lock may change.
+#[derive(Debug, Args, Clone, Default)]
+pub struct LockingArgs {
     #[command(flatten)]
     pub set: SetArgs,
     /// Refuse to run when the lock is out of date
@@ -109,6 +106,16 @@ pub struct TargetArgs {
     /// Use the lock as it is, without looking at the experiment
     #[arg(long, conflicts_with_all = ["locked", "set"])]
     pub frozen: bool,
+}
+
+/// An experiment or its lock.
+#[derive(Debug, Args, Clone)]
+pub struct TargetArgs {
+    /// An experiment (experiments/NAME.kdl) or a lock (locks/NAME.lock.kdl)
+    #[arg(value_name = "TARGET")]
+    pub target: PathBuf,
+    #[command(flatten)]
+    pub locking: LockingArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -180,20 +187,22 @@ pub struct CompareArgs {
     /// An experiment or a lock; or give folders
     #[arg(value_name = "TARGET", conflicts_with_all = ["real", "sim"], required_unless_present_all = ["real", "sim"])]
     pub target: Option<PathBuf>,
+    #[command(flatten)]
+    pub locking: LockingArgs,
     /// Folder of a measured run (may be repeated: repeats of one run)
-    #[arg(long, value_name = "DIR", requires = "sim")]
+    #[arg(long, value_name = "DIR", requires = "sim", conflicts_with_all = ["set", "locked", "frozen"])]
     pub real: Vec<PathBuf>,
     /// Folder of the simulated run
-    #[arg(long, value_name = "DIR", requires = "real")]
+    #[arg(long, value_name = "DIR", requires = "real", conflicts_with_all = ["set", "locked", "frozen"])]
     pub sim: Option<PathBuf>,
-    /// Folder to write the comparison into
-    #[arg(long, value_name = "DIR", required_unless_present = "target")]
+    /// Folder to write the comparison into (with folders)
+    #[arg(long, value_name = "DIR", required_unless_present = "target", conflicts_with = "target")]
     pub out: Option<PathBuf>,
     /// Largest error that passes, per cent (with folders)
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 5.0, conflicts_with = "target")]
     pub pass: f64,
     /// Largest error that warns, per cent (with folders)
-    #[arg(long, default_value_t = 9.0)]
+    #[arg(long, default_value_t = 9.0, conflicts_with = "target")]
     pub warn: f64,
     /// Compare even if the bundle was measured on other hardware
     #[arg(long)]
@@ -205,6 +214,8 @@ pub struct ReportArgs {
     /// An experiment, a lock, or folders of comparisons
     #[arg(required = true, value_name = "TARGET")]
     pub targets: Vec<PathBuf>,
+    #[command(flatten)]
+    pub locking: LockingArgs,
     /// PDF to write
     #[arg(short, long, value_name = "PDF")]
     pub out: Option<PathBuf>,

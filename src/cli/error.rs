@@ -2,6 +2,8 @@ use std::process::ExitCode;
 
 use miette::{Diagnostic, GraphicalTheme, MietteHandlerOpts, Report};
 
+use super::output;
+
 /// What a command could not do.
 #[derive(Debug)]
 pub struct CliError {
@@ -22,7 +24,7 @@ impl CliError {
 
     /// Prints the diagnostic; the process's exit code.
     pub fn report(self) -> ExitCode {
-        anstream::eprintln!("{:?}", self.report);
+        output::note(format_args!("{:?}", self.report));
         ExitCode::from(self.code)
     }
 }

@@ -3,6 +3,8 @@
 mod args;
 mod commands;
 mod error;
+mod out_folder;
+mod output;
 mod table;
 mod terminal;
 
@@ -12,8 +14,18 @@ use clap::Parser;
 
 /// Entry point of the `xp` binary.
 pub fn main() -> ExitCode {
-    let args = args::Cli::parse();
     error::install_hook();
+    let args = match args::Cli::try_parse() {
+        Ok(args) => args,
+        // Help and the version come this way too, on standard output.
+        Err(message) => {
+            let printed = message.print();
+            return match output::checked(printed) {
+                Err(error) if !message.use_stderr() => error.report(),
+                _ => ExitCode::from(u8::try_from(message.exit_code()).unwrap_or(2)),
+            };
+        }
+    };
     // Parsers recurse and reports lay out deep trees: more stack than a main thread may have.
     let worker = std::thread::Builder::new().name("xp".to_owned()).stack_size(64 << 20);
     let run = worker.spawn(move || commands::run(args)).and_then(|thread| {
@@ -23,7 +35,7 @@ pub fn main() -> ExitCode {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => error.report(),
         Err(error) => {
-            anstream::eprintln!("error: {error}");
+            output::note(format_args!("error: {error}"));
             ExitCode::from(101)
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::output;
 use crate::progress::Progress;
 use crate::run::{Observer, Stage};
 
@@ -40,7 +41,7 @@ impl Terminal {
     }
 
     fn line(&self, text: &str) {
-        self.bar.bar.suspend(|| anstream::eprintln!("{text}"));
+        self.bar.bar.suspend(|| output::note(text));
     }
 }
 

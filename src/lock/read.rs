@@ -49,7 +49,7 @@ impl LockError {
     /// Whether the file was read and is no lock of any version. Another can take its place.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Newer { .. } | Self::Read(ReadError::Io { .. }) => false,
+            Self::Newer { .. } | Self::Read(ReadError::Io { .. } | ReadError::NotAFile { .. }) => false,
             Self::Kdl(errors) => std::error::Error::source(errors).is_none(),
             Self::Read(ReadError::TooLarge { .. } | ReadError::NotUtf8 { .. }) | Self::Invalid { .. } => true,
         }

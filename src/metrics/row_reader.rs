@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::error::ContractError;
+use crate::store;
 
 /// No honest file of a run is larger.
 const MAX_FILE_BYTES: u64 = 4 << 30;
@@ -30,7 +31,7 @@ impl<const N: usize> RowReader<N> {
     ) -> Result<Self, ContractError> {
         let path = folder.join(name);
         let file = path.display().to_string();
-        let source = File::open(&path).map_err(|source| ContractError::Io { path, source })?;
+        let source = store::open_file(&path).map_err(|source| ContractError::Io { path, source })?;
         let reader = csv::ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)

@@ -56,7 +56,7 @@ pub enum RunError {
     /// `--locked` or `--frozen` without a lock.
     #[error("{path} does not exist")]
     #[diagnostic(code(xp::run::no_lock), help("make it with `xp lock`"))]
-    NoLock { path: String },
+    NoLock { path: String, source: io::Error },
     /// Two experiments of one name would overwrite each other's lock.
     #[error("{lock} is the lock of {other}, not of {spec}")]
     #[diagnostic(
@@ -105,6 +105,15 @@ pub enum RunError {
         help("add `compare real=\"…\" sim=\"…\"` and a simulated backend")
     )]
     NoCompare,
+    /// The requests arrive over more than a day.
+    #[error("measuring {run} would take {hours} hours: that is when its last request arrives")]
+    #[diagnostic(
+        code(xp::run::too_long),
+        help(
+            "raise the arrival rate or ask for fewer requests; up to 24 hours are measured, and `xp sim` takes any"
+        )
+    )]
+    TooLong { run: String, hours: u64 },
     /// Simulation is deterministic, so this is a change of the simulator or of the lock.
     #[error("simulating {run} gives {found}, the lock pins {pinned}")]
     #[diagnostic(

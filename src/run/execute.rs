@@ -6,11 +6,18 @@ use super::record::StageRecord;
 use super::session::{Request, Session};
 use crate::compare::{Comparison, Verdict};
 
+/// An hour, ns.
+const HOUR_NS: u64 = 3_600_000_000_000;
+
+/// Latest arrival of a request that is waited for, ns after the start.
+const MAX_ARRIVAL_NS: u64 = 24 * HOUR_NS;
+
 /// What a run left behind.
 #[derive(Debug)]
 pub struct Outcome {
     pub lock: PathBuf,
-    pub report: PathBuf,
+    /// None where nothing is compared.
+    pub report: Option<PathBuf>,
     pub comparisons: Vec<Comparison>,
 }
 
@@ -26,26 +33,58 @@ pub fn execute(request: Request, observer: &dyn Observer) -> Result<Outcome, Run
     let mut session = Session::open(request, observer)?;
     let _guard = session.project.guard()?;
     session.require_current()?;
+    if session.resolved.lock.experiment.compare.is_none() {
+        session.run_all()?;
+        observer.warned("nothing is compared, and nothing reported: the experiment has no `compare`");
+        return Ok(Outcome { lock: session.lock_path.clone(), report: None, comparisons: Vec::new() });
+    }
     let comparisons = session.compare_all()?;
     let report = session.report_stage(&comparisons)?;
     let comparisons = comparisons.into_iter().map(|(_, comparison)| comparison).collect();
-    Ok(Outcome { lock: session.lock_path.clone(), report, comparisons })
+    Ok(Outcome { lock: session.lock_path.clone(), report: Some(report), comparisons })
 }
 
 impl Session<'_> {
     /// Brings every run's comparison up to date, and all it rests on.
     pub fn compare_all(&mut self) -> Result<Vec<(StageRecord, Comparison)>, RunError> {
-        self.pin()?;
         let compared = self.resolved.lock.experiment.compare.clone().ok_or(RunError::NoCompare)?;
+        self.require_current()?;
+        self.require_measurable()?;
+        self.pin()?;
         let mut comparisons = Vec::with_capacity(self.resolved.lock.runs.len());
         for index in 0..self.resolved.lock.runs.len() {
-            self.workload_stage(index)?;
-            let real = (0..compared.repeats)
-                .map(|repeat| self.real_stage(index, repeat))
-                .collect::<Result<Vec<_>, _>>()?;
+            let real = self.measured_runs(index, compared.repeats)?;
             let sim = self.sim_record(index)?;
             comparisons.push(self.compare_stage(index, &real, &sim)?);
         }
         Ok(comparisons)
+    }
+
+    /// Simulates every run where the experiment has a simulated backend, and times each once.
+    fn run_all(&mut self) -> Result<(), RunError> {
+        self.require_measurable()?;
+        self.pin()?;
+        for index in 0..self.resolved.lock.runs.len() {
+            self.measured_runs(index, 1)?;
+        }
+        Ok(())
+    }
+
+    /// Brings a run's workload and its measurements up to date.
+    pub fn measured_runs(&mut self, index: usize, repeats: u32) -> Result<Vec<StageRecord>, RunError> {
+        self.workload_stage(index)?;
+        (0..repeats).map(|repeat| self.real_stage(index, repeat)).collect()
+    }
+
+    /// Refuses measurements that nobody would wait for. A measurement lasts at least as long as its
+    /// requests take to arrive; a simulation does not.
+    pub fn require_measurable(&self) -> Result<(), RunError> {
+        for (run, workload) in self.resolved.lock.runs.iter().zip(&self.resolved.workloads) {
+            let last = workload.requests.iter().map(|request| request.arrival_time_ns).max().unwrap_or(0);
+            if last > MAX_ARRIVAL_NS {
+                return Err(RunError::TooLong { run: run.id.clone(), hours: last.div_ceil(HOUR_NS) });
+            }
+        }
+        Ok(())
     }
 }

@@ -93,7 +93,8 @@ impl<'a> Session<'a> {
         let stages = StageStore::new(project.root());
         let resolved = match (&previous, request.mode) {
             (None, LockMode::Frozen | LockMode::Locked) => {
-                return Err(RunError::NoLock { path: project.relative(&lock_path) });
+                let source = std::io::ErrorKind::NotFound.into();
+                return Err(RunError::NoLock { path: project.relative(&lock_path), source });
             }
             (Some(locked), LockMode::Frozen) => {
                 let cells = spec::expand(&locked.experiment)?;
@@ -182,7 +183,7 @@ impl<'a> Session<'a> {
 
     /// Refuses to go on where the mode forbids a change of the lock. A bundle that is gone is told
     /// by the stage that needs it.
-    pub(super) fn require_current(&self) -> Result<(), RunError> {
+    pub fn require_current(&self) -> Result<(), RunError> {
         if self.request.mode == LockMode::Update {
             return Ok(());
         }

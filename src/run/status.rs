@@ -16,13 +16,22 @@ pub struct StageStatus {
 
 /// What a run would do, without doing it. A stage whose inputs would be made again first is not fresh.
 pub fn status(session: &Session<'_>) -> Result<Vec<StageStatus>, RunError> {
-    let mut out = vec![profile_status(session)?];
+    let mut out = Vec::new();
+    if session.sim_backend().is_some() {
+        out.push(profile_status(session)?);
+    }
     let lock = &session.resolved.lock;
     let repeats = lock.experiment.compare.as_ref().map_or(1, |compare| compare.repeats);
     let mut comparisons = Some(Vec::new());
     for (index, run) in lock.runs.iter().enumerate() {
         judge(session, &mut out, &session.workload_step(run));
-        let sim = session.sim_step(run).and_then(|step| judge(session, &mut out, &step));
+        let sim = match session.sim_step(run) {
+            Some(step) => judge(session, &mut out, &step),
+            None if session.sim_backend().is_some() => {
+                wait(&mut out, Stage::Sim, &run.id, "its bundle is measured first")
+            }
+            None => None,
+        };
         let mut real = Vec::new();
         for repeat in 0..repeats {
             real.extend(judge(session, &mut out, &session.real_step(index, repeat)?));

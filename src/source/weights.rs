@@ -1,7 +1,6 @@
 //! Safetensors files, checked by their headers: no weight is read.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -13,7 +12,7 @@ use super::SourceError;
 use super::error::json_place;
 use super::tensors::tensor_table;
 use crate::catalog::ModelConfig;
-use crate::store::read_text_bounded;
+use crate::store::{open_file, read_text_bounded};
 
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
@@ -144,7 +143,7 @@ fn header(path: &Path, file: &str) -> Result<Metadata, SourceError> {
         place,
         message,
     };
-    let mut reader = File::open(path).map_err(io)?;
+    let mut reader = open_file(path).map_err(io)?;
     let size = reader.metadata().map_err(io)?.len();
     if size < 8 {
         return Err(bad("byte 0", format!("the file has {size} bytes, and its header's length alone has 8")));

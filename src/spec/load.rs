@@ -46,7 +46,7 @@ pub fn faults(instance: &Value) -> Vec<Fault> {
 /// The file cannot be read (the cause is an [`std::io::Error`]), or it has mistakes: all of them.
 pub fn load(path: &Path, name: &str, overrides: &[Override]) -> Result<Loaded, SpecErrors> {
     let text = store::read_text_bounded(path, MAX_BYTES).map_err(|error| match error {
-        ReadError::Io { source, .. } => SpecErrors::io(name, source),
+        ReadError::Io { source, .. } | ReadError::NotAFile { source, .. } => SpecErrors::io(name, source),
         ReadError::TooLarge { limit, .. } => {
             let message = format!("{name} is larger than {limit} bytes");
             Mistake::new("xp::spec::too_large", message).help("is this an experiment?").into()

@@ -67,21 +67,35 @@ impl StagedDir {
         self.staging.path()
     }
 
-    /// Makes the folder visible under its final name, replacing what was there.
+    /// Makes the folder visible under its final name. A folder that was there is replaced, and is
+    /// there again if that fails; a file is never replaced.
     pub fn commit(self) -> io::Result<()> {
         sync_tree(self.staging.path())?;
-        let parent = folder_of(&self.target);
-        if self.target.exists() {
-            // A folder cannot be renamed over a full one: step aside first, delete after.
-            let aside = tempfile::Builder::new().prefix(".xp-").suffix(".old.tmp").tempdir_in(parent)?;
-            fs::rename(&self.target, aside.path().join("old"))?;
-        }
-        let staging = self.staging.keep();
-        fs::rename(&staging, &self.target).inspect_err(|_| {
-            let _ = fs::remove_dir_all(&staging);
-        })?;
-        sync_dir(parent)
+        replace(self.staging.path(), &self.target)?;
+        // Its name is gone: nothing is left to delete.
+        let _ = self.staging.keep();
+        sync_dir(folder_of(&self.target))
     }
+}
+
+/// Renames the folder `new` to `target`, whose old content is deleted once the new one is in place.
+fn replace(new: &Path, target: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(target) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return fs::rename(new, target),
+        Err(error) => return Err(error),
+        Ok(found) if !found.is_dir() => return Err(io::ErrorKind::NotADirectory.into()),
+        Ok(_) => {}
+    }
+    // A folder cannot be renamed over a full one: it steps aside first.
+    let aside = tempfile::Builder::new().prefix(".xp-").suffix(".old.tmp").tempdir_in(folder_of(target))?;
+    let old = aside.path().join("old");
+    fs::rename(target, &old)?;
+    let Err(error) = fs::rename(new, target) else { return Ok(()) };
+    if fs::rename(&old, target).is_err() {
+        // It cannot be put back; at least it is not deleted.
+        let _ = aside.keep();
+    }
+    Err(error)
 }
 
 fn sync_tree(dir: &Path) -> io::Result<()> {
@@ -124,5 +138,22 @@ mod tests {
         assert!(!target.join("a").exists() && target.join("b").exists());
         drop(StagedDir::new(&target).unwrap());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_was_there_stays_when_it_cannot_be_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("run");
+        fs::create_dir(&target).unwrap();
+        fs::write(target.join("a"), "1").unwrap();
+        replace(&dir.path().join("none"), &target).unwrap_err();
+        assert_eq!(fs::read(target.join("a")).unwrap(), b"1");
+
+        let file = dir.path().join("file");
+        fs::write(&file, "kept").unwrap();
+        let staged = StagedDir::new(&file).unwrap();
+        assert_eq!(staged.commit().unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        assert_eq!(fs::read(&file).unwrap(), b"kept");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "nothing else is left");
     }
 }

@@ -96,9 +96,9 @@ pub struct FileDigest {
     pub sha256: Digest,
 }
 
-/// Streams a file through SHA-256; returns its length and digest.
+/// Streams a regular file through SHA-256; returns its length and digest.
 pub fn digest_file(path: &Path) -> io::Result<(u64, Digest)> {
-    let mut file = std::fs::File::open(path)?;
+    let mut file = super::open_file(path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     let mut bytes = 0;

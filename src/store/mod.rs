@@ -7,4 +7,4 @@ mod read;
 
 pub use atomic::{StagedDir, write};
 pub use digest::{Digest, FileDigest, ParseDigestError, digest_dir, digest_file};
-pub use read::{ReadError, read_bounded, read_text_bounded};
+pub use read::{ReadError, open_file, read_bounded, read_text_bounded};

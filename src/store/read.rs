@@ -1,5 +1,5 @@
-use std::fs::File;
-use std::io::{self, Read};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 /// A file could not be read, or is not what a reader may trust.
@@ -9,6 +9,10 @@ pub enum ReadError {
     #[error("cannot read {}", path.display())]
     #[diagnostic(code(xp::store::read))]
     Io { path: PathBuf, source: io::Error },
+    /// It is a folder, a pipe or a device: reading it gives no file's bytes, or never ends.
+    #[error("{} is not a file", path.display())]
+    #[diagnostic(code(xp::store::not_a_file))]
+    NotAFile { path: PathBuf, source: io::Error },
     /// The file is larger than any honest file of its kind.
     #[error("{} is larger than {limit} bytes", path.display())]
     #[diagnostic(
@@ -22,9 +26,32 @@ pub enum ReadError {
     NotUtf8 { path: PathBuf, offset: usize },
 }
 
+/// Opens a regular file for reading.
+///
+/// # Errors
+/// The system refuses, or it is something else: opening a pipe would wait for its writer.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    match irregular(&fs::metadata(path)?) {
+        Some(error) => Err(error),
+        None => File::open(path),
+    }
+}
+
+/// What stands in a file's place, if it is none.
+fn irregular(found: &fs::Metadata) -> Option<io::Error> {
+    match found {
+        found if found.is_file() => None,
+        found if found.is_dir() => Some(io::Error::new(ErrorKind::IsADirectory, "it is a folder")),
+        _ => Some(io::Error::new(ErrorKind::InvalidInput, "it is a pipe, a socket or a device")),
+    }
+}
+
 /// Reads a whole file of at most `limit` bytes; a longer one is refused without being read.
 pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
     let io = |source| ReadError::Io { path: path.to_owned(), source };
+    if let Some(source) = irregular(&fs::metadata(path).map_err(io)?) {
+        return Err(ReadError::NotAFile { path: path.to_owned(), source });
+    }
     let file = File::open(path).map_err(io)?;
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(io)?;
@@ -40,4 +67,27 @@ pub fn read_text_bounded(path: &Path, limit: u64) -> Result<String, ReadError> {
         path: path.to_owned(),
         offset: error.utf8_error().valid_up_to(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::digest_file;
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = read_bounded(dir.path(), 9).unwrap_err();
+        assert!(
+            matches!(&error, ReadError::NotAFile { source, .. } if source.to_string() == "it is a folder")
+        );
+        assert_eq!(digest_file(dir.path()).unwrap_err().kind(), ErrorKind::IsADirectory);
+        let pipe = dir.path().join("pipe");
+        if std::process::Command::new("mkfifo").arg(&pipe).status().is_ok_and(|made| made.success()) {
+            assert!(matches!(read_bounded(&pipe, 9), Err(ReadError::NotAFile { .. })));
+            assert!(digest_file(&pipe).is_err());
+        }
+        let none = read_bounded(&dir.path().join("none"), 9).unwrap_err();
+        assert!(matches!(none, ReadError::Io { source, .. } if source.kind() == ErrorKind::NotFound));
+    }
 }

@@ -159,16 +159,41 @@ fn hostile_models_and_tokenizers_are_refused() {
     let config = r#"{"architectures":["Qwen3ForCausalLM"],"model_type":"qwen3","hidden_size":64,"intermediate_size":160,
         "num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,"head_dim":16,"vocab_size":1024,
         "max_position_embeddings":2048,"rope_theta":1000000.0,"rms_norm_eps":1e-6,"tie_word_embeddings":true}"#;
-    let run = ["real", "experiments/tiny.kdl", "--out", "out"];
+    // One file is bad at a time, all others are good: each is looked at for itself.
+    let tokenizer = xp::model::train_synthetic(1024).unwrap();
+    let header = r#"{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let weights = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat();
+    let good = [
+        ("config.json", config.as_bytes().to_vec()),
+        ("tokenizer.json", tokenizer),
+        ("model.safetensors", weights.clone()),
+    ];
+    let with = |name: &str, bytes: &[u8]| {
+        for (file, good) in &good {
+            project.write(&format!("model/{file}"), if *file == name { bytes } else { good });
+        }
+        refused(&project, &["real", "experiments/tiny.kdl", "--out", "out"])
+    };
 
-    project.write("model/config.json", config);
-    project.write("model/tokenizer.json", "{\"padding\": {\"strategy\": {\"Fixed\": 100000000}}}");
-    project.write("model/model.safetensors", (2u64 << 30).to_le_bytes());
-    refused(&project, &run);
+    let text = with("model.safetensors", &weights);
+    assert!(text.contains("tensor"), "good files that lack tensors are read to the end:\n{text}");
+    for length in [2u64 << 30, u64::MAX, 9] {
+        let text = with("model.safetensors", &length.to_le_bytes());
+        assert!(text.contains("model.safetensors, byte 0"), "{length}:\n{text}");
+        assert!(text.contains(&format!("its header has {length}")), "{length}:\n{text}");
+    }
+    let text = with("model.safetensors", &weights[..weights.len() - 1]);
+    assert!(text.contains("model.safetensors, header"), "{text}");
+    assert!(with("model.safetensors", b"").contains("model.safetensors"), "an empty file");
 
-    project.write("model/config.json", config.replace("\"hidden_size\":64", "\"hidden_size\":4000000000"));
-    let text = refused(&project, &run);
-    assert!(text.contains("config.json"), "{text}");
-    project.write("model/config.json", &config[..40]);
-    refused(&project, &run);
+    for bad in ["{\"padding\": {\"strategy\": {\"Fixed\": 100000000}}}", "", "{}", &"[".repeat(200_000)] {
+        let text = with("tokenizer.json", bad.as_bytes());
+        assert!(text.contains("tokenizer.json"), "{text}");
+    }
+
+    let huge = config.replace("\"hidden_size\":64", "\"hidden_size\":4000000000");
+    for bad in [huge.as_str(), &config[..40], ""] {
+        let text = with("config.json", bad.as_bytes());
+        assert!(text.contains("config.json"), "{text}");
+    }
 }

@@ -3,7 +3,9 @@
 mod bad_input;
 mod determinism;
 mod edges;
+mod folders;
 mod locks;
 mod project;
 mod resume;
 mod snapshots;
+mod stages;

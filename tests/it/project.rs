@@ -24,6 +24,8 @@ pub const TINY: &str = r#"experiment "tiny" {
 /// A temporary project.
 pub struct Project {
     dir: tempfile::TempDir,
+    /// Temporary files of `xp`: tests do not wait for one another, nor for whoever else is timing the machine.
+    temporary: tempfile::TempDir,
 }
 
 impl Project {
@@ -36,7 +38,8 @@ impl Project {
 
     /// A project with nothing in it.
     pub fn empty() -> Self {
-        Self { dir: tempfile::tempdir().expect("a temporary folder") }
+        let folder = || tempfile::tempdir().expect("a temporary folder");
+        Self { dir: folder(), temporary: folder() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -58,6 +61,7 @@ impl Project {
         Command::cargo_bin("xp")
             .expect("the binary is built")
             .current_dir(self.dir.path())
+            .env("TMPDIR", self.temporary.path())
             .env("NO_COLOR", "1")
             .env("COLUMNS", "100")
             .args(args)

@@ -2,6 +2,7 @@ use std::process::ExitCode;
 
 use super::super::args::SpecArgs;
 use super::super::error::CliError;
+use super::super::output;
 use super::overrides;
 use crate::spec;
 
@@ -14,7 +15,7 @@ pub fn run(args: &SpecArgs) -> Result<ExitCode, CliError> {
             Ok(loaded) => {
                 let runs = loaded.cells.len();
                 let plural = if runs == 1 { "" } else { "s" };
-                anstream::println!("{}: ok, {runs} run{plural}", path.display());
+                output::line(format_args!("{}: ok, {runs} run{plural}", path.display()))?;
             }
             Err(error) => {
                 let code = CliError::from(error).report();

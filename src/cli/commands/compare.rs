@@ -1,19 +1,22 @@
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::super::args::{CompareArgs, TargetArgs};
 use super::super::error::CliError;
+use super::super::out_folder::{Contract, OutFolder};
+use super::super::output;
 use super::super::table;
 use super::super::terminal::Terminal;
-use super::{request, stage};
+use super::request;
 use crate::compare::{self, CompareInput, Comparison};
 use crate::metrics;
-use crate::run::{self, RunError, Session};
+use crate::run::{self, Session};
 use crate::store::{self, Digest, FileDigest};
 
 /// Compares the runs of a lock, or run folders.
 pub fn run(args: &CompareArgs) -> Result<ExitCode, CliError> {
     let comparisons = match (&args.target, &args.sim, &args.out) {
-        (Some(target), _, _) => of_target(target.clone(), args.allow_foreign_bundle)?,
+        (Some(target), _, _) => of_target(target, args)?,
         (None, Some(_), Some(_)) => vec![of_folders(args)?],
         _ => {
             return Err(CliError::system(
@@ -23,17 +26,17 @@ pub fn run(args: &CompareArgs) -> Result<ExitCode, CliError> {
         }
     };
     for comparison in &comparisons {
-        anstream::println!("{}: {}", comparison.run, table::verdict(comparison.verdict));
-        anstream::print!("{}", table::headline(comparison));
+        output::line(format_args!("{}: {}", comparison.run, table::verdict(comparison.verdict)))?;
+        output::print(table::headline(comparison))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn of_target(target: std::path::PathBuf, allow_foreign_bundle: bool) -> Result<Vec<Comparison>, CliError> {
+fn of_target(target: &Path, args: &CompareArgs) -> Result<Vec<Comparison>, CliError> {
     let terminal = Terminal::new();
-    let args = TargetArgs { target, set: Default::default(), locked: false, frozen: false };
-    let mut request = request(&args);
-    request.allow_foreign_bundle = allow_foreign_bundle;
+    let target = TargetArgs { target: target.to_owned(), locking: args.locking.clone() };
+    let mut request = request(&target);
+    request.allow_foreign_bundle = args.allow_foreign_bundle;
     let mut session = Session::open(request, &terminal)?;
     let _guard = session.project.guard()?;
     let made = session.compare_all()?;
@@ -44,6 +47,8 @@ fn of_folders(args: &CompareArgs) -> Result<Comparison, CliError> {
     let (Some(sim), Some(out)) = (&args.sim, &args.out) else {
         return Err(CliError::system("--sim and --out are missing".to_owned(), "give both"));
     };
+    let inputs: Vec<&Path> = args.real.iter().chain([sim]).map(PathBuf::as_path).collect();
+    let out = OutFolder::claim(out, Contract::Comparison, &inputs)?;
     let real = args.real.iter().map(|dir| metrics::read_run(dir)).collect::<Result<Vec<_>, _>>()?;
     let simulated = metrics::read_run(sim)?;
     let mut files: Vec<FileDigest> = Vec::new();
@@ -73,6 +78,6 @@ fn of_folders(args: &CompareArgs) -> Result<Comparison, CliError> {
         real,
     };
     let comparison = compare::compare(&input)?;
-    stage::whole(out, |folder| -> Result<(), RunError> { run::write_comparison(folder, &comparison) })?;
+    out.fill(|folder| run::write_comparison(folder, &comparison))?;
     Ok(comparison)
 }

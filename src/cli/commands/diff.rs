@@ -2,6 +2,7 @@ use std::process::ExitCode;
 
 use super::super::args::DiffArgs;
 use super::super::error::CliError;
+use super::super::output;
 use crate::lock::{self, Change, Impact};
 
 /// Facts that differ between two locks, gravest first. Exit code 1 when any do.
@@ -9,20 +10,20 @@ pub fn run(args: &DiffArgs) -> Result<ExitCode, CliError> {
     let (old, new) = (lock::read(&args.old)?, lock::read(&args.new)?);
     let diff = lock::diff(&old, &new);
     if diff.is_empty() {
-        anstream::println!("the locks say the same");
+        output::line("the locks say the same")?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut group: Option<Impact> = None;
     for change in &diff.changes {
         if group != Some(change.impact) {
             group = Some(change.impact);
-            anstream::println!("{}", change.impact.explanation());
+            output::line(change.impact.explanation())?;
         }
-        anstream::println!("  {}", sentence(change));
+        output::line(format_args!("  {}", sentence(change)))?;
     }
     match diff.invalidated_runs.as_slice() {
-        [] => anstream::println!("\nno run is invalidated"),
-        runs => anstream::println!("\ninvalidates {}: {}", plural(runs.len()), runs.join(", ")),
+        [] => output::line("\nno run is invalidated")?,
+        runs => output::line(format_args!("\ninvalidates {}: {}", plural(runs.len()), runs.join(", ")))?,
     }
     Ok(ExitCode::from(1))
 }

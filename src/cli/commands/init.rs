@@ -2,6 +2,7 @@ use std::process::ExitCode;
 
 use super::super::args::InitArgs;
 use super::super::error::CliError;
+use super::super::output;
 use crate::{spec, store};
 
 /// Writes a commented experiment.
@@ -17,6 +18,6 @@ pub fn run(args: &InitArgs) -> Result<ExitCode, CliError> {
         CliError::system(format!("cannot write {}: {error}", args.path.display()), "is the folder writable?")
     })?;
     let path = args.path.display();
-    anstream::println!("wrote {path}\n\nnext:\n  xp check {path}\n  xp run {path}");
+    output::line(format_args!("wrote {path}\n\nnext:\n  xp check {path}\n  xp run {path}"))?;
     Ok(ExitCode::SUCCESS)
 }

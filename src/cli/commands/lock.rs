@@ -2,6 +2,7 @@ use std::process::ExitCode;
 
 use super::super::args::LockArgs;
 use super::super::error::CliError;
+use super::super::output;
 use super::super::terminal::Terminal;
 use crate::run::{Quiet, Request, Session};
 
@@ -28,7 +29,7 @@ fn check(request: Request) -> Result<ExitCode, CliError> {
     let reasons = session.staleness();
     let path = session.project.relative(&session.lock_path);
     if reasons.is_empty() {
-        anstream::println!("{path} is up to date");
+        output::line(format_args!("{path} is up to date"))?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut message = format!("{path} is out of date:");

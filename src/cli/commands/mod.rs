@@ -39,12 +39,13 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
 }
 
 fn request(args: &TargetArgs) -> Request {
-    let mode = match (args.locked, args.frozen) {
+    let locking = &args.locking;
+    let mode = match (locking.locked, locking.frozen) {
         (true, _) => LockMode::Locked,
         (_, true) => LockMode::Frozen,
         _ => LockMode::Update,
     };
-    Request { target: args.target.clone(), set: args.set.set.clone(), mode, ..Request::default() }
+    Request { target: args.target.clone(), set: locking.set.set.clone(), mode, ..Request::default() }
 }
 
 fn overrides(args: &SetArgs) -> Result<Vec<crate::spec::Override>, CliError> {

@@ -2,6 +2,8 @@ use std::process::ExitCode;
 
 use super::super::args::ProfileArgs;
 use super::super::error::CliError;
+use super::super::out_folder::{Contract, OutFolder};
+use super::super::output;
 use super::super::terminal::Terminal;
 use super::request;
 use crate::profile;
@@ -9,16 +11,21 @@ use crate::run::Session;
 
 /// Measures a bundle and pins it, or writes one into a folder of one's own.
 pub fn run(args: &ProfileArgs) -> Result<ExitCode, CliError> {
+    let inputs = [args.target.target.as_path()];
+    let out = args.out.as_deref().map(|out| OutFolder::claim(out, Contract::Bundle, &inputs)).transpose()?;
     let terminal = Terminal::new();
     let mut request = request(&args.target);
     request.new_profile = args.force;
     let mut session = Session::open(request, &terminal)?;
+    session.require_current()?;
     let _guard = session.project.guard()?;
-    match &args.out {
+    match &out {
         Some(out) => {
             let bundle = session.measure()?;
-            profile::write_bundle(out, &bundle)?;
-            anstream::println!("{}: noise floor ±{:.1} %", out.display(), bundle.meta.noise_percent);
+            out.check()?;
+            profile::write_bundle(out.path(), &bundle)?;
+            let noise = bundle.meta.noise_percent;
+            output::line(format_args!("{}: noise floor ±{noise:.1} %", out.path().display()))?;
         }
         None => session.pin()?,
     }

@@ -2,6 +2,7 @@ use std::process::ExitCode;
 
 use super::super::args::{FailOn, RunArgs};
 use super::super::error::CliError;
+use super::super::output;
 use super::super::table;
 use super::super::terminal::Terminal;
 use super::{request, shown};
@@ -17,26 +18,25 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, CliError> {
     for comparison in &outcome.comparisons {
         let style = table::verdict_style(comparison.verdict);
         let verdict = table::verdict(comparison.verdict);
-        anstream::println!(
+        output::line(format_args!(
             "\n{} against {}, run {}: {style}{verdict}{style:#} (pass within {} %, warn within {} %)\n",
-            comparison.sim,
-            comparison.real,
-            comparison.run,
-            comparison.pass_percent,
-            comparison.warn_percent
-        );
-        anstream::print!("{}", table::headline(comparison));
+            comparison.sim, comparison.real, comparison.run, comparison.pass_percent, comparison.warn_percent
+        ))?;
+        output::print(table::headline(comparison))?;
         if let Some(drift) =
             comparison.drift_percent.filter(|drift| drift.abs() > comparison.pass_percent / 2.0)
         {
             let (much, how) = (drift.abs(), if drift > 0.0 { "slower" } else { "faster" });
-            anstream::println!(
+            output::line(format_args!(
                 "\n  note: the machine was {much:.1} % {how} while it was measured than while it was profiled;\n  \
                  that much of each error is its own: `xp lock --upgrade-profile` on a quiet machine profiles again"
-            );
+            ))?;
         }
     }
-    anstream::println!("\nlock    {}\nreport  {}", shown(&outcome.lock), shown(&outcome.report));
+    output::line(format_args!("\nlock    {}", shown(&outcome.lock)))?;
+    if let Some(report) = &outcome.report {
+        output::line(format_args!("report  {}", shown(report)))?;
+    }
     let worst = outcome.verdict();
     let failed = match args.fail_on {
         None => false,

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::super::args::SchemaArgs;
 use super::super::error::CliError;
+use super::super::output;
 use crate::compare::Comparison;
 use crate::metrics::RunMeta;
 use crate::profile::BundleMeta;
@@ -43,7 +44,7 @@ pub fn run(args: &SchemaArgs) -> Result<ExitCode, CliError> {
             }
         }
         (Some(name), None) => match schemas.iter().find(|(known, _)| known == name) {
-            Some((_, schema)) => anstream::print!("{}", text(schema)),
+            Some((_, schema)) => output::print(text(schema))?,
             None => {
                 return Err(CliError::system(
                     format!("there is no schema {name:?}"),
@@ -51,7 +52,7 @@ pub fn run(args: &SchemaArgs) -> Result<ExitCode, CliError> {
                 ));
             }
         },
-        (None, None) => anstream::println!("{}", names().replace(", ", "\n")),
+        (None, None) => output::line(names().replace(", ", "\n"))?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,9 @@
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::super::args::SimArgs;
 use super::super::error::CliError;
+use super::super::out_folder::{Contract, OutFolder};
 use super::super::terminal::Terminal;
 use super::{request, stage};
 use crate::run::{RunError, Session};
@@ -9,9 +11,17 @@ use crate::{profile, workload};
 
 /// Simulates every run of a lock, or one from folders.
 pub fn run(args: &SimArgs) -> Result<ExitCode, CliError> {
+    let inputs: Vec<&Path> = [Some(&args.target.target), args.workload.as_ref(), args.bundle.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(PathBuf::as_path)
+        .collect();
+    let out =
+        args.out.as_deref().map(|out| OutFolder::claim(out, Contract::Simulated, &inputs)).transpose()?;
     let terminal = Terminal::new();
     let mut session = Session::open(request(&args.target), &terminal)?;
-    let Some(out) = &args.out else {
+    session.require_current()?;
+    let Some(out) = &out else {
         if args.workload.is_some() || args.bundle.is_some() {
             return Err(CliError::system(
                 "a simulation from folders is not pinned by the lock".to_owned(),

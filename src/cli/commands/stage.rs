@@ -6,16 +6,19 @@ use std::process::ExitCode;
 
 use super::super::args::StageArgs;
 use super::super::error::CliError;
+use super::super::out_folder::{Contract, OutFolder};
+use super::super::output;
 use super::super::terminal::Terminal;
 use super::request;
 use crate::run::{RunError, Session};
-use crate::store::StagedDir;
 
 /// Writes the workload's four files.
 pub fn workload(args: &StageArgs) -> Result<ExitCode, CliError> {
+    let out = claim(args, Contract::Workload)?;
     let terminal = Terminal::new();
     let mut session = Session::open(request(&args.target), &terminal)?;
-    if let Some(out) = &args.out {
+    session.require_current()?;
+    if let Some(out) = &out {
         return into(&mut session, out, |session, folder| session.make_workload(0, folder));
     }
     let _guard = session.project.guard()?;
@@ -27,44 +30,38 @@ pub fn workload(args: &StageArgs) -> Result<ExitCode, CliError> {
 
 /// Times the workload on the engine.
 pub fn real(args: &StageArgs) -> Result<ExitCode, CliError> {
+    let out = claim(args, Contract::Measured)?;
     let terminal = Terminal::new();
     let mut session = Session::open(request(&args.target), &terminal)?;
+    session.require_current()?;
+    session.require_measurable()?;
     let _guard = session.project.guard()?;
-    if let Some(out) = &args.out {
+    if let Some(out) = &out {
         return into(&mut session, out, |session, folder| session.make_real(0, 0, folder));
     }
     let repeats = session.resolved.lock.experiment.compare.as_ref().map_or(1, |compare| compare.repeats);
     for index in 0..session.resolved.lock.runs.len() {
-        session.workload_stage(index)?;
-        for repeat in 0..repeats {
-            session.real_stage(index, repeat)?;
-        }
+        session.measured_runs(index, repeats)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn claim(args: &StageArgs, contract: Contract) -> Result<Option<OutFolder<'_>>, CliError> {
+    let inputs = [args.target.target.as_path()];
+    args.out.as_deref().map(|out| OutFolder::claim(out, contract, &inputs)).transpose()
 }
 
 /// Makes the only run's result in a folder, whole or not at all.
 pub fn into<'a>(
     session: &mut Session<'a>,
-    out: &Path,
+    out: &OutFolder<'_>,
     make: impl FnOnce(&mut Session<'a>, &Path) -> Result<String, RunError>,
 ) -> Result<ExitCode, CliError> {
     let runs = session.resolved.lock.runs.len();
     if runs != 1 {
         return Err(RunError::OutOfMatrix { runs }.into());
     }
-    let what = whole(out, |folder| make(session, folder))?;
-    anstream::println!("{}: {what}", out.display());
+    let what = out.fill(|folder| make(session, folder))?;
+    output::line(format_args!("{}: {what}", out.path().display()))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Fills a folder beside its name and renames it into place.
-pub fn whole<T>(out: &Path, make: impl FnOnce(&Path) -> Result<T, RunError>) -> Result<T, CliError> {
-    let refused = |error: std::io::Error| {
-        CliError::system(format!("cannot write {}: {error}", out.display()), "is the folder writable?")
-    };
-    let staged = StagedDir::new(out).map_err(refused)?;
-    let made = make(staged.path())?;
-    staged.commit().map_err(refused)?;
-    Ok(made)
 }

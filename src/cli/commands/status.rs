@@ -2,6 +2,7 @@ use std::process::ExitCode;
 
 use super::super::args::TargetArgs;
 use super::super::error::CliError;
+use super::super::output;
 use super::request;
 use crate::run::{self, Quiet, Session};
 
@@ -11,15 +12,15 @@ pub fn run(args: &TargetArgs) -> Result<ExitCode, CliError> {
     let path = session.project.relative(&session.lock_path);
     let reasons = session.staleness();
     match reasons.is_empty() {
-        true => anstream::println!("lock      fresh  {path}"),
-        false => anstream::println!("lock      stale  {path}"),
+        true => output::line(format_args!("lock      fresh  {path}"))?,
+        false => output::line(format_args!("lock      stale  {path}"))?,
     }
     for reason in reasons {
-        anstream::println!("                 {reason}");
+        output::line(format_args!("                 {reason}"))?;
     }
     for stage in run::status(&session)? {
         let state = if stage.fresh { "fresh" } else { "stale" };
-        anstream::println!("{:<8}  {state}  {}  {}", stage.stage.name(), stage.label, stage.reason);
+        output::line(format_args!("{:<8}  {state}  {}  {}", stage.stage.name(), stage.label, stage.reason))?;
     }
     Ok(ExitCode::SUCCESS)
 }
