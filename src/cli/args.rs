@@ -44,7 +44,7 @@ pub enum Command {
     /// Simulate the workload from a bundle
     Sim(SimArgs),
     /// Time the workload on the engine
-    Real(StageArgs),
+    Real(RealArgs),
     /// Compare measured and simulated runs
     Compare(CompareArgs),
     /// Render comparisons as a PDF
@@ -150,6 +150,18 @@ pub struct DiffArgs {
 pub struct StageArgs {
     #[command(flatten)]
     pub target: TargetArgs,
+    /// Write into this folder instead of the project's runs/ (one run only)
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct RealArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Take the workload from this folder instead of the lock (needs --out)
+    #[arg(long, value_name = "DIR", requires = "out")]
+    pub workload: Option<PathBuf>,
     /// Write into this folder instead of the project's runs/ (one run only)
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

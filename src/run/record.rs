@@ -102,10 +102,10 @@ impl StageStore {
         believed.then_some(record)
     }
 
-    /// Looks the stage's result up and re-hashes its files.
-    pub fn state(&self, stage: Stage, label: &str, inputs: &Inputs) -> StageState {
+    /// Looks the stage's result up at `output`, where it belongs, and re-hashes its files.
+    pub fn state(&self, stage: Stage, label: &str, inputs: &Inputs, output: &str) -> StageState {
         let record = Self::load(&self.record_path(stage, label, inputs), stage, label);
-        let Some(record) = record.filter(|record| record.inputs == *inputs) else {
+        let Some(record) = record.filter(|record| record.inputs == *inputs && record.output == output) else {
             return self.why_not_made(stage, label, inputs);
         };
         let output = self.root.join(&record.output);
@@ -212,7 +212,7 @@ mod tests {
     fn a_result_is_fresh_until_an_input_or_a_file_changes() {
         let dir = tempfile::tempdir().unwrap();
         let stages = StageStore::new(dir.path());
-        let state = |value: &str| stages.state(Stage::Sim, "r", &inputs(value));
+        let state = |value: &str| stages.state(Stage::Sim, "r", &inputs(value), "runs/sim_runs/a");
         assert_eq!(state("1"), StageState::New);
         store::write(&dir.path().join("runs/sim_runs/a/x.csv"), b"1").unwrap();
         stages.remember(Stage::Sim, "r", &inputs("1"), "runs/sim_runs/a").unwrap();
@@ -237,7 +237,7 @@ mod tests {
             let json = serde_json::to_vec(record).unwrap();
             store::write(&path, &json).unwrap();
             store::write(&stages.latest_path(Stage::Sim, "r"), &json).unwrap();
-            stages.state(Stage::Sim, "r", &inputs("1"))
+            stages.state(Stage::Sim, "r", &inputs("1"), "runs/a")
         };
         assert_eq!(state(&good), StageState::Fresh(good.clone()));
         let file = |name: &str| FileDigest { file: name.to_owned(), ..good.files[0].clone() };
@@ -248,6 +248,7 @@ mod tests {
             StageRecord { files: Vec::new(), ..good.clone() },
             StageRecord { output: "../outside".to_owned(), ..good.clone() },
             StageRecord { output: outside, ..good.clone() },
+            StageRecord { output: "runs".to_owned(), ..good.clone() },
             StageRecord { output: String::new(), ..good.clone() },
             StageRecord { output: "runs/../../outside".to_owned(), ..good.clone() },
             StageRecord { files: vec![file("../a/x.csv")], ..good.clone() },

@@ -133,7 +133,7 @@ impl Session<'_> {
         step: &Step,
         make: impl FnOnce(&mut Self, &Path) -> Result<String, RunError>,
     ) -> Result<StageRecord, RunError> {
-        let state = self.stages.state(step.stage, &step.label, &step.inputs);
+        let state = self.stages.state(step.stage, &step.label, &step.inputs, &step.output);
         if let StageState::Fresh(record) = state {
             self.observer.reused(step.stage, &step.label, &record.output);
             return Ok(record);
@@ -381,7 +381,7 @@ impl Session<'_> {
             self.report_step(comparisons.iter().map(|(record, _)| record));
         let path = self.path(&output)?;
         let io = |source| RunError::io(&path, source);
-        let state = self.stages.state(stage, &label, &inputs);
+        let state = self.stages.state(stage, &label, &inputs, &output);
         if let StageState::Fresh(_) = state {
             self.observer.reused(stage, "", &output);
             return Ok(path);

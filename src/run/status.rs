@@ -61,7 +61,7 @@ pub fn status(session: &Session<'_>) -> Result<Vec<StageStatus>, RunError> {
 
 /// Adds what is to say of a stage; its record when it is fresh.
 fn judge(session: &Session<'_>, out: &mut Vec<StageStatus>, step: &Step) -> Option<StageRecord> {
-    let state = session.stages.state(step.stage, &step.label, &step.inputs);
+    let state = session.stages.state(step.stage, &step.label, &step.inputs, &step.output);
     let reason = state.reason();
     let record = match state {
         StageState::Fresh(record) => Some(record),

@@ -78,7 +78,7 @@ fn stage_commands_write_the_contracts_files_into_folders_of_ones_own() {
     let tiny = "experiments/tiny.kdl";
     project.ok(&["workload", tiny, "--out", "out/workload"]);
     project.ok(&["profile", tiny, "--out", "out/bundle"]);
-    project.ok(&["real", tiny, "--out", "out/real"]);
+    project.ok(&["real", tiny, "--workload", "out/workload", "--out", "out/real"]);
     project.ok(&["sim", tiny, "--workload", "out/workload", "--bundle", "out/bundle", "--out", "out/sim"]);
     project.ok(&["compare", "--real", "out/real", "--sim", "out/sim", "--out", "out/comparison"]);
     project.ok(&["report", "out/comparison", "-o", "out/report.pdf"]);

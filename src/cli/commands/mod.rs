@@ -6,6 +6,7 @@ mod diff;
 mod init;
 mod lock;
 mod profile;
+mod real;
 mod report;
 mod run;
 mod schema;
@@ -31,7 +32,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Workload(args) => stage::workload(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Sim(args) => sim::run(&args),
-        Command::Real(args) => stage::real(&args),
+        Command::Real(args) => real::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Schema(args) => schema::run(&args),

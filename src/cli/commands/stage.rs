@@ -1,5 +1,5 @@
-//! `xp workload` and `xp real`: one stage of every run of a lock, or of the
-//! only run into a folder of one's own.
+//! `xp workload`, and what stage commands share: a stage of every run of a lock,
+//! or of the only run into a folder of one's own.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -14,7 +14,9 @@ use crate::run::{RunError, Session};
 
 /// Writes the workload's four files.
 pub fn workload(args: &StageArgs) -> Result<ExitCode, CliError> {
-    let out = claim(args, Contract::Workload)?;
+    let inputs = [args.target.target.as_path()];
+    let out =
+        args.out.as_deref().map(|out| OutFolder::claim(out, Contract::Workload, &inputs)).transpose()?;
     let terminal = Terminal::new();
     let mut session = Session::open(request(&args.target), &terminal)?;
     session.require_current()?;
@@ -26,29 +28,6 @@ pub fn workload(args: &StageArgs) -> Result<ExitCode, CliError> {
         session.workload_stage(index)?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Times the workload on the engine.
-pub fn real(args: &StageArgs) -> Result<ExitCode, CliError> {
-    let out = claim(args, Contract::Measured)?;
-    let terminal = Terminal::new();
-    let mut session = Session::open(request(&args.target), &terminal)?;
-    session.require_current()?;
-    session.require_measurable()?;
-    let _guard = session.project.guard()?;
-    if let Some(out) = &out {
-        return into(&mut session, out, |session, folder| session.make_real(0, 0, folder));
-    }
-    let repeats = session.resolved.lock.experiment.compare.as_ref().map_or(1, |compare| compare.repeats);
-    for index in 0..session.resolved.lock.runs.len() {
-        session.measured_runs(index, repeats)?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn claim(args: &StageArgs, contract: Contract) -> Result<Option<OutFolder<'_>>, CliError> {
-    let inputs = [args.target.target.as_path()];
-    args.out.as_deref().map(|out| OutFolder::claim(out, contract, &inputs)).transpose()
 }
 
 /// Makes the only run's result in a folder, whole or not at all.
