@@ -10,8 +10,16 @@ use super::event::Stage;
 use super::session::{LockMode, Session};
 use crate::lock::{self, BundlePin, HardwareFact};
 use crate::profile::{self, Bundle, Limits, MachineFacts, Subject};
-use crate::spec::{ProfileSource, SimBackend};
+use crate::spec::{Experiment, Lengths, ProfileSource, SimBackend};
 use crate::store::Digest;
+
+/// The longest prompt plus output that a length distribution can draw.
+fn longest_total(experiment: &Experiment) -> Option<u32> {
+    match experiment.workload.lengths {
+        Some(Lengths::Uniform { max, .. } | Lengths::Zipf { max, .. }) => Some(max),
+        _ => None,
+    }
+}
 
 /// Why a pinned bundle is not simulated from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +58,9 @@ impl Session<'_> {
         let longest = requests
             .map(|request| request.num_prefill_tokens.saturating_add(request.num_decode_tokens))
             .filter(|tokens| *tokens <= context)
+            // What the experiment may draw counts, not only what this seed and this many requests drew.
+            .chain(self.resolved.cells.iter().filter_map(|cell| longest_total(&cell.experiment)))
+            .map(|tokens| tokens.min(context))
             .max();
         Limits {
             chunk_size: max(|scheduler| scheduler.chunk_size).unwrap_or(1),

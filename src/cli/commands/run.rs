@@ -23,9 +23,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, CliError> {
             comparison.sim, comparison.real, comparison.run, comparison.pass_percent, comparison.warn_percent
         ))?;
         output::print(table::headline(comparison))?;
-        if let Some(drift) =
-            comparison.drift_percent.filter(|drift| drift.abs() > comparison.pass_percent / 2.0)
-        {
+        if let Some(drift) = comparison.drift_percent.filter(|drift| drift.abs() > comparison.pass_percent) {
             let (much, how) = (drift.abs(), if drift > 0.0 { "slower" } else { "faster" });
             output::line(format_args!(
                 "\n  note: the machine was {much:.1} % {how} while it was measured than while it was profiled;\n  \
