@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::diff::{Change, diff};
 use super::pins::Lock;
+use crate::store::abbreviate;
 
 /// Why a lock does not say what its experiment now means.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -67,13 +68,8 @@ impl fmt::Display for Stale {
             _ => {}
         }
         let Some(change) = self.change() else { return Ok(()) };
-        let short = |value: &Option<String>| match value {
-            None => "nothing".to_owned(),
-            Some(value) if value.len() == 64 && value.bytes().all(|b| b.is_ascii_hexdigit()) => {
-                format!("{}…", &value[..12])
-            }
-            Some(value) => value.clone(),
-        };
+        let short =
+            |value: &Option<String>| value.as_deref().map_or_else(|| "nothing".to_owned(), abbreviate);
         write!(f, "{}: locked {}, wanted {}", change.path, short(&change.old), short(&change.new))
     }
 }

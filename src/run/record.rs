@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::event::Stage;
-use crate::store::{self, Digest, FileDigest};
+use crate::store::{self, Digest, FileDigest, abbreviate};
 
 /// Inputs by name; the digest over all of them is the stage's key.
 pub type Inputs = BTreeMap<String, String>;
@@ -45,15 +45,11 @@ pub enum StageState {
 impl StageState {
     /// Why the stage is (or is not) run, in words.
     pub fn reason(&self) -> String {
-        let short = |value: &str| match value.len() {
-            64 => format!("{}…", &value[..12]),
-            _ => value.to_owned(),
-        };
         match self {
             Self::Fresh(_) => "unchanged".to_owned(),
             Self::New => "not made yet".to_owned(),
             Self::Stale { input, made_with, wanted } => {
-                format!("{input} changed from {} to {}", short(made_with), short(wanted))
+                format!("{input} changed from {} to {}", abbreviate(made_with), abbreviate(wanted))
             }
             Self::Missing { file } => format!("{file} is missing"),
             Self::Damaged { file } => format!("{file} was changed or damaged"),

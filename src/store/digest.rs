@@ -84,6 +84,14 @@ impl From<Digest> for String {
     }
 }
 
+/// A value for people: a digest by its first 12 digits, anything else as it is.
+pub fn abbreviate(value: &str) -> String {
+    match value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        true => format!("{}…", &value[..12]),
+        false => value.to_owned(),
+    }
+}
+
 /// One file of an artifact: its name inside the artifact, size and digest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -138,6 +146,14 @@ pub fn digest_dir(dir: &Path) -> io::Result<Vec<FileDigest>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_digests_are_abbreviated() {
+        assert_eq!(abbreviate(&Digest::of("abc").to_string()), "ba7816bf8f01…");
+        // As long as a digest, with a character across the cut.
+        let name = format!("a{}b", "ä".repeat(31));
+        assert_eq!((name.len(), abbreviate(&name)), (64, name));
+    }
 
     #[test]
     fn text_form_round_trips_and_rejects_anything_else() {

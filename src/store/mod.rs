@@ -6,5 +6,5 @@ mod digest;
 mod read;
 
 pub use atomic::{StagedDir, write};
-pub use digest::{Digest, FileDigest, ParseDigestError, digest_dir, digest_file};
+pub use digest::{Digest, FileDigest, ParseDigestError, abbreviate, digest_dir, digest_file};
 pub use read::{ReadError, open_file, read_bounded, read_text_bounded};

@@ -4,6 +4,7 @@ use super::super::args::DiffArgs;
 use super::super::error::CliError;
 use super::super::output;
 use crate::lock::{self, Change, Impact};
+use crate::store::abbreviate;
 
 /// Facts that differ between two locks, gravest first. Exit code 1 when any do.
 pub fn run(args: &DiffArgs) -> Result<ExitCode, CliError> {
@@ -33,14 +34,10 @@ fn plural(runs: usize) -> String {
 }
 
 fn sentence(change: &Change) -> String {
-    let short = |value: &str| match value.len() {
-        64 => format!("{}…", &value[..12]),
-        _ => value.to_owned(),
-    };
     match (&change.old, &change.new) {
-        (Some(old), Some(new)) => format!("{} {} → {}", change.path, short(old), short(new)),
-        (None, Some(new)) => format!("{} added: {}", change.path, short(new)),
-        (Some(old), None) => format!("{} removed: {}", change.path, short(old)),
+        (Some(old), Some(new)) => format!("{} {} → {}", change.path, abbreviate(old), abbreviate(new)),
+        (None, Some(new)) => format!("{} added: {}", change.path, abbreviate(new)),
+        (Some(old), None) => format!("{} removed: {}", change.path, abbreviate(old)),
         (None, None) => change.path.clone(),
     }
 }
