@@ -1,6 +1,6 @@
 //! Aligned columns for terminals.
 
-use crate::compare::{Comparison, Verdict};
+use crate::compare::{Comparison, Verdict, duration};
 
 /// The headline of a comparison: TTFT, TPOT and E2E, measured and simulated.
 pub fn headline(comparison: &Comparison) -> String {
@@ -49,23 +49,6 @@ pub fn verdict_style(verdict: Verdict) -> anstyle::Style {
     colour.on_default().bold()
 }
 
-/// Four significant digits with the unit that suits.
-pub fn duration(ns: f64) -> String {
-    let (value, unit) = match ns {
-        ns if ns >= 1e9 => (ns / 1e9, "s"),
-        ns if ns >= 1e6 => (ns / 1e6, "ms"),
-        ns if ns >= 1e3 => (ns / 1e3, "µs"),
-        ns => (ns, "ns"),
-    };
-    let decimals = match value {
-        value if value >= 1000.0 => 0,
-        value if value >= 100.0 => 1,
-        value if value >= 10.0 => 2,
-        _ => 3,
-    };
-    format!("{value:.decimals$} {unit}")
-}
-
 /// Pads columns: the first two to the left, numbers to the right, the last as it is.
 fn align<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
@@ -86,15 +69,4 @@ fn align<const N: usize>(rows: &[[String; N]]) -> String {
         out.push('\n');
     }
     out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_keep_four_digits() {
-        let shown: Vec<String> = [17_312_345.0, 1_970.0, 65.4e9, 999.0, 123_456_789.0].map(duration).into();
-        assert_eq!(shown, ["17.31 ms", "1.970 µs", "65.40 s", "999.0 ns", "123.5 ms"]);
-    }
 }

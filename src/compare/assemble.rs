@@ -25,7 +25,6 @@ pub struct CompareInput {
     pub warn_percent: f64,
     pub lock_digest: Digest,
     pub allow_foreign_bundle: bool,
-    pub kv_blocks_total: u32,
     pub slo: SloLimits,
 }
 
@@ -49,6 +48,7 @@ pub fn compare(input: &CompareInput) -> Result<Comparison, CompareError> {
     let headline = headline(&aligned, &method)?;
     let timeline_repeat = median_repeat(&real);
     let shown = real[timeline_repeat];
+    let kv_blocks = sim_meta.scheduler.kv_blocks;
     let bin_ns = bin_width([shown, sim].into_iter().map(|run| run.steps.duration_ns()));
     Ok(Comparison {
         format: COMPARISON_FORMAT,
@@ -75,8 +75,8 @@ pub fn compare(input: &CompareInput) -> Result<Comparison, CompareError> {
         requests: requests(&aligned, sim),
         bin_ns,
         timeline_repeat: timeline_repeat as u32,
-        timeline_measured: timeline(shown, bin_ns, input.kv_blocks_total),
-        timeline_simulated: timeline(sim, bin_ns, input.kv_blocks_total),
+        timeline_measured: timeline(shown, bin_ns, kv_blocks),
+        timeline_simulated: timeline(sim, bin_ns, kv_blocks),
         pins: input.pins.clone(),
         files: input.files.clone(),
         lock_digest: input.lock_digest,
@@ -160,7 +160,6 @@ pub(super) mod tests {
             warn_percent: 9.0,
             lock_digest: Digest::of("lock"),
             allow_foreign_bundle: false,
-            kv_blocks_total: 64,
             slo: SloLimits { ttft_ns: Some(400_000), ..SloLimits::default() },
         }
     }

@@ -26,5 +26,5 @@ pub use comparison::{
 };
 pub use error::{CompareError, Difference};
 pub use files::{read_comparison, write_comparison};
-pub use summary::verdict_sentence;
+pub use summary::{duration, verdict_sentence};
 pub use verdict::{MIN_REQUESTS_TO_PASS, VERDICT_RULE};

@@ -196,8 +196,8 @@ fn line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Four significant digits with the unit that suits.
-fn duration(ns: f64) -> String {
+/// A duration in ns for people: four significant digits with the unit that suits.
+pub fn duration(ns: f64) -> String {
     let (value, unit) = match ns {
         ns if ns >= 1e9 => (ns / 1e9, "s"),
         ns if ns >= 1e6 => (ns / 1e6, "ms"),
@@ -218,6 +218,12 @@ mod tests {
     use super::super::assemble::tests::input;
     use super::super::compare;
     use super::*;
+
+    #[test]
+    fn durations_keep_four_digits() {
+        let shown: Vec<String> = [17_312_345.0, 1_970.0, 65.4e9, 999.0, 123_456_789.0].map(duration).into();
+        assert_eq!(shown, ["17.31 ms", "1.970 µs", "65.40 s", "999.0 ns", "123.5 ms"]);
+    }
 
     #[test]
     fn a_summary_reads_well() {

@@ -36,14 +36,7 @@ impl Impact {
     }
 }
 
-/// One pinned fact: a dotted path such as `runs.qwen.workload.sha256`, and its value as written.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Fact {
-    pub path: String,
-    pub value: String,
-}
-
-/// All facts of a lock by path.
+/// All facts of a lock: by dotted path, such as `runs.qwen.workload.sha256`, the value as written.
 pub fn facts(lock: &Lock) -> BTreeMap<String, String> {
     let mut out = BTreeMap::new();
     let value = serde_json::to_value(lock).expect("a lock is plain data");

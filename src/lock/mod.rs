@@ -11,7 +11,7 @@ mod stale;
 mod violation;
 
 pub use diff::{Change, LockDiff, diff};
-pub use fact::{Fact, Impact, facts};
+pub use fact::{Impact, facts};
 pub use pins::{
     BundlePin, FORMAT, HardwareFact, Lock, ModelPin, RunPin, SeedsPin, SetPin, SimPin, SpecPin, WorkloadPin,
 };

@@ -9,7 +9,7 @@ use super::device::device_guard;
 use super::event::Stage;
 use super::session::{LockMode, Session};
 use crate::lock::{self, BundlePin, HardwareFact};
-use crate::profile::{self, Bundle, Limits, MachineFacts, Subject};
+use crate::profile::{self, Bundle, Limits, Subject};
 use crate::spec::{Experiment, Lengths, ProfileSource, SimBackend};
 use crate::store::Digest;
 
@@ -148,7 +148,8 @@ impl Session<'_> {
 
     /// A bundle of this machine under `profiles/` that fits, the first by name.
     fn fitting_bundle(&self) -> Result<Option<(String, Bundle)>, RunError> {
-        let prefix = self.bundle_prefix(&profile::machine(self.resolved.lock.experiment.hardware.threads));
+        let prefix =
+            self.bundle_prefix(&profile::machine(self.resolved.lock.experiment.hardware.threads).fingerprint);
         let Ok(entries) = std::fs::read_dir(self.path("profiles")?) else { return Ok(None) };
         let mut names: Vec<String> = entries
             .flatten()
@@ -168,9 +169,9 @@ impl Session<'_> {
     }
 
     /// How the folders of this model's bundles on a machine are named, up to their content.
-    fn bundle_prefix(&self, machine: &MachineFacts) -> String {
+    fn bundle_prefix(&self, machine: &Digest) -> String {
         let name = self.resolved.lock.experiment.model.name.replace('/', "-");
-        format!("{name}-{}-", machine.fingerprint.short(8))
+        format!("{name}-{}-", machine.short(8))
     }
 
     /// Refuses a bundle of another model, number format or engine, or one that does not cover the
@@ -236,9 +237,8 @@ impl Session<'_> {
         self.observer.started(Stage::Profile, "", why);
         let bundle = self.measure()?;
         // Named by content: no bundle takes the place of another.
-        let machine = profile::machine(self.resolved.lock.experiment.hardware.threads);
         let content = profile::content_digest(&bundle).short(8);
-        let folder = format!("profiles/{}{content}", self.bundle_prefix(&machine));
+        let folder = format!("profiles/{}{content}", self.bundle_prefix(&bundle.meta.fingerprint));
         profile::write_bundle(&self.path(&folder)?, &bundle)?;
         let bundle = profile::read_bundle(&self.path(&folder)?)?;
         self.observer.finished(Stage::Profile, "", &folder, started.elapsed().as_secs_f64());

@@ -353,7 +353,6 @@ impl Session<'_> {
             warn_percent: compared.warn.0,
             lock_digest: lock.input_digest(),
             allow_foreign_bundle: self.request.allow_foreign_bundle,
-            kv_blocks_total: run.scheduler.kv_blocks,
             slo: facts::slo(&lock.experiment.slo),
         };
         let comparison = compare::compare(&input)?;

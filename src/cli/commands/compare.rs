@@ -67,7 +67,6 @@ fn of_folders(args: &CompareArgs) -> Result<Comparison, CliError> {
         description: None,
         facts: Vec::new(),
         pins: Vec::new(),
-        kv_blocks_total: meta.scheduler.kv_blocks,
         lock_digest: Digest::of_json(&files),
         files,
         pass_percent: args.pass,
