@@ -114,19 +114,9 @@ fn trace(path: &str, requests: u32, root: &Path) -> Result<Vec<Pair>, WorkloadEr
     let text = read_text_bounded(&data_file(root, path)?, MAX_TRACE)?;
     let table = Table::open(path, &text)?;
     let (prefill, decode) = (table.column("num_prefill_tokens")?, table.column("num_decode_tokens")?);
-    let mut out = Vec::new();
-    table.rows(|index, row| {
-        // Rows that are not used are checked too: a broken file is broken.
-        let pair = (row.bounded(prefill, 1, MAX_TOKENS)?, Some(row.bounded(decode, 1, MAX_TOKENS)?));
-        if index < requests as usize {
-            out.push(pair);
-        }
-        Ok(())
-    })?;
-    if out.is_empty() {
-        return Err(WorkloadError::TooFew { file: path.to_owned(), what: "rows", rows: 0, requests });
-    }
-    Ok(out)
+    table.first(requests, |row| {
+        Ok((row.bounded(prefill, 1, MAX_TOKENS)?, Some(row.bounded(decode, 1, MAX_TOKENS)?)))
+    })
 }
 
 #[cfg(test)]

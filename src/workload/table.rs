@@ -67,6 +67,31 @@ impl<'a> Table<'a> {
     }
 }
 
+impl Table<'_> {
+    /// What `read` makes of the first `most` rows, at least one. Rows that are not used are read too: a
+    /// broken file is broken.
+    pub fn first<T>(
+        self,
+        most: u32,
+        mut read: impl FnMut(&Row<'_>) -> Result<T, WorkloadError>,
+    ) -> Result<Vec<T>, WorkloadError> {
+        let file = self.file;
+        let mut out = Vec::new();
+        self.rows(|index, row| {
+            let value = read(row)?;
+            if index < most as usize {
+                out.push(value);
+            }
+            Ok(())
+        })?;
+        if out.is_empty() {
+            let file = file.to_owned();
+            return Err(WorkloadError::TooFew { file, what: "rows", rows: 0, requests: most });
+        }
+        Ok(out)
+    }
+}
+
 impl Row<'_> {
     /// A whole number without sign in a column.
     pub fn number(&self, column: usize) -> Result<u64, WorkloadError> {
