@@ -165,7 +165,7 @@ impl Engine {
         })
     }
 
-    /// Runs `work` on the compute threads with the model and a KV cache of at least `blocks` blocks.
+    /// Runs `work` on the compute threads with the model and a KV cache of so many blocks of so many tokens.
     pub fn with_parts<T: Send>(
         &mut self,
         (blocks, block_size): (u32, u32),

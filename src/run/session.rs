@@ -183,7 +183,7 @@ impl<'a> Session<'a> {
 
     /// Refuses to go on where the mode forbids a change of the lock. A bundle that is gone is told
     /// by the stage that needs it.
-    pub fn require_current(&self) -> Result<(), RunError> {
+    fn require_current(&self) -> Result<(), RunError> {
         if self.request.mode == LockMode::Update {
             return Ok(());
         }

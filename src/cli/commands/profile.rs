@@ -17,7 +17,6 @@ pub fn run(args: &ProfileArgs) -> Result<ExitCode, CliError> {
     let mut request = request(&args.target);
     request.new_profile = args.force;
     let mut session = Session::open(request, &terminal)?;
-    session.require_current()?;
     let _guard = session.project.guard()?;
     match &out {
         Some(out) => {

@@ -19,7 +19,6 @@ pub fn workload(args: &StageArgs) -> Result<ExitCode, CliError> {
         args.out.as_deref().map(|out| OutFolder::claim(out, Contract::Workload, &inputs)).transpose()?;
     let terminal = Terminal::new();
     let mut session = Session::open(request(&args.target), &terminal)?;
-    session.require_current()?;
     if let Some(out) = &out {
         return into(&mut session, out, |session, folder| session.make_workload(0, folder));
     }
