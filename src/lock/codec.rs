@@ -9,13 +9,13 @@ use kdl::{KdlDocument, KdlNode, KdlValue};
 use serde_json::{Map, Number, Value};
 
 /// A list field whose elements are nodes of their own, named by their key.
-struct ListRule {
+pub(super) struct ListRule {
     /// Field that holds the list.
-    field: &'static str,
+    pub field: &'static str,
     /// Node written for each element.
-    node: &'static str,
+    pub node: &'static str,
     /// The element's field that becomes the node's argument.
-    key: &'static str,
+    pub key: &'static str,
     /// Other fields are properties on the same line: one element is one fact.
     inline: bool,
 }
@@ -35,6 +35,16 @@ const SCALAR_LISTS: &[&str] = &["values", "overrides"];
 /// The key field of a list's elements, for naming facts.
 pub(super) fn key_of(field: &str) -> Option<&'static str> {
     LISTS.iter().find(|rule| rule.field == field).map(|rule| rule.key)
+}
+
+/// The list whose elements are written as nodes of this name.
+pub(super) fn list_of(node: &str) -> Option<&'static ListRule> {
+    LISTS.iter().find(|rule| rule.node == node)
+}
+
+/// Whether a field is a list of scalars, several arguments of one node.
+pub(super) fn is_scalar_list(field: &str) -> bool {
+    SCALAR_LISTS.contains(&field)
 }
 
 /// Appends the canonical text of an object.

@@ -1,14 +1,17 @@
 //! The lockfile: every pin, one fact a line. Resolve, read, write, staleness,
 //! diff.
 
+mod canonical;
 mod codec;
 mod diff;
 mod fact;
 mod pins;
 mod read;
 mod resolve;
+mod resolved;
 mod stale;
 mod violation;
+mod workloads;
 
 pub use diff::{Change, LockDiff, diff};
 pub use fact::{Impact, facts};
@@ -16,6 +19,7 @@ pub use pins::{
     BundlePin, FORMAT, HardwareFact, Lock, ModelPin, RunPin, SeedsPin, SetPin, SimPin, SpecPin, WorkloadPin,
 };
 pub use read::{LockError, lock_schema, parse, read};
-pub use resolve::{ResolveError, Resolved, resolve, scheduler_config};
+pub use resolve::{ResolveError, resolve, scheduler_config};
 pub(crate) use resolve::{measured_backend, simulated_backend};
+pub use resolved::{Extent, Resolved};
 pub use stale::{Stale, staleness};

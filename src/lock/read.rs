@@ -4,9 +4,8 @@ use kdl::{KdlDocument, KdlValue};
 use miette::{NamedSource, SourceSpan};
 use serde_json::Value;
 
-use super::codec;
 use super::pins::{FORMAT, Lock};
-use super::violation::violation;
+use super::{canonical, codec, violation};
 use crate::spec::{self, SpecErrors};
 use crate::store::{self, ReadError};
 
@@ -72,6 +71,14 @@ pub fn read(path: &Path) -> Result<Lock, LockError> {
 /// # Errors
 /// The text is no lock, or its experiment is none that [`spec::load`] would take.
 pub fn parse(path: &Path, text: &str) -> Result<Lock, LockError> {
+    if let Some(lock) = canonical::parse(text) {
+        return Ok(lock);
+    }
+    parse_kdl_text(path, text)
+}
+
+/// The long way, with spans and diagnostics.
+pub(super) fn parse_kdl_text(path: &Path, text: &str) -> Result<Lock, LockError> {
     let name = path.display().to_string();
     let document = spec::parse_kdl(&name, text, MAX_LOCK_BYTES)?;
     let invalid = |message: String, (offset, length): codec::Span| LockError::Invalid {
@@ -95,7 +102,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Lock, LockError> {
             return Err(invalid(message.to_owned(), at("/lock")));
         }
     }
-    if let Some(violation) = violation(&value) {
+    if let Some(violation) = violation::violation(&value) {
         return Err(invalid(violation.message, at(&violation.pointer)));
     }
     serde_json::from_value(value).map_err(|error| invalid(error.to_string(), (0, 0)))

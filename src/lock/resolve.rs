@@ -2,23 +2,22 @@
 //! and simulated results are pinned by `run/`, which knows how to make them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::pins::{FORMAT, Lock, ModelPin, RunPin, SeedsPin, SetPin, SpecPin, WorkloadPin};
+use super::pins::{FORMAT, Lock, ModelPin, RunPin, SeedsPin, SetPin, SpecPin};
+use super::resolved::{Made, Resolved};
+use super::workloads::Workloads;
 use crate::catalog::ModelConfig;
 use crate::metrics::METRICS_VERSION;
-use crate::model::{Tokenizer, TokenizerError};
 use crate::scheduler::SchedulerConfig;
-use crate::source::{self, ModelFiles, SourceError};
+use crate::source::{self, Access, SourceError};
 use crate::spec::{
-    Arrivals, Backend, CandleBackend, Cell, Experiment, Lengths, MAX_MATRIX_REQUESTS, ProfileSource,
-    SimBackend, Source,
+    Backend, CandleBackend, Cell, Compare, Experiment, Hardware, MAX_MATRIX_REQUESTS, Model, ProfileSource,
+    SimBackend,
 };
-use crate::store::{Digest, FileDigest};
-use crate::workload::{self, Seeds, Workload, WorkloadError};
+use crate::store::Digest;
+use crate::workload::{self, Seeds, WorkloadError};
 
 /// An experiment could not be resolved.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
@@ -26,9 +25,6 @@ pub enum ResolveError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Source(#[from] SourceError),
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    Tokenizer(#[from] TokenizerError),
     #[error(transparent)]
     #[diagnostic(transparent)]
     Workload(#[from] WorkloadError),
@@ -58,42 +54,30 @@ pub enum ResolveError {
         help("all workloads of a lock are held in memory: lower `requests`, or split the experiment")
     )]
     TooManyRequests { limit: u64 },
+    /// A workload that is made again is another one.
+    #[error("the workload of {run} changed while xp was running")]
+    #[diagnostic(
+        code(xp::lock::workload_changed),
+        help("run the command again when nothing writes to its files")
+    )]
+    WorkloadChanged { run: String },
     /// A data file could not be read for its digest.
     #[error("cannot read {path}")]
     #[diagnostic(code(xp::lock::data_file))]
     DataFile { path: String, source: std::io::Error },
 }
 
-/// A lock, and what was made on the way to it.
-#[derive(Debug)]
-pub struct Resolved {
-    pub lock: Lock,
-    pub model: ModelFiles,
-    pub tokenizer: Arc<Tokenizer>,
-    /// One workload per run, in the lock's order.
-    pub workloads: Vec<Arc<Workload>>,
-    /// The experiment of each run, in the lock's order.
-    pub cells: Vec<Cell>,
-}
-
-impl Resolved {
-    /// The workload's random streams.
-    pub fn streams(&self) -> Seeds {
-        streams(&self.lock.seeds)
-    }
-}
-
-fn streams(seeds: &SeedsPin) -> Seeds {
+pub(super) fn streams(seeds: &SeedsPin) -> Seeds {
     Seeds { prompts: seeds.prompts, lengths: seeds.lengths, arrivals: seeds.arrivals }
 }
 
 /// Resolves an experiment. Pins of `previous` that the experiment still admits are kept.
 pub fn resolve(
     experiment: &Experiment,
-    cells: &[Cell],
+    cells: Vec<Cell>,
     spec: SpecPin,
-    root: &Path,
     previous: Option<&Lock>,
+    access: &Access<'_>,
 ) -> Result<Resolved, ResolveError> {
     let seed = |stream: &str| workload::seed::derive(experiment.seed, stream);
     let seeds = SeedsPin {
@@ -104,32 +88,35 @@ pub fn resolve(
         sampling: seed("sampling"),
         weights: seed("weights"),
     };
-    let model = source::resolve(&experiment.model.source, &experiment.model.name, root, seeds.weights)?;
-    let tokenizer_name = tokenizer_name(&experiment.model.source);
-    let tokenizer = Arc::new(Tokenizer::from_bytes(&model.tokenizer_json, &tokenizer_name)?);
+    let model = source::resolve(&experiment.model.source, &experiment.model.name, seeds.weights, access)?;
     let resolved_model = ModelPin {
         commit: model.commit.clone(),
         sha256: Digest::of_json(&(&model.config, experiment.model.dtype, &model.files)),
         config: model.config.clone(),
         files: model.files.clone(),
     };
+    let shared = Shared::of(experiment);
+    for cell in &cells {
+        shared.admit(cell)?;
+    }
+    let made = Made::default();
+    let workloads = Workloads { seeds: streams(&seeds), model: &model, made: &made, access };
+    let described = workloads.describe(&cells)?;
     let mut runs = Vec::with_capacity(cells.len());
-    let mut workloads = Vec::with_capacity(cells.len());
+    let mut extents = Vec::with_capacity(cells.len());
     let mut requests = 0;
-    for cell in cells {
-        only_workload_and_engine(experiment, cell)?;
-        let (pin, made) = workload_of(&cell.experiment, &seeds, &tokenizer, root)?;
-        requests += pin.requests;
+    for (cell, (workload, extent)) in cells.iter().zip(described) {
+        requests += workload.requests;
         within_memory(requests)?;
         let engine = measured_backend(&cell.experiment)?;
-        let scheduler = scheduler_config(engine, &model.config, &made)?;
+        let scheduler = scheduler_config(engine, &model.config, extent.longest)?;
         let set: Vec<SetPin> = cell
             .overrides
             .iter()
             .map(|(path, value)| SetPin { path: path.clone(), value: value.clone() })
             .collect();
-        runs.push(RunPin { id: run_id(&experiment.name, &set), set, workload: pin, scheduler, sim: None });
-        workloads.push(Arc::new(made));
+        runs.push(RunPin { id: run_id(&experiment.name, &set), set, workload, scheduler, sim: None });
+        extents.push(extent);
     }
     let bundle = previous.and_then(|lock| lock.bundle.clone()).filter(|pin| admits(experiment, &pin.path));
     let lock = Lock {
@@ -143,17 +130,7 @@ pub fn resolve(
         bundle,
         runs,
     };
-    Ok(Resolved { lock, model, tokenizer, workloads, cells: cells.to_vec() })
-}
-
-/// What errors of the tokenizer call it.
-fn tokenizer_name(source: &Source) -> String {
-    match source {
-        Source::Synthetic => "tokenizer.json".to_owned(),
-        Source::Path { path: folder } | Source::Hf { repo: folder, .. } => {
-            format!("{}/tokenizer.json", folder.trim_end_matches('/'))
-        }
-    }
+    Ok(Resolved { lock, model, cells, extents, root: access.root.to_owned(), made })
 }
 
 /// The rows of a trace are known once it was read.
@@ -173,29 +150,41 @@ fn admits(experiment: &Experiment, path: &str) -> bool {
     }
 }
 
-/// All runs of a lock share model, hardware, simulator and thresholds.
-fn only_workload_and_engine(experiment: &Experiment, cell: &Cell) -> Result<(), ResolveError> {
-    let of = |experiment: &Experiment| {
-        let sims: Vec<Backend> = experiment
-            .backends
-            .iter()
-            .filter(|backend| matches!(backend, Backend::Sim(_)))
-            .cloned()
-            .collect();
-        (
-            experiment.seed,
-            experiment.model.clone(),
-            experiment.hardware.clone(),
-            experiment.compare.clone(),
-            experiment.report.clone(),
-            sims,
-        )
-    };
-    if of(experiment) == of(&cell.experiment) {
-        return Ok(());
+/// What all runs of a lock share: model, hardware, simulator and thresholds.
+#[derive(PartialEq)]
+struct Shared<'a> {
+    seed: u64,
+    model: &'a Model,
+    hardware: &'a Hardware,
+    compare: Option<&'a Compare>,
+    report: Option<&'a str>,
+    sims: Vec<&'a SimBackend>,
+}
+
+impl<'a> Shared<'a> {
+    fn of(experiment: &'a Experiment) -> Self {
+        let sims = experiment.backends.iter().filter_map(|backend| match backend {
+            Backend::Sim(sim) => Some(sim),
+            Backend::Candle(_) => None,
+        });
+        Self {
+            seed: experiment.seed,
+            model: &experiment.model,
+            hardware: &experiment.hardware,
+            compare: experiment.compare.as_ref(),
+            report: experiment.report.as_deref(),
+            sims: sims.collect(),
+        }
     }
-    let axes: Vec<&str> = cell.overrides.iter().map(|(path, _)| path.as_str()).collect();
-    Err(ResolveError::Axis { axes: axes.join(", ") })
+
+    /// Refuses a cell that changes what is shared.
+    fn admit(&self, cell: &'a Cell) -> Result<(), ResolveError> {
+        if *self == Shared::of(&cell.experiment) {
+            return Ok(());
+        }
+        let axes: Vec<&str> = cell.overrides.iter().map(|(path, _)| path.as_str()).collect();
+        Err(ResolveError::Axis { axes: axes.join(", ") })
+    }
 }
 
 /// A stable name: the experiment's, with a digest of the cell's settings when it has any.
@@ -207,52 +196,6 @@ fn run_id(name: &str, set: &[SetPin]) -> String {
     let settings: BTreeMap<&str, &Value> = set.iter().map(|pin| (pin.path.as_str(), &pin.value)).collect();
     let settings: Vec<(&str, &Value)> = settings.into_iter().collect();
     format!("{name}-{}", Digest::of_json(&settings).short(8))
-}
-
-fn workload_of(
-    experiment: &Experiment,
-    seeds: &SeedsPin,
-    tokenizer: &Tokenizer,
-    root: &Path,
-) -> Result<(WorkloadPin, Workload), ResolveError> {
-    let streams = streams(seeds);
-    let made = workload::generate(&experiment.workload, &streams, Some(tokenizer), root)?;
-    let files = workload::workload_files(&made, &experiment.workload, &streams);
-    let total = |tokens: fn(&workload::WorkloadRequest) -> u32| {
-        made.requests.iter().map(|r| u64::from(tokens(r))).sum()
-    };
-    let pin = WorkloadPin {
-        sha256: workload::digest(&files),
-        requests: made.requests.len() as u64,
-        prefill_tokens: total(|request| request.num_prefill_tokens),
-        decode_tokens: total(|request| request.num_decode_tokens),
-        files: data_files(experiment, root)?,
-    };
-    Ok((pin, made))
-}
-
-/// Digests of the files that the workload reads.
-fn data_files(experiment: &Experiment, root: &Path) -> Result<Vec<FileDigest>, ResolveError> {
-    let workload = &experiment.workload;
-    let lengths = match &workload.lengths {
-        Some(Lengths::Trace { path }) => Some(path),
-        _ => None,
-    };
-    let arrivals = match &workload.arrivals {
-        Arrivals::Trace { path } => Some(path),
-        _ => None,
-    };
-    // Lengths and arrivals may be columns of one file.
-    let arrivals = arrivals.filter(|path| lengths != Some(path));
-    [workload.prompts.as_ref(), lengths, arrivals]
-        .into_iter()
-        .flatten()
-        .map(|path| {
-            let (bytes, sha256) = crate::store::digest_file(&workload::data_file(root, path)?)
-                .map_err(|source| ResolveError::DataFile { path: path.clone(), source })?;
-            Ok(FileDigest { file: path.clone(), bytes, sha256 })
-        })
-        .collect()
 }
 
 /// The engine that is measured: the one `compare` names, else the first.
@@ -281,11 +224,12 @@ pub(crate) fn simulated_backend(experiment: &Experiment) -> Option<&SimBackend> 
 /// Bytes of one number in the KV cache: keys and values are kept in f32.
 const KV_ELEMENT_BYTES: u64 = 4;
 
-/// The scheduler's settings, defaults resolved against the model and the workload.
+/// The scheduler's settings, defaults resolved against the model and the workload, whose longest
+/// request has `longest` tokens.
 pub fn scheduler_config(
     backend: &CandleBackend,
     model: &ModelConfig,
-    workload: &Workload,
+    longest: u64,
 ) -> Result<SchedulerConfig, ResolveError> {
     let block_bytes = 2
         * u64::from(model.num_hidden_layers)
@@ -294,12 +238,6 @@ pub fn scheduler_config(
         * u64::from(backend.block_size)
         * KV_ELEMENT_BYTES;
     let blocks = backend.kv_memory.0 / block_bytes.max(1);
-    let longest = workload
-        .requests
-        .iter()
-        .map(|request| u64::from(request.num_prefill_tokens) + u64::from(request.num_decode_tokens))
-        .max()
-        .unwrap_or(1);
     let needed = longest.div_ceil(u64::from(backend.block_size));
     let watermark = (blocks as f64 * backend.watermark.0 / 100.0) as u64;
     if blocks < needed + watermark {
@@ -324,10 +262,14 @@ pub fn scheduler_config(
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::path::Path;
+    use std::sync::LazyLock;
+
     use serde_json::json;
 
     use super::*;
     use crate::spec::{self, Loaded};
+    use crate::store::{DigestCache, Memo};
 
     const TINY: &str = r#"experiment "tiny" {
     seed 7
@@ -347,12 +289,14 @@ pub(super) mod tests {
             sha256: Digest::of_json(&experiment),
             overrides: Vec::new(),
         };
-        resolve(&experiment, &cells, pin, root, previous).unwrap()
+        let (digests, memo) = (DigestCache::default(), Memo::default());
+        resolve(&experiment, cells, pin, previous, &Access { root, digests: &digests, memo: &memo }).unwrap()
     }
 
     /// The text of a lock of one run.
     pub(in crate::lock) fn tiny_lock() -> String {
-        resolved(TINY, Path::new("."), None).lock.to_kdl()
+        static TEXT: LazyLock<String> = LazyLock::new(|| resolved(TINY, Path::new("."), None).lock.to_kdl());
+        TEXT.clone()
     }
 
     #[test]
@@ -397,15 +341,6 @@ pub(super) mod tests {
         let lock = resolved(&text, dir.path(), None).lock;
         assert_eq!(lock.runs[0].workload.files.len(), 1);
         assert_eq!(crate::lock::parse(Path::new("x"), &lock.to_kdl()).unwrap(), lock);
-    }
-
-    #[test]
-    fn a_tokenizer_is_named_by_its_folder() {
-        let path = Source::Path { path: "models/x/".to_owned() };
-        assert_eq!(tokenizer_name(&path), "models/x/tokenizer.json");
-        let hf = Source::Hf { repo: "Org/model".to_owned(), revision: "main".to_owned() };
-        assert_eq!(tokenizer_name(&hf), "Org/model/tokenizer.json");
-        assert_eq!(tokenizer_name(&Source::Synthetic), "tokenizer.json");
     }
 
     #[test]

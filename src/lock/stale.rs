@@ -77,6 +77,9 @@ impl fmt::Display for Stale {
 /// Every reason why `locked` is out of date against `wanted`, gravest first.
 /// Which version of xp wrote a lock is no reason by itself.
 pub fn staleness(locked: &Lock, wanted: &Lock) -> Vec<Stale> {
+    if locked == wanted {
+        return Vec::new();
+    }
     diff(locked, wanted).changes.into_iter().filter(|change| change.path != "xp").map(classify).collect()
 }
 

@@ -4,7 +4,7 @@ use jsonschema::ValidationError;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
 
-use super::pins::Lock;
+use super::pins::{FORMAT, Lock};
 use super::read::lock_schema;
 use crate::spec;
 
@@ -25,6 +25,12 @@ impl Violation {
         let message = if path.is_empty() { what.to_owned() } else { format!("{path}: {what}") };
         Self { pointer, message: bounded(&message) }
     }
+}
+
+/// Whether a lock that has the right types is right. Outside of its experiment, types are all there is.
+pub(super) fn is_sound(lock: &Lock) -> bool {
+    let experiment = serde_json::to_value(&lock.experiment).expect("an experiment is plain data");
+    lock.lock == FORMAT && spec::faults(&experiment).is_empty()
 }
 
 /// The first mistake: of the experiment by the rules of `spec`, of all else by the schema and the types.

@@ -54,10 +54,7 @@ impl Session<'_> {
             |of: fn(&crate::scheduler::SchedulerConfig) -> u32| runs().map(|run| of(&run.scheduler)).max();
         // A request longer than the context is refused and takes no step.
         let context = max(|scheduler| scheduler.max_context).unwrap_or(1);
-        let requests = self.resolved.workloads.iter().flat_map(|workload| &workload.requests);
-        let longest = requests
-            .map(|request| request.num_prefill_tokens.saturating_add(request.num_decode_tokens))
-            .filter(|tokens| *tokens <= context)
+        let longest = (self.resolved.extents.iter().filter_map(|extent| extent.longest_served))
             // What the experiment may draw counts, not only what this seed and this many requests drew.
             .chain(self.resolved.cells.iter().filter_map(|cell| longest_total(&cell.experiment)))
             .map(|tokens| tokens.min(context))
@@ -247,7 +244,7 @@ impl Session<'_> {
 
     /// Measures this machine without writing anything.
     pub fn measure(&mut self) -> Result<Bundle, RunError> {
-        let tokenizer = self.resolved.tokenizer.clone();
+        let tokenizer = self.resolved.tokenizer()?;
         let model = self.resolved.lock.experiment.model.name.clone();
         let subject = Subject {
             model: &model,

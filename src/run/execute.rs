@@ -77,8 +77,8 @@ impl Session<'_> {
     /// Refuses measurements that nobody would wait for. A measurement lasts at least as long as its
     /// requests take to arrive; a simulation does not.
     pub fn require_measurable(&self) -> Result<(), RunError> {
-        for (run, workload) in self.resolved.lock.runs.iter().zip(&self.resolved.workloads) {
-            let last = workload.requests.iter().map(|request| request.arrival_time_ns).max().unwrap_or(0);
+        for (run, extent) in self.resolved.lock.runs.iter().zip(&self.resolved.extents) {
+            let last = extent.last_arrival_ns;
             if last > MAX_ARRIVAL_NS {
                 return Err(RunError::TooLong { run: run.id.clone(), hours: last.div_ceil(HOUR_NS) });
             }

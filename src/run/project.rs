@@ -73,6 +73,16 @@ impl Project {
         Ok(self.root.join(path))
     }
 
+    /// A file of xp's own, under `.xp`.
+    pub fn own(&self, name: &str) -> PathBuf {
+        self.root.join(".xp").join(name)
+    }
+
+    /// A name for what belongs to a file of the project: its path, with `-` for `/`.
+    pub fn name_of(&self, path: &Path) -> String {
+        self.relative(path).replace('/', "-")
+    }
+
     /// `locks/<stem>.lock.kdl` of an experiment's file.
     pub fn lock_of(&self, spec: &Path) -> PathBuf {
         let stem = spec.file_stem().unwrap_or_default().to_string_lossy();

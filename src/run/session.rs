@@ -1,6 +1,7 @@
 //! One experiment on the way to its report: the lock that is wanted, the lock
 //! that is written, and the pins that only a measurement or a simulation gives.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::RunError;
@@ -8,9 +9,10 @@ use super::event::Observer;
 use super::project::{Project, ProjectError};
 use super::record::{StageRecord, StageStore};
 use crate::engine::Engine;
-use crate::lock::{self, Lock, Resolved, SpecPin, Stale};
+use crate::lock::{self, Lock, Resolved, SimPin, SpecPin, Stale};
+use crate::source::Access;
 use crate::spec::{self, Override};
-use crate::store::{self, Digest};
+use crate::store::{self, Digest, DigestCache, Memo};
 
 /// How a lock may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,6 +54,8 @@ pub struct Session<'a> {
     pub resolved: Resolved,
     pub request: Request,
     pub(super) stages: StageStore,
+    digests: DigestCache,
+    memo: Memo,
     pub(super) observer: &'a dyn Observer,
     /// The engine, once it was needed.
     pub(super) engine: Option<Engine>,
@@ -91,6 +95,9 @@ impl<'a> Session<'a> {
             of_this_experiment(locked, &project, &lock_path, &spec_path)?;
         }
         let stages = StageStore::new(project.root());
+        let digests = DigestCache::open(&project.own("digests"));
+        let memo = Memo::open(&project.own("memo").join(project.name_of(&lock_path)));
+        let access = Access { root: project.root(), digests: &digests, memo: &memo };
         let resolved = match (&previous, request.mode) {
             (None, LockMode::Frozen | LockMode::Locked) => {
                 let source = std::io::ErrorKind::NotFound.into();
@@ -100,7 +107,7 @@ impl<'a> Session<'a> {
                 let cells = spec::expand(&locked.experiment)?;
                 // Derived anew: an experiment edited inside the lock is not the one that was locked.
                 let pin = SpecPin { sha256: Digest::of_json(&locked.experiment), ..locked.spec.clone() };
-                lock::resolve(&locked.experiment, &cells, pin, project.root(), Some(locked))?
+                lock::resolve(&locked.experiment, cells, pin, Some(locked), &access)?
             }
             _ => {
                 if !spec_path.exists() {
@@ -118,7 +125,7 @@ impl<'a> Session<'a> {
                     sha256: Digest::of_json(&loaded.experiment),
                     overrides,
                 };
-                lock::resolve(&loaded.experiment, &loaded.cells, pin, project.root(), previous.as_ref())?
+                lock::resolve(&loaded.experiment, loaded.cells, pin, previous.as_ref(), &access)?
             }
         };
         let session = Self {
@@ -130,12 +137,20 @@ impl<'a> Session<'a> {
             resolved,
             request,
             stages,
+            digests,
+            memo,
             observer,
             engine: None,
             sims: Vec::new(),
         };
         session.require_current()?;
         Ok(session)
+    }
+
+    /// Keeps what was found out, for the next command. That it cannot be kept costs nothing but time.
+    fn remember(&self) {
+        let _ = self.digests.save();
+        let _ = self.memo.save();
     }
 
     /// Pins a simulated result where the lock on disk has one and nothing before it changed.
@@ -172,10 +187,11 @@ impl<'a> Session<'a> {
             }];
         };
         let mut wanted = self.resolved.lock.clone();
-        let simulated = self.sim_backend().is_some();
-        for run in &mut wanted.runs {
-            if simulated && run.sim.is_none() {
-                run.sim = self.locked_run(&run.id).and_then(|locked| locked.sim.clone());
+        if self.sim_backend().is_some() {
+            let locked: HashMap<&str, &SimPin> =
+                previous.runs.iter().filter_map(|run| Some((run.id.as_str(), run.sim.as_ref()?))).collect();
+            for run in wanted.runs.iter_mut().filter(|run| run.sim.is_none()) {
+                run.sim = locked.get(run.id.as_str()).map(|sim| (*sim).clone());
             }
         }
         lock::staleness(previous, &wanted)
@@ -263,6 +279,7 @@ fn of_this_experiment(
 impl Session<'_> {
     /// Makes the pins that need a measurement or a simulation, then writes the lock if it changed.
     pub fn pin(&mut self) -> Result<(), RunError> {
+        self.remember();
         if let Some(bundle) = self.ensure_bundle()? {
             let predictor = self.predictor(&bundle)?;
             for index in 0..self.resolved.lock.runs.len() {

@@ -1,7 +1,6 @@
 //! What each stage reads, makes, and is keyed by.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::RunError;
@@ -163,7 +162,7 @@ impl Session<'_> {
     /// Writes a run's workload files into a folder.
     pub fn make_workload(&mut self, index: usize, folder: &Path) -> Result<String, RunError> {
         let pin = self.resolved.lock.runs[index].workload.clone();
-        let made = self.resolved.workloads[index].clone();
+        let made = self.resolved.workload(index)?;
         let experiment = &self.resolved.cells[index].experiment;
         workload::write_workload(folder, &made, &experiment.workload, &self.resolved.streams())?;
         Ok(format!("{} requests, {} tokens in, {} out", pin.requests, pin.prefill_tokens, pin.decode_tokens))
@@ -200,13 +199,7 @@ impl Session<'_> {
     /// Puts another workload in the place of the first run's, with the digest of its own content.
     pub fn replace_workload(&mut self, made: Workload, meta: &WorkloadMeta) {
         let files = workload::workload_files(&made, &meta.workload, &meta.seeds);
-        if let (Some(run), Some(old)) =
-            (self.resolved.lock.runs.first_mut(), self.resolved.workloads.first_mut())
-        {
-            run.workload.sha256 = workload::digest(&files);
-            run.workload.requests = made.requests.len() as u64;
-            *old = Arc::new(made);
-        }
+        self.resolved.replace_workload(made, workload::digest(&files));
     }
 
     /// Simulates a run into a folder.
@@ -220,9 +213,10 @@ impl Session<'_> {
         self.require_fit(bundle)?;
         let name = self.sim_backend().map(|sim| sim.name.clone()).unwrap_or_default();
         let observer = self.observer;
+        let workload = self.resolved.workload(index)?;
         let mut runner = SimRunner { name: &name, bundle: &bundle.meta, predictor };
         let started = Instant::now();
-        let (record, meta) = runner.serve(&self.job(index, 0), observer.progress())?;
+        let (record, meta) = runner.serve(&self.job(index, 0, &workload), observer.progress())?;
         let seconds = started.elapsed().as_secs_f64();
         metrics::write_run(folder, &record, &meta)?;
         let rate = meta.output_tokens as f64 / seconds.max(1e-9);
@@ -239,17 +233,18 @@ impl Session<'_> {
     pub fn make_real(&mut self, index: usize, repeat: u32, folder: &Path) -> Result<String, RunError> {
         let engine_spec = lock::measured_backend(&self.resolved.cells[index].experiment)?.clone();
         let observer = self.observer;
+        let (workload, tokenizer) = (self.resolved.workload(index)?, self.resolved.tokenizer()?);
         self.engine()?;
         let mut engine = self.engine.take().expect("just loaded");
         let mut runner = CandleRunner {
             name: &engine_spec.name,
             sampling: &engine_spec.sampling,
             sampling_seed: self.resolved.lock.seeds.sampling,
-            tokenizer: &self.resolved.tokenizer,
+            tokenizer: &tokenizer,
             engine: &mut engine,
         };
         let device = device_guard(observer);
-        let served = runner.serve(&self.job(index, repeat), observer.progress());
+        let served = runner.serve(&self.job(index, repeat, &workload), observer.progress());
         drop(device);
         self.engine = Some(engine);
         let (record, meta) = served?;
@@ -257,11 +252,11 @@ impl Session<'_> {
         Ok(format!("{} steps, {} output tokens", meta.num_steps, meta.output_tokens))
     }
 
-    fn job(&self, index: usize, repeat: u32) -> Job<'_> {
+    fn job<'j>(&'j self, index: usize, repeat: u32, workload: &'j Workload) -> Job<'j> {
         let lock = &self.resolved.lock;
         Job {
             run: &lock.runs[index],
-            workload: &self.resolved.workloads[index],
+            workload,
             model_name: &lock.experiment.model.name,
             model: &lock.resolved_model,
             dtype: lock.experiment.model.dtype,

@@ -61,6 +61,10 @@ pub enum SourceError {
     #[error("{file} has {tokenizer} tokens, the model only {model}")]
     #[diagnostic(code(xp::source::vocabulary), help("the tokenizer belongs to another model"))]
     Vocabulary { file: String, tokenizer: u32, model: u32 },
+    /// A file has other bytes than when it was hashed.
+    #[error("{file} changed while it was read")]
+    #[diagnostic(code(xp::source::changed), help("run the command again when nothing writes to it"))]
+    Changed { file: String },
     /// The environment says nothing of a home.
     #[error("the Hugging Face cache cannot be located")]
     #[diagnostic(code(xp::source::no_cache), help("set HF_HOME to its folder"))]

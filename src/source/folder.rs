@@ -4,56 +4,61 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::{ModelFiles, SourceError, TOKENIZER, config, weights};
-use crate::model::Tokenizer;
+use super::{Access, ModelFiles, SourceError, TOKENIZER, TokenizerFile, config, weights};
 use crate::model::Weights;
-use crate::store::{Digest, FileDigest, digest_file, read_bounded, read_text_bounded};
+use crate::store::{FileDigest, read_text_bounded};
 
 const CONFIG: &str = "config.json";
 
 /// Largest `tokenizer.json` that is read, in bytes.
-const MAX_TOKENIZER: u64 = 64 << 20;
+pub(super) const MAX_TOKENIZER: u64 = 64 << 20;
 
 /// Resolves a folder; `shown` names it in errors.
-pub(super) fn resolve(folder: &Path, shown: &str, commit: Option<String>) -> Result<ModelFiles, SourceError> {
+pub(super) fn resolve(
+    folder: &Path,
+    shown: &str,
+    commit: Option<String>,
+    access: &Access<'_>,
+) -> Result<ModelFiles, SourceError> {
     let config_text = read_text_bounded(&folder.join(CONFIG), config::MAX_CONFIG)?;
     let config = config::parse(&format!("{shown}/{CONFIG}"), &config_text)?;
-    let tokenizer_json = read_bounded(&folder.join(TOKENIZER), MAX_TOKENIZER)?;
-    let file = format!("{shown}/{TOKENIZER}");
-    let tokenizer = Tokenizer::from_bytes(&tokenizer_json, &file)?;
-    if tokenizer.vocab_size() > config.vocab_size {
-        return Err(SourceError::Vocabulary {
-            file,
-            tokenizer: tokenizer.vocab_size(),
-            model: config.vocab_size,
-        });
-    }
     let shards = weights::find(folder, shown)?;
-    weights::check(folder, shown, &shards, &config)?;
-
-    let of_bytes = |file: &str, bytes: &[u8]| FileDigest {
-        file: file.to_owned(),
-        bytes: bytes.len() as u64,
-        sha256: Digest::of(bytes),
-    };
-    let mut files = vec![of_bytes(CONFIG, config_text.as_bytes()), of_bytes(TOKENIZER, &tokenizer_json)];
-    let mut large = shards.clone();
+    let mut names = vec![CONFIG.to_owned(), TOKENIZER.to_owned()];
+    names.extend(shards.iter().cloned());
     if folder.join(weights::INDEX).exists() {
-        large.push(weights::INDEX.to_owned());
+        names.push(weights::INDEX.to_owned());
     }
-    let hashed: Result<Vec<FileDigest>, SourceError> = large
+    let hashed: Result<Vec<FileDigest>, SourceError> = names
         .into_par_iter()
         .map(|name| {
             let path = folder.join(&name);
-            let (bytes, sha256) = digest_file(&path).map_err(|error| SourceError::io(&path, error))?;
+            let (bytes, sha256) =
+                access.digests.digest(&path).map_err(|error| SourceError::io(&path, error))?;
             Ok(FileDigest { file: name, bytes, sha256 })
         })
         .collect();
-    files.extend(hashed?);
+    let mut files = hashed?;
     files.sort();
-    let folder = std::path::absolute(folder).map_err(|error| SourceError::io(folder, error))?;
-    let weights = Weights::Safetensors(shards.iter().map(|name| folder.join(name)).collect());
-    Ok(ModelFiles { config, commit, files, tokenizer_json, weights })
+    let path = std::path::absolute(folder).map_err(|error| SourceError::io(folder, error))?;
+    let made = ModelFiles {
+        config,
+        commit,
+        files,
+        tokenizer: TokenizerFile::File { path: path.join(TOKENIZER), shown: format!("{shown}/{TOKENIZER}") },
+        weights: Weights::Safetensors(shards.iter().map(|name| path.join(name)).collect()),
+    };
+    access.memo.recall("checked model", &(&made.config, &made.files), || {
+        let tokenizer = made.load_tokenizer()?;
+        if tokenizer.vocab_size() > made.config.vocab_size {
+            return Err(SourceError::Vocabulary {
+                file: format!("{shown}/{TOKENIZER}"),
+                tokenizer: tokenizer.vocab_size(),
+                model: made.config.vocab_size,
+            });
+        }
+        weights::check(folder, shown, &shards, &made.config)
+    })?;
+    Ok(made)
 }
 
 #[cfg(test)]
@@ -61,11 +66,13 @@ pub(super) mod tests {
     use std::fmt::Write as _;
     use std::sync::LazyLock;
 
-    use super::super::{resolve as resolve_source, tensor_table};
+    use super::super::tensor_table;
+    use super::super::tests::resolve_in as resolve_source;
     use super::*;
     use crate::model::train_synthetic;
     use crate::source::config::tests::TINY;
     use crate::spec::Source;
+    use crate::store::digest_file;
 
     static TOKENIZER_JSON: LazyLock<Vec<u8>> = LazyLock::new(|| train_synthetic(1024).unwrap());
 
@@ -100,7 +107,7 @@ pub(super) mod tests {
     }
 
     fn resolve_in(root: &Path) -> Result<ModelFiles, SourceError> {
-        resolve_source(&Source::Path { path: "models/tiny".to_owned() }, "qwen3-tiny", root, 0)
+        resolve_source(root, &Source::Path { path: "models/tiny".to_owned() }, "qwen3-tiny", 0)
     }
 
     #[test]
@@ -172,8 +179,8 @@ pub(super) mod tests {
     fn a_missing_file_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("models/tiny");
-        write_tiny(&folder);
         for name in ["model.safetensors", TOKENIZER, CONFIG] {
+            write_tiny(&folder);
             std::fs::remove_file(folder.join(name)).unwrap();
             let found = resolve_in(dir.path()).unwrap_err().to_string();
             assert!(found.contains(name.trim_start_matches("model")), "{found}");

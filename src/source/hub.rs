@@ -76,8 +76,9 @@ fn is_commit(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::folder;
+    use super::super::{Access, folder};
     use super::*;
+    use crate::store::{DigestCache, Memo};
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -93,7 +94,9 @@ mod tests {
         for revision in ["main", "feature/x", COMMIT] {
             let found = snapshot(dir.path(), "Org/tiny-1.0", revision).unwrap();
             assert_eq!(found.commit, COMMIT);
-            let made = folder::resolve(&found.folder, "Org/tiny-1.0", Some(found.commit)).unwrap();
+            let (digests, memo) = (DigestCache::default(), Memo::default());
+            let access = Access { root: dir.path(), digests: &digests, memo: &memo };
+            let made = folder::resolve(&found.folder, "Org/tiny-1.0", Some(found.commit), &access).unwrap();
             assert_eq!(made.commit.as_deref(), Some(COMMIT));
         }
     }

@@ -14,11 +14,22 @@ pub use error::SourceError;
 pub use tensors::{TensorShape, tensor_table};
 
 use crate::catalog::{self, ModelConfig};
-use crate::model::{Weights, train_synthetic};
+use crate::model::{Tokenizer, Weights, train_synthetic};
 use crate::spec::Source;
-use crate::store::{Digest, FileDigest};
+use crate::store::{Digest, DigestCache, FileDigest, Memo, read_bounded};
 
-/// A resolved model: its shape, its tokenizer, and where its weights are.
+/// What resolving a source may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Access<'a> {
+    /// The project's folder.
+    pub root: &'a Path,
+    /// Digests of files that did not change.
+    pub digests: &'a DigestCache,
+    /// What was found out before.
+    pub memo: &'a Memo,
+}
+
+/// A resolved model: its shape, its files, and where its tokenizer and its weights are.
 #[derive(Debug, Clone)]
 pub struct ModelFiles {
     pub config: ModelConfig,
@@ -27,51 +38,84 @@ pub struct ModelFiles {
     /// Every file that decides what is computed, sorted by name, with digests; for a synthetic
     /// model only the generated `tokenizer.json`.
     pub files: Vec<FileDigest>,
-    /// Bytes of `tokenizer.json`.
-    pub tokenizer_json: Vec<u8>,
+    pub tokenizer: TokenizerFile,
     pub weights: Weights,
+}
+
+/// Where a tokenizer comes from. Loading one takes long, so it is loaded by those who need it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenizerFile {
+    /// Trained on the spot.
+    Synthetic { vocab_size: u32 },
+    /// A `tokenizer.json`; `shown` names it in errors.
+    File { path: PathBuf, shown: String },
 }
 
 /// Name of the tokenizer's file, in a folder and among the pins.
 const TOKENIZER: &str = "tokenizer.json";
 
-/// Resolves a model's source. `root` is the project; `name` is the catalog name, which decides the
-/// shape of a synthetic model only: a folder or a repository has a `config.json`.
+impl ModelFiles {
+    /// The pin of `tokenizer.json`.
+    pub fn tokenizer_pin(&self) -> Option<&FileDigest> {
+        self.files.iter().find(|file| file.file == TOKENIZER)
+    }
+
+    /// Loads the tokenizer.
+    ///
+    /// # Errors
+    /// It is none, or has other bytes than those that were hashed.
+    pub fn load_tokenizer(&self) -> Result<Tokenizer, SourceError> {
+        let (bytes, shown) = match &self.tokenizer {
+            TokenizerFile::Synthetic { vocab_size } => (train_synthetic(*vocab_size)?, TOKENIZER),
+            TokenizerFile::File { path, shown } => {
+                (read_bounded(path, folder::MAX_TOKENIZER)?, shown.as_str())
+            }
+        };
+        if self.tokenizer_pin().is_none_or(|pin| pin.sha256 != Digest::of(&bytes)) {
+            return Err(SourceError::Changed { file: shown.to_owned() });
+        }
+        Ok(Tokenizer::from_bytes(&bytes, shown)?)
+    }
+}
+
+/// Resolves a model's source. `name` is the catalog name, which decides the shape of a synthetic
+/// model only: a folder or a repository has a `config.json`.
 ///
-/// All files are checked and hashed, and no weight is loaded. Nothing is downloaded.
+/// All files are checked and hashed, unless they are known not to have changed, and no weight is
+/// loaded. Nothing is downloaded.
 ///
 /// # Errors
 /// An unknown name, missing files, and files that are not what they should be, with their place.
 pub fn resolve(
     source: &Source,
     name: &str,
-    root: &Path,
     weights_seed: u64,
+    access: &Access<'_>,
 ) -> Result<ModelFiles, SourceError> {
     match source {
-        Source::Synthetic => synthetic(name, weights_seed),
-        Source::Path { path } => folder::resolve(&inside(root, path)?, path, None),
+        Source::Synthetic => synthetic(name, weights_seed, access.memo),
+        Source::Path { path } => folder::resolve(&inside(access.root, path)?, path, None, access),
         Source::Hf { repo, revision } => {
             let cache = hub::cache_folder().ok_or(SourceError::NoCache)?;
             let snapshot = hub::snapshot(&cache, repo, revision)?;
-            folder::resolve(&snapshot.folder, repo, Some(snapshot.commit))
+            folder::resolve(&snapshot.folder, repo, Some(snapshot.commit), access)
         }
     }
 }
 
-fn synthetic(name: &str, seed: u64) -> Result<ModelFiles, SourceError> {
+fn synthetic(name: &str, seed: u64, memo: &Memo) -> Result<ModelFiles, SourceError> {
     let config = catalog::model(name).ok_or_else(|| SourceError::unknown(name))?;
-    let tokenizer_json = train_synthetic(config.vocab_size)?;
-    let pin = FileDigest {
-        file: TOKENIZER.to_owned(),
-        bytes: tokenizer_json.len() as u64,
-        sha256: Digest::of(&tokenizer_json),
-    };
+    let vocab_size = config.vocab_size;
+    let pin = memo.recall("synthetic tokenizer", &vocab_size, || {
+        let bytes = train_synthetic(vocab_size)?;
+        let (length, sha256) = (bytes.len() as u64, Digest::of(&bytes));
+        Ok::<_, SourceError>(FileDigest { file: TOKENIZER.to_owned(), bytes: length, sha256 })
+    })?;
     Ok(ModelFiles {
         config: config.clone(),
         commit: None,
         files: vec![pin],
-        tokenizer_json,
+        tokenizer: TokenizerFile::Synthetic { vocab_size },
         weights: Weights::Synthetic { seed },
     })
 }
@@ -87,17 +131,28 @@ fn inside(root: &Path, path: &str) -> Result<PathBuf, SourceError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// Resolves with nothing known from before.
+    pub(crate) fn resolve_in(
+        root: &Path,
+        source: &Source,
+        name: &str,
+        seed: u64,
+    ) -> Result<ModelFiles, SourceError> {
+        let (digests, memo) = (DigestCache::default(), Memo::default());
+        resolve(source, name, seed, &Access { root, digests: &digests, memo: &memo })
+    }
 
     #[test]
     fn a_synthetic_model_has_the_catalog_shape_and_a_pinned_tokenizer() {
-        let made = resolve(&Source::Synthetic, "qwen3-tiny", Path::new("."), 9).unwrap();
+        let made = resolve_in(Path::new("."), &Source::Synthetic, "qwen3-tiny", 9).unwrap();
         assert_eq!(Some(&made.config), catalog::model("qwen3-tiny"));
         assert_eq!(made.files.len(), 1);
-        assert_eq!(made.files[0].sha256, Digest::of(&made.tokenizer_json));
+        assert_eq!(made.load_tokenizer().unwrap().vocab_size(), made.config.vocab_size);
         assert!(matches!(made.weights, Weights::Synthetic { seed: 9 }));
-        let unknown = resolve(&Source::Synthetic, "qwen3-tinny", Path::new("."), 9).unwrap_err();
+        let unknown = resolve_in(Path::new("."), &Source::Synthetic, "qwen3-tinny", 9).unwrap_err();
         let help = miette::Diagnostic::help(&unknown).unwrap().to_string();
         assert!(help.contains("qwen3-tiny"), "{help}");
     }
@@ -106,7 +161,7 @@ mod tests {
     fn paths_that_lead_out_are_refused() {
         for path in ["", "/etc", "../model", "a/../../b", "a\0b"] {
             let source = Source::Path { path: path.to_owned() };
-            let found = resolve(&source, "qwen3-tiny", Path::new("."), 9);
+            let found = resolve_in(Path::new("."), &source, "qwen3-tiny", 9);
             assert!(matches!(found, Err(SourceError::Outside { .. })), "{path:?}: {found:?}");
         }
     }

@@ -2,9 +2,15 @@
 //! that touches the file system for writing.
 
 mod atomic;
+mod checked;
 mod digest;
+mod digest_cache;
+mod memo;
 mod read;
 
 pub use atomic::{StagedDir, write};
+pub use checked::{read_checked, write_checked};
 pub use digest::{Digest, FileDigest, ParseDigestError, abbreviate, digest_dir, digest_file};
+pub use digest_cache::DigestCache;
+pub use memo::Memo;
 pub use read::{ReadError, open_file, read_bounded, read_text_bounded};

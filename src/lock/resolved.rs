@@ -1,0 +1,129 @@
+//! A resolved experiment. What is expensive to make is made when it is asked for: checking a
+//! lock needs no tokenizer and no workload.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::pins::Lock;
+use super::resolve::{ResolveError, streams};
+use crate::model::Tokenizer;
+use crate::source::{ModelFiles, SourceError};
+use crate::spec::Cell;
+use crate::store::Digest;
+use crate::workload::{self, Seeds, Workload, WorkloadRequest};
+
+/// A lock, and what is made from it where it is needed.
+#[derive(Debug)]
+pub struct Resolved {
+    pub lock: Lock,
+    pub model: ModelFiles,
+    /// The experiment of each run, in the lock's order.
+    pub cells: Vec<Cell>,
+    /// What is known of each run's workload without making it, in the lock's order.
+    pub extents: Vec<Extent>,
+    pub(super) root: PathBuf,
+    pub(super) made: Made,
+}
+
+/// What is expensive, made once.
+#[derive(Debug, Default)]
+pub(super) struct Made {
+    tokenizer: OnceLock<Arc<Tokenizer>>,
+    /// The last workloads by their digest, newest last.
+    workloads: Mutex<VecDeque<(Digest, Arc<Workload>)>>,
+}
+
+impl Made {
+    pub(super) fn tokenizer(&self, model: &ModelFiles) -> Result<Arc<Tokenizer>, SourceError> {
+        if let Some(tokenizer) = self.tokenizer.get() {
+            return Ok(tokenizer.clone());
+        }
+        let tokenizer = Arc::new(model.load_tokenizer()?);
+        Ok(self.tokenizer.get_or_init(|| tokenizer).clone())
+    }
+}
+
+/// Most requests of the workloads that are kept in memory.
+const MAX_KEPT_REQUESTS: usize = 1 << 20;
+
+/// How far a workload reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// Longest prompt plus output, in tokens.
+    pub longest: u64,
+    /// The same of the requests that fit into the model's context; the others are refused.
+    pub longest_served: Option<u32>,
+    /// Arrival of the last request, ns from the start.
+    pub last_arrival_ns: u64,
+}
+
+impl Extent {
+    pub(super) fn of(workload: &Workload, context: u32) -> Self {
+        let totals = || {
+            let of = |request: &WorkloadRequest| {
+                u64::from(request.num_prefill_tokens) + u64::from(request.num_decode_tokens)
+            };
+            workload.requests.iter().map(of)
+        };
+        Self {
+            longest: totals().max().unwrap_or(1),
+            longest_served: totals().filter_map(|t| u32::try_from(t).ok()).filter(|t| *t <= context).max(),
+            last_arrival_ns: workload.requests.iter().map(|r| r.arrival_time_ns).max().unwrap_or(0),
+        }
+    }
+}
+
+impl Resolved {
+    /// The workload's random streams.
+    pub fn streams(&self) -> Seeds {
+        streams(&self.lock.seeds)
+    }
+
+    /// The model's tokenizer.
+    pub fn tokenizer(&self) -> Result<Arc<Tokenizer>, ResolveError> {
+        Ok(self.made.tokenizer(&self.model)?)
+    }
+
+    /// The workload of a run; its content is the pinned one.
+    pub fn workload(&self, index: usize) -> Result<Arc<Workload>, ResolveError> {
+        let pinned = self.lock.runs[index].workload.sha256;
+        if let Some((_, made)) = self.kept().iter().find(|(digest, _)| *digest == pinned) {
+            return Ok(made.clone());
+        }
+        let spec = &self.cells[index].experiment.workload;
+        let tokenizer = self.tokenizer()?;
+        let made = workload::generate(spec, &self.streams(), Some(&tokenizer), &self.root)?;
+        let found = workload::digest(&workload::workload_files(&made, spec, &self.streams()));
+        if found != pinned {
+            return Err(ResolveError::WorkloadChanged { run: self.lock.runs[index].id.clone() });
+        }
+        Ok(self.keep(pinned, Arc::new(made)))
+    }
+
+    /// Puts another workload in the place of the first run's, with the digest of its own content.
+    pub fn replace_workload(&mut self, made: Workload, sha256: Digest) {
+        let Some(run) = self.lock.runs.first_mut() else { return };
+        run.workload.sha256 = sha256;
+        run.workload.requests = made.requests.len() as u64;
+        self.extents[0] = Extent::of(&made, self.lock.resolved_model.config.max_position_embeddings);
+        self.keep(sha256, Arc::new(made));
+    }
+
+    fn keep(&self, digest: Digest, made: Arc<Workload>) -> Arc<Workload> {
+        let mut kept = self.kept();
+        kept.push_back((digest, made.clone()));
+        while kept.len() > 1
+            && kept.iter().map(|(_, made)| made.requests.len()).sum::<usize>() > MAX_KEPT_REQUESTS
+        {
+            kept.pop_front();
+        }
+        made
+    }
+
+    fn kept(&self) -> MutexGuard<'_, VecDeque<(Digest, Arc<Workload>)>> {
+        self.made.workloads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,89 @@
+//! What a lock pins of its workloads, made or remembered.
+
+use std::collections::HashMap;
+
+use rayon::prelude::*;
+
+use super::pins::WorkloadPin;
+use super::resolve::ResolveError;
+use super::resolved::{Extent, Made};
+use crate::source::{Access, ModelFiles};
+use crate::spec::{Arrivals, Cell, Lengths, WorkloadSpec};
+use crate::store::{Digest, FileDigest};
+use crate::workload::{self, Seeds, WorkloadRequest};
+
+/// Makes the workloads of cells, or remembers what is pinned of them.
+pub(super) struct Workloads<'a> {
+    pub seeds: Seeds,
+    pub model: &'a ModelFiles,
+    pub made: &'a Made,
+    pub access: &'a Access<'a>,
+}
+
+impl Workloads<'_> {
+    /// The pin and the extent of each cell's workload. Cells that ask for the same share it.
+    pub fn describe(&self, cells: &[Cell]) -> Result<Vec<(WorkloadPin, Extent)>, ResolveError> {
+        let mut distinct: Vec<&WorkloadSpec> = Vec::new();
+        let mut places: HashMap<Digest, usize> = HashMap::new();
+        let mut index = Vec::with_capacity(cells.len());
+        for cell in cells {
+            let spec = &cell.experiment.workload;
+            let place = places.entry(Digest::of_json(spec)).or_insert_with(|| {
+                distinct.push(spec);
+                distinct.len() - 1
+            });
+            index.push(*place);
+        }
+        let described: Result<Vec<_>, ResolveError> =
+            distinct.into_par_iter().map(|spec| self.describe_one(spec)).collect();
+        let described = described?;
+        Ok(index.into_iter().map(|place| described[place].clone()).collect())
+    }
+
+    fn describe_one(&self, spec: &WorkloadSpec) -> Result<(WorkloadPin, Extent), ResolveError> {
+        let files = self.data_files(spec)?;
+        let context = self.model.config.max_position_embeddings;
+        // The format of the files is part of the build.
+        let inputs = (spec, &self.seeds, self.model.tokenizer_pin(), &files, context);
+        self.access.memo.recall("workload", &inputs, || {
+            let tokenizer = self.made.tokenizer(self.model)?;
+            let made = workload::generate(spec, &self.seeds, Some(&tokenizer), self.access.root)?;
+            let total = |tokens: fn(&WorkloadRequest) -> u32| {
+                made.requests.iter().map(|request| u64::from(tokens(request))).sum()
+            };
+            let pin = WorkloadPin {
+                sha256: workload::digest(&workload::workload_files(&made, spec, &self.seeds)),
+                requests: made.requests.len() as u64,
+                prefill_tokens: total(|request| request.num_prefill_tokens),
+                decode_tokens: total(|request| request.num_decode_tokens),
+                files: files.clone(),
+            };
+            Ok((pin, Extent::of(&made, context)))
+        })
+    }
+
+    /// Digests of the files that a workload reads.
+    fn data_files(&self, workload: &WorkloadSpec) -> Result<Vec<FileDigest>, ResolveError> {
+        let lengths = match &workload.lengths {
+            Some(Lengths::Trace { path }) => Some(path),
+            _ => None,
+        };
+        let arrivals = match &workload.arrivals {
+            Arrivals::Trace { path } => Some(path),
+            _ => None,
+        };
+        // Lengths and arrivals may be columns of one file.
+        let arrivals = arrivals.filter(|path| lengths != Some(path));
+        [workload.prompts.as_ref(), lengths, arrivals]
+            .into_iter()
+            .flatten()
+            .map(|path| {
+                let file = workload::data_file(self.access.root, path)?;
+                let digest = self.access.digests.digest(&file);
+                let (bytes, sha256) =
+                    digest.map_err(|source| ResolveError::DataFile { path: path.clone(), source })?;
+                Ok(FileDigest { file: path.clone(), bytes, sha256 })
+            })
+            .collect()
+    }
+}
