@@ -83,16 +83,17 @@ pub struct SpecArgs {
 #[derive(Debug, Args)]
 pub struct LockArgs {
     /// Experiment file
-    #[arg(value_name = "EXPERIMENT")]
-    pub spec: PathBuf,
+    #[arg(value_name = "EXPERIMENT", required_unless_present = "upgrade")]
+    pub spec: Option<PathBuf>,
     #[command(flatten)]
     pub set: SetArgs,
     /// Write nothing; exit with 1 and the reasons when the lock is out of date
     #[arg(long)]
     pub check: bool,
-    /// Measure a new profiling bundle even where the pinned one still holds
-    #[arg(long, conflicts_with = "check")]
-    pub upgrade_profile: bool,
+    /// Move pins that still hold: `model` (what its revision now is), `bundle` (measured anew), or
+    /// all of them (may be repeated)
+    #[arg(long, value_name = "PIN", num_args = 0..=1, default_missing_value = "all", conflicts_with = "check")]
+    pub upgrade: Vec<String>,
 }
 
 /// Changes to the experiment, and whether its lock may change.

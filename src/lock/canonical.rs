@@ -163,6 +163,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::pins::FORMAT;
     use super::super::resolve::tests::tiny_lock;
     use super::*;
 
@@ -177,7 +178,7 @@ mod tests {
             text.replacen("root 7", "root 7 // seven", 1),
             text.replacen("root 7", "root 7\n    root 7", 1),
             text.replacen("    root 7", "        root 7", 1),
-            text.replacen("lock 1\n", "", 1),
+            text.replacen("lock 2\n", "", 1),
             text.trim_end().to_owned(),
             format!("{text}\n"),
             format!("{text}}}\n"),
@@ -211,7 +212,7 @@ mod tests {
             let at = at.index(bytes.len());
             bytes[at] = byte;
             if let Some(lock) = String::from_utf8(bytes).ok().as_deref().and_then(parse) {
-                prop_assert_eq!(super::super::read::parse_kdl_text(Path::new("x"), &lock.to_kdl()).ok(), Some(lock));
+                prop_assert_eq!(super::super::read::parse_kdl_text(Path::new("x"), &lock.to_kdl()).ok(), Some((lock, FORMAT)));
             }
         }
     }

@@ -162,10 +162,10 @@ pub(super) struct ShapeError {
 pub(super) type Spans = BTreeMap<String, Span>;
 
 /// Reads a document into an object, remembering where each value stands.
-pub(super) fn read(document: &KdlDocument) -> Result<(Value, Spans), ShapeError> {
+pub(super) fn read(document: &KdlDocument) -> Result<(Map<String, Value>, Spans), ShapeError> {
     let mut spans = Spans::new();
     let value = read_object(document.nodes(), "", &mut spans)?;
-    Ok((Value::Object(value), spans))
+    Ok((value, spans))
 }
 
 fn span_of(node: &KdlNode) -> Span {

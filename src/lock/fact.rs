@@ -84,7 +84,9 @@ pub fn impact(path: &str) -> Impact {
     let rest = path.strip_prefix("experiment.");
     match path.split('.').next().unwrap_or_default() {
         "lock" | "xp" | "spec" => Impact::Cosmetic,
-        "metrics-version" | "resolved-model" => Impact::ComparisonBreaking,
+        "versions" if path.ends_with(".simulator") => Impact::Simulation,
+        "versions" if path.ends_with(".engine") => Impact::Measurement,
+        "versions" | "resolved-model" => Impact::ComparisonBreaking,
         "bundle" => Impact::Simulation,
         "seeds" if path.ends_with(".sampling") || path.ends_with(".weights") => Impact::Measurement,
         "seeds" => Impact::ComparisonBreaking,

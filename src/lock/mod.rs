@@ -5,6 +5,7 @@ mod canonical;
 mod codec;
 mod diff;
 mod fact;
+mod migrate;
 mod pins;
 mod read;
 mod resolve;
@@ -16,9 +17,10 @@ mod workloads;
 pub use diff::{Change, LockDiff, diff};
 pub use fact::{Impact, facts};
 pub use pins::{
-    BundlePin, FORMAT, HardwareFact, Lock, ModelPin, RunPin, SeedsPin, SetPin, SimPin, SpecPin, WorkloadPin,
+    BundlePin, FORMAT, HardwareFact, Lock, ModelPin, RunPin, SeedsPin, SetPin, SimPin, SpecPin, Versions,
+    WorkloadPin,
 };
-pub use read::{LockError, lock_schema, parse, read};
+pub use read::{LockError, lock_schema, parse, read, read_any};
 pub use resolve::{ResolveError, resolve, scheduler_config};
 pub(crate) use resolve::{measured_backend, simulated_backend};
 pub use resolved::{Extent, Resolved};

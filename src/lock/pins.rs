@@ -9,7 +9,7 @@ use crate::spec::Experiment;
 use crate::store::{Digest, FileDigest};
 
 /// Version of the lock format this xp writes, and the newest it reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// A lockfile: the experiment with every default written out, and what every
 /// moving part of it resolved to. No time stamps, host names or absolute paths.
@@ -20,8 +20,8 @@ pub struct Lock {
     pub lock: u32,
     /// Version of xp that wrote it.
     pub xp: String,
-    /// Version of the metric definitions.
-    pub metrics_version: u32,
+    /// What results depend on besides pins.
+    pub versions: Versions,
     pub spec: SpecPin,
     /// The experiment with every default.
     pub experiment: Experiment,
@@ -33,6 +33,20 @@ pub struct Lock {
     /// One run per cell of the matrix.
     #[serde(default)]
     pub runs: Vec<RunPin>,
+}
+
+/// Versions of what makes results. A new one may give others from the same pins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Versions {
+    /// The definitions of the metrics.
+    pub metrics: u32,
+    /// The files of a workload.
+    pub workload: u32,
+    /// How the engine serves a workload.
+    pub engine: u32,
+    /// How a workload is simulated.
+    pub simulator: u32,
 }
 
 /// Where the experiment came from.

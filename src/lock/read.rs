@@ -4,6 +4,7 @@ use kdl::{KdlDocument, KdlValue};
 use miette::{NamedSource, SourceSpan};
 use serde_json::Value;
 
+use super::migrate::migrate;
 use super::pins::{FORMAT, Lock};
 use super::{canonical, codec, violation};
 use crate::spec::{self, SpecErrors};
@@ -60,10 +61,15 @@ pub fn lock_schema() -> Value {
     schemars::schema_for!(Lock).into()
 }
 
-/// Reads a lockfile.
+/// Reads a lockfile, of this format or an older one.
 pub fn read(path: &Path) -> Result<Lock, LockError> {
+    Ok(read_any(path)?.0)
+}
+
+/// Like [`read`], and the format it has on disk.
+pub fn read_any(path: &Path) -> Result<(Lock, u32), LockError> {
     let text = store::read_text_bounded(path, MAX_LOCK_BYTES)?;
-    parse(path, &text)
+    parse_any(path, &text)
 }
 
 /// Reads a lock's text; `path` is for messages.
@@ -71,14 +77,19 @@ pub fn read(path: &Path) -> Result<Lock, LockError> {
 /// # Errors
 /// The text is no lock, or its experiment is none that [`spec::load`] would take.
 pub fn parse(path: &Path, text: &str) -> Result<Lock, LockError> {
-    if let Some(lock) = canonical::parse(text) {
-        return Ok(lock);
+    Ok(parse_any(path, text)?.0)
+}
+
+/// Like [`parse`], and the format that the text has.
+pub(super) fn parse_any(path: &Path, text: &str) -> Result<(Lock, u32), LockError> {
+    match canonical::parse(text) {
+        Some(lock) => Ok((lock, FORMAT)),
+        None => parse_kdl_text(path, text),
     }
-    parse_kdl_text(path, text)
 }
 
 /// The long way, with spans and diagnostics.
-pub(super) fn parse_kdl_text(path: &Path, text: &str) -> Result<Lock, LockError> {
+pub(super) fn parse_kdl_text(path: &Path, text: &str) -> Result<(Lock, u32), LockError> {
     let name = path.display().to_string();
     let document = spec::parse_kdl(&name, text, MAX_LOCK_BYTES)?;
     let invalid = |message: String, (offset, length): codec::Span| LockError::Invalid {
@@ -87,10 +98,14 @@ pub(super) fn parse_kdl_text(path: &Path, text: &str) -> Result<Lock, LockError>
         span: SourceSpan::new(offset.into(), length),
     };
     // First of all: a newer lock may have facts of another shape.
-    if let Some(found) = format(&document).filter(|found| *found > u64::from(FORMAT)) {
+    let format = format(&document);
+    if let Some(found) = format.filter(|found| *found > u64::from(FORMAT)) {
         return Err(LockError::Newer { path: path.to_owned(), found });
     }
-    let (value, spans) = codec::read(&document).map_err(|error| invalid(error.message, error.span))?;
+    let (mut facts, mut spans) =
+        codec::read(&document).map_err(|error| invalid(error.message, error.span))?;
+    migrate(&mut facts, &mut spans);
+    let value = Value::Object(facts);
     let at = |pointer: &str| nearest(&spans, pointer);
     match value.get("lock").and_then(Value::as_u64) {
         Some(0) => {
@@ -105,7 +120,8 @@ pub(super) fn parse_kdl_text(path: &Path, text: &str) -> Result<Lock, LockError>
     if let Some(violation) = violation::violation(&value) {
         return Err(invalid(violation.message, at(&violation.pointer)));
     }
-    serde_json::from_value(value).map_err(|error| invalid(error.to_string(), (0, 0)))
+    let lock = serde_json::from_value(value).map_err(|error| invalid(error.to_string(), (0, 0)))?;
+    Ok((lock, format.and_then(|format| u32::try_from(format).ok()).unwrap_or(FORMAT)))
 }
 
 /// The version that a document says it has.
@@ -158,16 +174,16 @@ mod tests {
     fn each_mistake_is_shown_where_it_stands() {
         let long = "x".repeat(5_000);
         let found = [
-            with("lock 1", "lock 0"),
-            with("lock 1\n", ""),
-            with("metrics-version 1", "metrics-version 1\nsurprise 2"),
+            with("lock 2", "lock 0"),
+            with("lock 2\n", ""),
+            with("xp \"0.1.0\"", "xp \"0.1.0\"\nsurprise 2"),
             with("    root 7", "    root 7\n    rot 8"),
             with("        kv-blocks", "        kv-bloks 3\n        kv-blocks"),
             with("file \"tokenizer.json\"", "file \"tokenizer.json\" size=1"),
             with("    root 7\n", ""),
             with("root 7", "root \"seven\""),
             with("root 7", "root 7.0"),
-            with("metrics-version 1", "metrics-version 8589934592"),
+            with("engine 1", "engine 8589934592"),
             with("max-context 2048", "max-context 8589934592"),
             with("prefill-tokens", "prefill-tokens -1 //"),
             with("sha256 \"", "sha256 \"x"),
@@ -197,7 +213,7 @@ mod tests {
         seeds: `root` is missing <seeds>
         seeds.root: "seven" is not of type "integer" <"seven">
         seeds.root: invalid type: floating point `7.0`, expected u64 <7.0>
-        metrics-version: invalid value: integer `8589934592`, expected u32 <8589934592>
+        versions.engine: invalid value: integer `8589934592`, expected u32 <8589934592>
         runs.0.scheduler.max-context: invalid value: integer `8589934592`, expected u32 <8589934592>
         runs.0.workload.prefill-tokens: -1 is less than the minimum of 0 <-1>
         spec.sha256: "x6a74ffab6e6eb2e1050f2e6d433f194fa5d9259959ab57cab108631724eac9d3" does not match "^[0-9a-f]{64}$" <"x6a74ffab6e6eb2e1050f2e6d433f194fa5d9259959ab57cab108631724eac9d3">
@@ -219,8 +235,8 @@ mod tests {
     #[test]
     fn damage_is_told_from_a_newer_lock() {
         let of = |text: &str| parse(Path::new("x.lock.kdl"), text).unwrap_err().is_damage();
-        assert!(of("") && of("lock 0") && of("{") && of("lock \"one\"") && of("lock 1"));
-        assert!(!of("lock 2") && !of("lock 99\nsurprise"));
+        assert!(of("") && of("lock 0") && of("{") && of("lock \"one\"") && of("lock 1") && of("lock 2"));
+        assert!(!of("lock 3") && !of("lock 99\nsurprise"));
         assert!(!read(Path::new("none/x.lock.kdl")).unwrap_err().is_damage());
     }
 }

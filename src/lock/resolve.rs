@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::pins::{FORMAT, Lock, ModelPin, RunPin, SeedsPin, SetPin, SpecPin};
+use super::pins::{FORMAT, Lock, ModelPin, RunPin, SeedsPin, SetPin, SpecPin, Versions};
 use super::resolved::{Made, Resolved};
 use super::workloads::Workloads;
 use crate::catalog::ModelConfig;
-use crate::metrics::METRICS_VERSION;
 use crate::scheduler::SchedulerConfig;
 use crate::source::{self, Access, SourceError};
 use crate::spec::{
@@ -76,6 +75,7 @@ pub fn resolve(
     experiment: &Experiment,
     cells: Vec<Cell>,
     spec: SpecPin,
+    versions: Versions,
     previous: Option<&Lock>,
     access: &Access<'_>,
 ) -> Result<Resolved, ResolveError> {
@@ -122,7 +122,7 @@ pub fn resolve(
     let lock = Lock {
         lock: FORMAT,
         xp: env!("CARGO_PKG_VERSION").to_owned(),
-        metrics_version: METRICS_VERSION,
+        versions,
         spec,
         experiment: experiment.clone(),
         seeds,
@@ -290,8 +290,11 @@ pub(super) mod tests {
             overrides: Vec::new(),
         };
         let (digests, memo) = (DigestCache::default(), Memo::default());
-        resolve(&experiment, cells, pin, previous, &Access { root, digests: &digests, memo: &memo }).unwrap()
+        resolve(&experiment, cells, pin, VERSIONS, previous, &Access { root, digests: &digests, memo: &memo })
+            .unwrap()
     }
+
+    const VERSIONS: Versions = Versions { metrics: 1, workload: 1, engine: 1, simulator: 1 };
 
     /// The text of a lock of one run.
     pub(in crate::lock) fn tiny_lock() -> String {

@@ -24,6 +24,8 @@ pub enum Stale {
     Workload(Change),
     /// No bundle was measured yet.
     NoBundle,
+    /// Runs whose simulated result is not pinned yet.
+    NotSimulated { runs: usize, first: String },
     /// The pinned bundle is missing, damaged, or another one.
     BundleGone { why: String },
     /// The lock pins another bundle, or other facts of it.
@@ -34,8 +36,10 @@ pub enum Stale {
     Run(Change),
     /// A simulation gives another result.
     Simulation(Change),
-    /// Metrics are defined differently now.
-    Metrics(Change),
+    /// This xp measures, simulates or defines metrics differently.
+    Version(Change),
+    /// The lock has an older format.
+    Format { locked: u32, wanted: u32 },
     /// The lock was made from another file or with other overrides.
     Spec(Change),
 }
@@ -43,7 +47,12 @@ pub enum Stale {
 impl Stale {
     fn change(&self) -> Option<&Change> {
         match self {
-            Self::NoLock { .. } | Self::Unreadable { .. } | Self::NoBundle | Self::BundleGone { .. } => None,
+            Self::NoLock { .. }
+            | Self::Unreadable { .. }
+            | Self::NoBundle
+            | Self::NotSimulated { .. }
+            | Self::BundleGone { .. }
+            | Self::Format { .. } => None,
             Self::Experiment(change)
             | Self::Seed(change)
             | Self::Model(change)
@@ -52,7 +61,7 @@ impl Stale {
             | Self::Hardware(change)
             | Self::Run(change)
             | Self::Simulation(change)
-            | Self::Metrics(change)
+            | Self::Version(change)
             | Self::Spec(change) => Some(change),
         }
     }
@@ -64,6 +73,13 @@ impl fmt::Display for Stale {
             Self::NoLock { path } => return write!(f, "{path} does not exist yet"),
             Self::Unreadable { path, why } => return write!(f, "{path} cannot be read: {why}"),
             Self::BundleGone { why } => return write!(f, "bundle: {why}"),
+            Self::Format { locked, wanted } => {
+                return write!(f, "lock: locked format {locked}, wanted format {wanted}");
+            }
+            Self::NotSimulated { runs: 1, first } => return write!(f, "{first} is not simulated yet"),
+            Self::NotSimulated { runs, first } => {
+                return write!(f, "{runs} runs are not simulated yet, {first} is the first");
+            }
             Self::NoBundle => return write!(f, "no profiling bundle is pinned yet"),
             _ => {}
         }
@@ -91,7 +107,7 @@ fn classify(change: Change) -> Stale {
         "resolved-model" => Stale::Model(change),
         "bundle" if path == "bundle.fingerprint" => Stale::Hardware(change),
         "bundle" => Stale::Bundle(change),
-        "metrics-version" => Stale::Metrics(change),
+        "versions" => Stale::Version(change),
         "runs" if path.contains(".workload.") => Stale::Workload(change),
         "runs" if path.contains(".sim.") => Stale::Simulation(change),
         "runs" => Stale::Run(change),

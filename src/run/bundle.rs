@@ -84,7 +84,7 @@ impl Session<'_> {
     fn auto_bundle(&mut self) -> Result<Bundle, RunError> {
         let pinned = self.resolved.lock.bundle.clone();
         let unusable = match &pinned {
-            _ if self.request.new_profile => Unusable::unfit("asked for"),
+            _ if self.request.upgrade.bundle => Unusable::unfit("asked for"),
             None => Unusable::unfit("no bundle is pinned yet"),
             Some(pin) => match self.pinned_bundle(pin)? {
                 Ok(bundle) => {
@@ -104,7 +104,7 @@ impl Session<'_> {
             self.stages.set_aside(&pin.path).map_err(|source| RunError::io(&path, source))?;
         }
         let (folder, bundle) = match self.fitting_bundle()? {
-            Some(found) if !self.request.new_profile => {
+            Some(found) if !self.request.upgrade.bundle => {
                 self.observer.reused(Stage::Profile, "", &found.0);
                 found
             }

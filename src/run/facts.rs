@@ -128,7 +128,7 @@ pub(super) fn pins(lock: &Lock, index: usize, measured: &RunMeta) -> Vec<Pin> {
     );
     pin("Workload", "root seed", lock.seeds.root.to_string());
     pin("Workload", "spec", lock.spec.path.clone());
-    pin("Workload", "metric definitions", lock.metrics_version.to_string());
+    pin("Workload", "metric definitions", lock.versions.metrics.to_string());
     for (name, value) in measured.hardware.iter().take(6) {
         pin("Machine", name, value.clone());
     }

@@ -24,6 +24,6 @@ pub use event::{Observer, Quiet, Stage};
 pub use execute::{Outcome, execute};
 pub use project::{Project, ProjectError, RunGuard};
 pub use record::{Inputs, StageRecord, StageState, StageStore};
-pub use session::{LockMode, Request, Session, is_lock};
+pub use session::{LockMode, Request, Session, Upgrade, is_lock};
 pub use stages::write_comparison;
 pub use status::{StageStatus, status};

@@ -8,11 +8,14 @@ use super::RunError;
 use super::event::Observer;
 use super::project::{Project, ProjectError};
 use super::record::{StageRecord, StageStore};
-use crate::engine::Engine;
-use crate::lock::{self, Lock, Resolved, SimPin, SpecPin, Stale};
+use crate::engine::{ENGINE_VERSION, Engine};
+use crate::lock::{self, Lock, Resolved, SimPin, SpecPin, Stale, Versions};
+use crate::metrics::METRICS_VERSION;
+use crate::sim::SIMULATOR_VERSION;
 use crate::source::Access;
 use crate::spec::{self, Override};
 use crate::store::{self, Digest, DigestCache, Memo};
+use crate::workload::WORKLOAD_VERSION;
 
 /// How a lock may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,6 +29,15 @@ pub enum LockMode {
     Frozen,
 }
 
+/// Pins that are moved even where the experiment still admits them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Upgrade {
+    /// The commit that a moving revision resolved to.
+    pub model: bool,
+    /// The profiling bundle.
+    pub bundle: bool,
+}
+
 /// What to run, and how.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
@@ -34,8 +46,8 @@ pub struct Request {
     /// `--set` overrides.
     pub set: Vec<String>,
     pub mode: LockMode,
-    /// Measure a bundle even if the pinned one holds.
-    pub new_profile: bool,
+    /// Pins that are moved even where they hold.
+    pub upgrade: Upgrade,
     /// Compare across hardware; the report says so.
     pub allow_foreign_bundle: bool,
 }
@@ -46,6 +58,8 @@ pub struct Session<'a> {
     pub lock_path: PathBuf,
     /// The lock on disk, if there is one.
     pub previous: Option<Lock>,
+    /// The format of the lock on disk.
+    format: u32,
     /// Why the lock on disk is none. It is set aside before another takes its place.
     damaged: Option<String>,
     /// Digest of the lock's bytes when it was read.
@@ -76,9 +90,14 @@ impl<'a> Session<'a> {
         let lock_path = if from_lock { request.target.clone() } else { project.lock_of(&request.target) };
         // Before it is read: what is written meanwhile is noticed by `write_lock`.
         let on_disk = digest_of(&lock_path);
-        let read = (from_lock || lock_path.exists()).then(|| lock::read(&lock_path)).transpose();
+        let read = (from_lock || lock_path.exists()).then(|| lock::read_any(&lock_path)).transpose();
+        let mut format = lock::FORMAT;
         let (previous, damaged) = match read {
-            Ok(previous) => (previous, None),
+            Ok(None) => (None, None),
+            Ok(Some((locked, found))) => {
+                format = found;
+                (Some(locked), None)
+            }
             // The experiment says all that a lock can say.
             Err(error) if error.is_damage() && !from_lock && request.mode == LockMode::Update => {
                 (None, Some(error.to_string()))
@@ -107,7 +126,7 @@ impl<'a> Session<'a> {
                 let cells = spec::expand(&locked.experiment)?;
                 // Derived anew: an experiment edited inside the lock is not the one that was locked.
                 let pin = SpecPin { sha256: Digest::of_json(&locked.experiment), ..locked.spec.clone() };
-                lock::resolve(&locked.experiment, cells, pin, Some(locked), &access)?
+                lock::resolve(&locked.experiment, cells, pin, versions(), Some(locked), &access)?
             }
             _ => {
                 if !spec_path.exists() {
@@ -125,13 +144,14 @@ impl<'a> Session<'a> {
                     sha256: Digest::of_json(&loaded.experiment),
                     overrides,
                 };
-                lock::resolve(&loaded.experiment, loaded.cells, pin, previous.as_ref(), &access)?
+                lock::resolve(&loaded.experiment, loaded.cells, pin, versions(), previous.as_ref(), &access)?
             }
         };
         let session = Self {
             project,
             lock_path,
             previous,
+            format,
             damaged,
             on_disk,
             resolved,
@@ -161,8 +181,14 @@ impl<'a> Session<'a> {
     /// Every reason why the lock on disk is out of date, simulated results left aside
     /// where they have not been computed yet. The pinned bundle is read.
     pub fn staleness(&self) -> Vec<Stale> {
-        let mut reasons = self.differences();
+        let mut reasons = self.reasons_to_write();
         let Some(previous) = &self.previous else { return reasons };
+        if self.sim_backend().is_some() && self.resolved.lock.bundle.is_some() {
+            let mut open = previous.runs.iter().filter(|run| run.sim.is_none()).peekable();
+            if let Some(first) = open.peek().map(|run| run.id.clone()) {
+                reasons.push(Stale::NotSimulated { runs: open.count(), first });
+            }
+        }
         match &self.resolved.lock.bundle {
             None if self.sim_backend().is_some() => reasons.push(Stale::NoBundle),
             Some(pin) if previous.bundle.as_ref() == Some(pin) => {
@@ -173,6 +199,15 @@ impl<'a> Session<'a> {
                 reasons.extend(why.map(|why| Stale::BundleGone { why }));
             }
             _ => {}
+        }
+        reasons
+    }
+
+    /// Why the lock on disk would be written again. An older format says the same.
+    fn reasons_to_write(&self) -> Vec<Stale> {
+        let mut reasons = self.differences();
+        if self.format != lock::FORMAT {
+            reasons.push(Stale::Format { locked: self.format, wanted: lock::FORMAT });
         }
         reasons
     }
@@ -221,7 +256,7 @@ impl<'a> Session<'a> {
         let text = self.resolved.lock.to_kdl();
         let reasons: Vec<String> = match (&self.previous, &self.damaged) {
             (None, None) => vec![format!("{path} did not exist")],
-            _ => self.differences().iter().map(ToString::to_string).collect(),
+            _ => self.reasons_to_write().iter().map(ToString::to_string).collect(),
         };
         if !reasons.is_empty() && self.request.mode == LockMode::Update {
             let io = |source| RunError::io(&self.lock_path, source);
@@ -239,6 +274,16 @@ impl<'a> Session<'a> {
     /// A path of the lock on disk.
     pub(super) fn path(&self, relative: &str) -> Result<PathBuf, ProjectError> {
         self.project.resolve(relative)
+    }
+}
+
+/// Versions of this xp's parts.
+fn versions() -> Versions {
+    Versions {
+        metrics: METRICS_VERSION,
+        workload: WORKLOAD_VERSION,
+        engine: ENGINE_VERSION,
+        simulator: SIMULATOR_VERSION,
     }
 }
 

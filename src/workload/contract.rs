@@ -11,7 +11,7 @@ use crate::spec::WorkloadSpec;
 use crate::store::{self, Digest, FileDigest};
 
 /// Version of the files' format.
-pub(super) const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
 
 pub(super) const PROMPTS: &str = "prompts.jsonl";
 pub(super) const LENGTHS: &str = "trace_lengths.csv";

@@ -15,7 +15,7 @@ pub mod seed;
 mod stream;
 mod table;
 
-pub use contract::{Seeds, WorkloadMeta, digest, workload_files, write_workload};
+pub use contract::{FORMAT as WORKLOAD_VERSION, Seeds, WorkloadMeta, digest, workload_files, write_workload};
 pub use data_file::data_file;
 pub use error::WorkloadError;
 pub use generate::generate;

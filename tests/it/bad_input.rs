@@ -94,12 +94,12 @@ fn a_lock_edited_by_hand_is_noticed() {
         assert!(text.contains("chunk-size") || text.contains("spec.sha256"), "{mode}:\n{text}");
     }
     for (from, to) in [
-        ("lock 1", "lock 99"),
-        ("lock 1", "lock \"one\""),
-        ("lock 1", "lock 1\nlock 1"),
+        ("lock 2", "lock 99"),
+        ("lock 2", "lock \"one\""),
+        ("lock 2", "lock 2\nlock 2"),
         ("root 7", "root -7"),
         ("root 7", "root #nan"),
-        ("metrics-version 1", "metrics-versoin 1"),
+        ("metrics 1", "metrcis 1"),
         ("path \"experiments/tiny.kdl\"", "path \"../../etc/passwd\""),
     ] {
         assert!(lock.contains(from), "{from}");

@@ -126,7 +126,7 @@ fn an_experiment_is_locked_again_over_a_damaged_lock() {
         assert_eq!(text(&project, &kept), *damaged);
         assert_eq!(text(&project, LOCK), good);
     }
-    edit(&project, "lock 1", "lock 99");
+    edit(&project, "lock 2", "lock 99");
     let said = project.fails(1, &["lock", SPEC]);
     assert!(said.contains("lock format 99"), "{said}");
 }
@@ -185,4 +185,76 @@ fn a_matrix_holds_no_more_requests_than_memory() {
     project.write(SPEC, spec.trim_end().strip_suffix('}').unwrap().to_owned() + matrix);
     let said = project.fails(1, &["check", SPEC]);
     assert!(said.contains("30000000 requests"), "{said}");
+}
+
+#[test]
+fn a_lock_of_an_older_format_is_read_and_brought_up_to_date() {
+    let project = measuring_only();
+    let good = text(&project, LOCK);
+    let (before, after) = good.split_once("versions {\n").unwrap();
+    let (_, after) = after.split_once("}\n").unwrap();
+    let old = format!("{}metrics-version 1\n{after}", before.replacen("lock 2", "lock 1", 1));
+    project.write(LOCK, &old);
+    // It says all that is needed.
+    project.ok(&["workload", "--locked", SPEC]);
+    project.ok(&["diff", LOCK, LOCK]);
+    assert_eq!(text(&project, LOCK), old);
+    let said = project.fails(1, &["lock", "--check", SPEC]);
+    assert!(said.contains("locked format 1, wanted format 2"), "{said}");
+    project.ok(&["lock", SPEC]);
+    assert_eq!(text(&project, LOCK), good);
+}
+
+#[test]
+fn one_pin_is_moved_and_nothing_else() {
+    let project = Project::tiny();
+    project.ok(&["lock", SPEC]);
+    let before = text(&project, LOCK);
+    let said = project.ok(&["lock", SPEC]);
+    assert!(said.contains("unchanged") && !said.contains("profile"), "{said}");
+    assert_eq!(text(&project, LOCK), before);
+    project.ok(&["lock", "--upgrade", "bundle", SPEC]);
+    let after = text(&project, LOCK);
+    let kept = |lock: &str| {
+        let (head, rest) = lock.split_once("\nbundle {").unwrap();
+        let (_, run) = rest.split_once("\nrun ").unwrap();
+        (head.to_owned(), run.split_once("    sim {").unwrap().0.to_owned())
+    };
+    assert_ne!(before, after);
+    assert_eq!(kept(&before), kept(&after));
+    let said = project.fails(2, &["lock", "--upgrade", "nothing", SPEC]);
+    assert!(said.contains("no pin is called \"nothing\"") && said.contains("all, bundle, model"), "{said}");
+    assert_eq!(text(&project, LOCK), after);
+}
+
+#[test]
+fn what_is_not_simulated_is_stale() {
+    let project = Project::tiny();
+    project.ok(&["lock", SPEC]);
+    let before = text(&project, LOCK);
+    let (head, _) = before.split_once("    sim {").unwrap();
+    project.write(LOCK, format!("{head}}}\n"));
+    let said = project.fails(1, &["lock", "--check", SPEC]);
+    assert!(said.contains("tiny is not simulated yet"), "{said}");
+    project.ok(&["lock", SPEC]);
+    assert_eq!(text(&project, LOCK), before);
+}
+
+#[test]
+fn what_is_remembered_may_be_lost_or_damaged() {
+    let project = measuring_only();
+    let good = text(&project, LOCK);
+    let memo = ".xp/memo/locks-tiny.lock.kdl";
+    assert!(project.path(memo).exists());
+    let kept = project.read(memo);
+    for damaged in [&kept[..kept.len() / 2], b"", b"\xff\x00"] {
+        project.write(memo, damaged);
+        project.ok(&["lock", "--check", SPEC]);
+        assert_eq!(project.read(memo), damaged, "a check writes nothing");
+    }
+    std::fs::remove_dir_all(project.path(".xp")).unwrap();
+    project.ok(&["lock", "--check", SPEC]);
+    assert!(!project.path(".xp").exists(), "a check writes nothing");
+    project.ok(&["lock", SPEC]);
+    assert_eq!(text(&project, LOCK), good);
 }

@@ -27,7 +27,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, CliError> {
             let (much, how) = (drift.abs(), if drift > 0.0 { "slower" } else { "faster" });
             output::line(format_args!(
                 "\n  note: the machine was {much:.1} % {how} while it was measured than while it was profiled;\n  \
-                 that much of each error is its own: `xp lock --upgrade-profile` on a quiet machine profiles again"
+                 that much of each error is its own: `xp lock --upgrade bundle` on a quiet machine profiles again"
             ))?;
         }
     }
