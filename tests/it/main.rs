@@ -9,3 +9,4 @@ mod project;
 mod resume;
 mod snapshots;
 mod stages;
+mod write_layer;
