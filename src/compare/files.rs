@@ -48,7 +48,7 @@ const TIMELINE: [&str; 6] = ["run", "time_ns", "running", "waiting", "kv_percent
 pub fn write_comparison(folder: &Path, comparison: &Comparison) -> Result<(), CompareError> {
     let write = |name: &str, bytes: &[u8]| {
         let path = folder.join(name);
-        store::write(&path, bytes).map_err(|source| CompareError::Write { path, source })
+        store::write_part(&path, bytes).map_err(|source| CompareError::Write { path, source })
     };
     let table = |name: &str, bytes: Result<Vec<u8>, csv::Error>| {
         let path = || folder.join(name);

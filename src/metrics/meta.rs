@@ -124,5 +124,5 @@ pub(super) fn write_meta(folder: &Path, meta: &RunMeta) -> Result<(), ContractEr
     let mut json = serde_json::to_vec_pretty(meta)
         .map_err(|error| ContractError::Record { message: error.to_string() })?;
     json.push(b'\n');
-    store::write(&path, &json).map_err(|source| ContractError::Write { path, source })
+    store::write_part(&path, &json).map_err(|source| ContractError::Write { path, source })
 }

@@ -1,11 +1,11 @@
 //! Rows of a CSV file, formatted into a buffer: a run of four million tokens
 //! is written in well under a second and never held in memory as text.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::ContractError;
+use crate::store::file::Writer;
 
 /// Bytes gathered before they are written.
 const CHUNK: usize = 1 << 20;
@@ -13,7 +13,7 @@ const CHUNK: usize = 1 << 20;
 /// Writes one CSV file row by row.
 pub(super) struct RowWriter {
     path: PathBuf,
-    file: File,
+    file: Writer,
     buffer: Vec<u8>,
     /// The row has a cell already.
     in_row: bool,
@@ -24,7 +24,7 @@ impl RowWriter {
     pub(super) fn create(folder: &Path, name: &str, columns: &[&str]) -> Result<Self, ContractError> {
         let path = folder.join(name);
         let file =
-            File::create(&path).map_err(|source| ContractError::Write { path: path.clone(), source })?;
+            Writer::create(&path).map_err(|source| ContractError::Write { path: path.clone(), source })?;
         let mut buffer = Vec::with_capacity(CHUNK + (CHUNK >> 4));
         buffer.extend_from_slice(columns.join(",").as_bytes());
         buffer.push(b'\n');
@@ -93,7 +93,8 @@ impl RowWriter {
     /// Writes what is left and waits until it is on the disk.
     pub(super) fn finish(mut self) -> Result<(), ContractError> {
         self.flush()?;
-        self.done(self.file.sync_all())
+        let Self { path, file, .. } = self;
+        file.finish().map_err(|source| ContractError::Write { path, source })
     }
 }
 

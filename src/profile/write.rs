@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::ProfileError;
 use super::bundle::{Bundle, BundleMeta, Feature, OpCurve};
-use crate::store::{Digest, FileDigest, StagedDir, write};
+use crate::store::{Digest, FileDigest, StagedDir, write_part};
 
 /// Columns of `attention.csv` before its durations.
 pub(super) const ATTENTION_KEYS: [&str; 4] =
@@ -72,7 +72,7 @@ pub fn write_bundle(folder: &Path, bundle: &Bundle) -> Result<(), ProfileError> 
     let json = serde_json::to_string_pretty(&meta).map_err(|error| refused(error.into()))? + "\n";
     files.push(("bundle.json".to_owned(), json));
     for (file, text) in &files {
-        write(&staged.path().join(file), text.as_bytes()).map_err(refused)?;
+        write_part(&staged.path().join(file), text.as_bytes()).map_err(refused)?;
     }
     staged.commit().map_err(refused)
 }

@@ -3,6 +3,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::event::Observer;
+use crate::store::file;
 
 /// Held while the machine is timed; released when dropped, or by the system when the process dies.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub(super) fn device_guard(observer: &dyn Observer) -> DeviceGuard {
 /// a regular file, and never to write into it. Another user's file, which only that user may open
 /// for writing, can be locked all the same.
 fn lock_file(path: &Path) -> Option<File> {
-    match File::options().create_new(true).write(true).open(path) {
+    match file::create_file(path) {
         Ok(file) => return Some(file),
         // Making a new file does not follow a link, so there is one, or a file.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
@@ -36,7 +37,7 @@ fn lock_file(path: &Path) -> Option<File> {
     }
     // A pipe would be waited for when opened: look first.
     let found = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;
-    let file = File::options().write(true).open(path).or_else(|_| File::open(path)).ok()?;
+    let file = file::open_to_lock(path).ok()?;
     is_same(&found, &file.metadata().ok()?).then_some(file)
 }
 

@@ -2,6 +2,8 @@ use std::fs::File;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use crate::store::file;
+
 /// A folder with `experiments/`, `locks/`, `runs/`, `profiles/`, `reports/` and `.xp/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Project {
@@ -93,8 +95,12 @@ impl Project {
     pub fn guard(&self) -> Result<RunGuard, ProjectError> {
         let path = self.root.join(".xp").join("writer");
         let lock = |source| ProjectError::Lock { path: path.clone(), source };
-        std::fs::create_dir_all(self.root.join(".xp")).map_err(lock)?;
-        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(lock)?;
+        file::create_dir_all(&self.root.join(".xp")).map_err(lock)?;
+        let file = match file::create_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => file::open_to_lock(&path),
+            made => made,
+        };
+        let file = file.map_err(lock)?;
         match file.try_lock() {
             Ok(()) => Ok(RunGuard(file)),
             Err(std::fs::TryLockError::WouldBlock) => {

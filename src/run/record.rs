@@ -171,19 +171,19 @@ impl StageStore {
         if !from.exists() {
             return Ok(());
         }
-        std::fs::rename(from, self.root.join(self.unused_place(output)?))
+        store::rename(&from, &self.root.join(self.unused_place(output)?))
     }
 
     /// Keeps a copy of a file that will be replaced, under `.xp/quarantine`; where, from the root.
     pub fn copy_aside(&self, file: &str) -> io::Result<String> {
         let to = self.unused_place(file)?;
-        std::fs::copy(self.root.join(file), self.root.join(&to))?;
+        store::copy(&self.root.join(file), &self.root.join(&to))?;
         Ok(to)
     }
 
     /// A name in `.xp/quarantine` that nothing has yet.
     fn unused_place(&self, output: &str) -> io::Result<String> {
-        std::fs::create_dir_all(self.root.join(".xp").join("quarantine"))?;
+        store::file::create_dir_all(&self.root.join(".xp").join("quarantine"))?;
         let name = output.replace('/', "-");
         let mut places = (0..).map(|n| format!(".xp/quarantine/{name}.{n}"));
         Ok(places.find(|place| !self.root.join(place).exists()).expect("an unused number exists"))

@@ -404,11 +404,9 @@ impl Session<'_> {
 /// Writes a comparison's files, figures included.
 pub fn write_comparison(folder: &Path, comparison: &Comparison) -> Result<(), RunError> {
     compare::write_comparison(folder, comparison)?;
-    let figures = folder.join("figs");
-    std::fs::create_dir_all(&figures).map_err(|source| RunError::io(&figures, source))?;
     for (name, svg) in report::render_figures(comparison)? {
-        let path = figures.join(name);
-        std::fs::write(&path, svg).map_err(|source| RunError::io(&path, source))?;
+        let path = folder.join("figs").join(name);
+        crate::store::write_part(&path, svg.as_ref()).map_err(|source| RunError::io(&path, source))?;
     }
     Ok(())
 }

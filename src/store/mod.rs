@@ -5,10 +5,13 @@ mod atomic;
 mod checked;
 mod digest;
 mod digest_cache;
+#[cfg(debug_assertions)]
+mod fault;
+pub mod file;
 mod memo;
 mod read;
 
-pub use atomic::{StagedDir, write};
+pub use atomic::{StagedDir, copy, is_temporary, rename, write, write_part};
 pub use checked::{read_checked, write_checked};
 pub use digest::{Digest, FileDigest, ParseDigestError, abbreviate, digest_dir, digest_file};
 pub use digest_cache::DigestCache;

@@ -1,6 +1,8 @@
 //! End-to-end tests: the real binary on real files, one test binary for all.
 
 mod bad_input;
+#[cfg(unix)]
+mod crash;
 mod determinism;
 mod edges;
 mod folders;
@@ -9,3 +11,4 @@ mod project;
 mod resume;
 mod snapshots;
 mod stages;
+mod write_layer;

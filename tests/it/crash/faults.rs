@@ -1,0 +1,77 @@
+//! Every single operation on the file system fails once, and is the last once.
+
+use super::project::{DAMAGED, FRESH, LOCKED, Place, Random, SPEC, Template, on_all_cores};
+use super::results::Results;
+use super::trial::{Disturbance, Operation, disturb, operations};
+
+/// The operations of an undisturbed command.
+pub fn count(template: &Template, args: &[&str]) -> Vec<Operation> {
+    let place = Place::like(template);
+    let log = place.beside("operations");
+    let output =
+        place.command(args).env("XP_FAULT", "count").env("XP_FAULT_LOG", &log).output().expect("xp starts");
+    assert!(output.status.success(), "xp {args:?}:\n{}", crate::project::both(&output));
+    if args[0] == "run" {
+        Results::of(&place).check_equal(&template.after).unwrap();
+    }
+    operations(&log)
+}
+
+/// All that can happen at the operations of a command.
+fn disturbances(operations: &[Operation]) -> Vec<Disturbance> {
+    let mut out = Vec::new();
+    for operation in operations {
+        let n = operation.number;
+        out.push(Disturbance::Fail { n, error: if n % 2 == 0 { "ENOSPC" } else { "EIO" } });
+        out.push(Disturbance::Stop { n });
+        if operation.name == "Write" {
+            out.push(Disturbance::Torn { n });
+        }
+    }
+    out
+}
+
+/// Cases of the three sweeps: a first lock, a run of a lock, and a run that replaces what is there.
+fn cases() -> Vec<(&'static Template, [&'static str; 2], Disturbance)> {
+    let mut out = Vec::new();
+    for (template, args) in [(&*FRESH, ["lock", SPEC]), (&*LOCKED, ["run", SPEC]), (&*DAMAGED, ["run", SPEC])]
+    {
+        let operations = count(template, &args);
+        eprintln!("xp {args:?} in the {} project: {} operations", template.name, operations.len());
+        assert!(operations.len() > 20, "{operations:?}");
+        out.extend(disturbances(&operations).into_iter().map(|disturbance| (template, args, disturbance)));
+        // A disk that stays full or read-only from some point on.
+        for part in 0..8 {
+            let n = 1 + operations.len() * part / 8;
+            let error = if part % 2 == 0 { "ENOSPC" } else { "EROFS" };
+            out.push((template, args, Disturbance::FailFrom { n, error }));
+        }
+    }
+    out
+}
+
+fn sweep(cases: &[(&'static Template, [&'static str; 2], Disturbance)]) {
+    let started = std::time::Instant::now();
+    on_all_cores(cases, |(template, args, disturbance)| disturb(template, args, *disturbance));
+    eprintln!("{} trials in {:.0} s", cases.len(), started.elapsed().as_secs_f64());
+}
+
+#[test]
+fn a_sample_of_faults_does_no_harm() {
+    if !cfg!(debug_assertions) {
+        return eprintln!("skipped: a release cannot be told to fail");
+    }
+    let (mut random, all) = (Random::new(), cases());
+    let sample: Vec<_> = (0..15).map(|_| all[random.below(all.len())]).collect();
+    eprintln!("seed {}", random.seed);
+    sweep(&sample);
+}
+
+#[test]
+#[ignore = "minutes; .ci/run does it"]
+fn a_fault_at_every_single_operation_does_no_harm() {
+    if !cfg!(debug_assertions) {
+        return eprintln!("skipped: a release cannot be told to fail");
+    }
+    sweep(&cases());
+}

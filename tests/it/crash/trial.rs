@@ -1,0 +1,168 @@
+//! One disturbed command, and what must hold after it.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Output;
+
+use super::ensure;
+use super::project::{Place, SPEC, Template};
+use super::results::{Results, check_own, temporaries};
+use crate::project::both;
+
+/// An operation that `XP_FAULT_LOG` tells.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    pub number: usize,
+    pub name: String,
+    pub paths: Vec<String>,
+}
+
+/// Reads a fault log.
+pub fn operations(log: &std::path::Path) -> Vec<Operation> {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let read = |line: &str| {
+        let mut parts = line.split('\t');
+        let number = parts.next()?.parse().ok()?;
+        Some(Operation { number, name: parts.next()?.to_owned(), paths: parts.map(str::to_owned).collect() })
+    };
+    text.lines().map(|line| read(line).unwrap_or_else(|| panic!("a line of the log: {line:?}"))).collect()
+}
+
+/// What the process was told to do at an operation, or from it on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disturbance {
+    Fail { n: usize, error: &'static str },
+    FailFrom { n: usize, error: &'static str },
+    Stop { n: usize },
+    Torn { n: usize },
+}
+
+impl Disturbance {
+    fn variable(self) -> String {
+        match self {
+            Self::Fail { n, error } => format!("fail:{n}:{error}"),
+            Self::FailFrom { n, error } => format!("fail:{n}+:{error}"),
+            Self::Stop { n } => format!("stop:{n}"),
+            Self::Torn { n } => format!("torn:{n}"),
+        }
+    }
+
+    fn number(self) -> usize {
+        match self {
+            Self::Fail { n, .. } | Self::FailFrom { n, .. } | Self::Stop { n } | Self::Torn { n } => n,
+        }
+    }
+}
+
+/// An error in the system's words.
+fn words(error: &str) -> &'static str {
+    match error {
+        "ENOSPC" => "No space left on device",
+        "EROFS" => "Read-only file system",
+        "EIO" => "Input/output error",
+        _ => panic!("{error} has no words here"),
+    }
+}
+
+/// Text without the frames and line breaks that a diagnostic puts into it.
+pub fn flat(text: &str) -> String {
+    text.split(['│', '╰', '─', '▶', '×', '├', '╭', ' ', '\n'])
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Whether xp goes on without what the operation does: it saves time, or tidies up.
+fn is_dispensable(operation: &Operation, place: &Place) -> bool {
+    let root = place.path("").display().to_string();
+    let own = |path: &String| {
+        let inside = path.strip_prefix(&root).map(|path| path.trim_start_matches('/'));
+        inside.is_none_or(|path| {
+            let mut parts = path.split('/').skip_while(|part| *part == ".xp");
+            let first = parts.next().unwrap_or_default();
+            path.starts_with(".xp/") && (["digests", "memo"].contains(&first) || first.starts_with(".xp-"))
+        })
+    };
+    operation.name.starts_with("Remove") || operation.paths.iter().all(own)
+}
+
+/// Disturbs a command in a copy of a template, looks at what is there, and lets xp go on.
+pub fn disturb(template: &Template, args: &[&str], disturbance: Disturbance) -> Result<(), String> {
+    let place = Place::like(template);
+    let log = place.beside("operations");
+    let fault = disturbance.variable();
+    let output =
+        place.command(args).env("XP_FAULT", &fault).env("XP_FAULT_LOG", &log).output().expect("xp starts");
+    let reached = operations(&log);
+    let at = reached.iter().find(|operation| operation.number == disturbance.number());
+    let checked = (|| {
+        let happened = after_fault(&place, &output, disturbance, &reached)?;
+        let left = temporaries(&place.path(""));
+        let tidy = matches!(disturbance, Disturbance::Fail { .. })
+            && at.is_none_or(|operation| {
+                !operation.name.starts_with("Remove") && !operation.name.starts_with("SyncDir")
+            });
+        ensure!(!tidy || left.is_empty(), "{left:?} is left of a command that ended by itself");
+        go_on(&place, template)?;
+        let _ = happened;
+        Ok(())
+    })();
+    checked.map_err(|why: String| {
+        format!(
+            "XP_FAULT={fault} xp {args:?} in the {} project, at {at:?}: {why}\n--- it had said:\n{}",
+            template.name,
+            both(&output)
+        )
+    })
+}
+
+/// How a command ends at which an operation fails or stops. False if it did not come so far.
+fn after_fault(
+    place: &Place,
+    output: &Output,
+    disturbance: Disturbance,
+    reached: &[Operation],
+) -> Result<bool, String> {
+    let text = both(output);
+    ensure!(!text.contains("panicked"), "it panicked");
+    let happened = reached.len() >= disturbance.number();
+    if !happened {
+        ensure!(output.status.success(), "it ended with {} before the fault", output.status);
+        return Ok(false);
+    }
+    match disturbance {
+        Disturbance::Stop { .. } | Disturbance::Torn { .. } => {
+            ensure!(output.status.signal().is_some(), "it ended with {} and not at once", output.status);
+        }
+        Disturbance::Fail { error, n } | Disturbance::FailFrom { error, n } => {
+            let forever = matches!(disturbance, Disturbance::FailFrom { .. });
+            let mut failed =
+                reached.iter().filter(|operation| operation.number == n || forever && operation.number > n);
+            if output.status.success() {
+                let needed = failed.find(|operation| !is_dispensable(operation, place));
+                ensure!(needed.is_none(), "it succeeded although this failed: {needed:?}");
+            } else {
+                ensure!(output.status.code() == Some(2), "it ended with {} and not 2", output.status);
+                let said = flat(&text);
+                ensure!(said.contains(words(error)), "it does not say {:?}", words(error));
+                ensure!(said.contains("cannot"), "it does not say what it could not do");
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// What holds after any disturbance: nobody reads half a file, `xp status` works, and `xp run` makes
+/// what it makes where nothing was disturbed.
+pub fn go_on(place: &Place, template: &Template) -> Result<(), String> {
+    Results::of(place).check_whole(&template.before, &template.after)?;
+    check_own(place)?;
+    let status = place.xp(&["status", SPEC]);
+    let said = both(&status);
+    ensure!(matches!(status.status.code(), Some(0 | 1)), "xp status ended with {}:\n{said}", status.status);
+    ensure!(!said.contains("panicked") && !said.contains('\u{fffd}'), "xp status says:\n{said}");
+    place.ok(&["run", SPEC])?;
+    Results::of(place).check_equal(&template.after)?;
+    let said = place.ok(&["status", SPEC])?;
+    ensure!(!said.contains("stale"), "not all is up to date after a run:\n{said}");
+    Ok(())
+}
