@@ -12,7 +12,7 @@ use crate::catalog::ModelConfig;
 use crate::metrics::METRICS_VERSION;
 use crate::model::{Tokenizer, TokenizerError};
 use crate::scheduler::SchedulerConfig;
-use crate::source::{self, ModelFiles, SourceError};
+use crate::source::{self, Access, ModelFiles, Pinned, SourceError};
 use crate::spec::{
     Arrivals, Backend, CandleBackend, Cell, Experiment, Lengths, MAX_MATRIX_REQUESTS, ProfileSource,
     SimBackend, Source,
@@ -92,9 +92,10 @@ pub fn resolve(
     experiment: &Experiment,
     cells: &[Cell],
     spec: SpecPin,
-    root: &Path,
+    access: &Access<'_>,
     previous: Option<&Lock>,
 ) -> Result<Resolved, ResolveError> {
+    let root = access.root;
     let seed = |stream: &str| workload::seed::derive(experiment.seed, stream);
     let seeds = SeedsPin {
         root: experiment.seed,
@@ -104,7 +105,9 @@ pub fn resolve(
         sampling: seed("sampling"),
         weights: seed("weights"),
     };
-    let model = source::resolve(&experiment.model.source, &experiment.model.name, root, seeds.weights)?;
+    let source = &experiment.model.source;
+    let pinned = previous.and_then(|lock| pinned(lock, source));
+    let model = source::resolve(source, &experiment.model.name, access, pinned, seeds.weights)?;
     let tokenizer_name = tokenizer_name(&experiment.model.source);
     let tokenizer = Arc::new(Tokenizer::from_bytes(&model.tokenizer_json, &tokenizer_name)?);
     let resolved_model = ModelPin {
@@ -144,6 +147,13 @@ pub fn resolve(
         runs,
     };
     Ok(Resolved { lock, model, tokenizer, workloads, cells: cells.to_vec() })
+}
+
+/// The commit and the files that a lock pins of the same repository and revision.
+fn pinned<'a>(lock: &'a Lock, source: &Source) -> Option<Pinned<'a>> {
+    let pin = &lock.resolved_model;
+    let commit = pin.commit.as_deref().filter(|_| lock.experiment.model.source == *source)?;
+    Some(Pinned { commit, files: &pin.files })
 }
 
 /// What errors of the tokenizer call it.
@@ -327,6 +337,8 @@ pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::progress::Silent;
+    use crate::source::Network;
     use crate::spec::{self, Loaded};
 
     const TINY: &str = r#"experiment "tiny" {
@@ -347,7 +359,8 @@ pub(super) mod tests {
             sha256: Digest::of_json(&experiment),
             overrides: Vec::new(),
         };
-        resolve(&experiment, &cells, pin, root, previous).unwrap()
+        let access = Access { root, network: Network::Offline, progress: &Silent };
+        resolve(&experiment, &cells, pin, &access, previous).unwrap()
     }
 
     /// The text of a lock of one run.

@@ -9,6 +9,7 @@ use super::project::{Project, ProjectError};
 use super::record::{StageRecord, StageStore};
 use crate::engine::Engine;
 use crate::lock::{self, Lock, Resolved, SpecPin, Stale};
+use crate::source::{Access, Network};
 use crate::spec::{self, Override};
 use crate::store::{self, Digest};
 
@@ -36,6 +37,8 @@ pub struct Request {
     pub new_profile: bool,
     /// Compare across hardware; the report says so.
     pub allow_foreign_bundle: bool,
+    /// Never use the network.
+    pub offline: bool,
 }
 
 /// A resolved experiment in its project.
@@ -91,6 +94,8 @@ impl<'a> Session<'a> {
             of_this_experiment(locked, &project, &lock_path, &spec_path)?;
         }
         let stages = StageStore::new(project.root());
+        let network = Network::unless(request.offline);
+        let access = Access { root: project.root(), network, progress: observer.progress() };
         let resolved = match (&previous, request.mode) {
             (None, LockMode::Frozen | LockMode::Locked) => {
                 let source = std::io::ErrorKind::NotFound.into();
@@ -100,7 +105,7 @@ impl<'a> Session<'a> {
                 let cells = spec::expand(&locked.experiment)?;
                 // Derived anew: an experiment edited inside the lock is not the one that was locked.
                 let pin = SpecPin { sha256: Digest::of_json(&locked.experiment), ..locked.spec.clone() };
-                lock::resolve(&locked.experiment, &cells, pin, project.root(), Some(locked))?
+                lock::resolve(&locked.experiment, &cells, pin, &access, Some(locked))?
             }
             _ => {
                 if !spec_path.exists() {
@@ -118,7 +123,7 @@ impl<'a> Session<'a> {
                     sha256: Digest::of_json(&loaded.experiment),
                     overrides,
                 };
-                lock::resolve(&loaded.experiment, &loaded.cells, pin, project.root(), previous.as_ref())?
+                lock::resolve(&loaded.experiment, &loaded.cells, pin, &access, previous.as_ref())?
             }
         };
         let session = Self {

@@ -4,12 +4,10 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::{ModelFiles, SourceError, TOKENIZER, config, weights};
+use super::{CONFIG, ModelFiles, SourceError, TOKENIZER, config, weights};
 use crate::model::Tokenizer;
 use crate::model::Weights;
 use crate::store::{Digest, FileDigest, digest_file, read_bounded, read_text_bounded};
-
-const CONFIG: &str = "config.json";
 
 /// Largest `tokenizer.json` that is read, in bytes.
 const MAX_TOKENIZER: u64 = 64 << 20;
@@ -61,7 +59,8 @@ pub(super) mod tests {
     use std::fmt::Write as _;
     use std::sync::LazyLock;
 
-    use super::super::{resolve as resolve_source, tensor_table};
+    use super::super::tensor_table;
+    use super::super::tests::resolve_in as resolve_source;
     use super::*;
     use crate::model::train_synthetic;
     use crate::source::config::tests::TINY;
@@ -100,7 +99,7 @@ pub(super) mod tests {
     }
 
     fn resolve_in(root: &Path) -> Result<ModelFiles, SourceError> {
-        resolve_source(&Source::Path { path: "models/tiny".to_owned() }, "qwen3-tiny", root, 0)
+        resolve_source(&Source::Path { path: "models/tiny".to_owned() }, root)
     }
 
     #[test]

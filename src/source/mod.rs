@@ -1,4 +1,4 @@
-//! Where a model's bytes come from: a folder, the Hugging Face cache, or the
+//! Where a model's bytes come from: a folder, the Hugging Face hub, or the
 //! lock's seed.
 
 mod config;
@@ -11,10 +11,12 @@ mod weights;
 use std::path::{Path, PathBuf};
 
 pub use error::SourceError;
+pub use hub::HubError;
 pub use tensors::{TensorShape, tensor_table};
 
 use crate::catalog::{self, ModelConfig};
 use crate::model::{Weights, train_synthetic};
+use crate::progress::Progress;
 use crate::spec::Source;
 use crate::store::{Digest, FileDigest};
 
@@ -32,30 +34,64 @@ pub struct ModelFiles {
     pub weights: Weights,
 }
 
+/// Whether files may come over the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    Online,
+    /// Only what is on this machine counts.
+    Offline,
+}
+
+impl Network {
+    /// Offline when the user asks for it, here or in `HF_HUB_OFFLINE`.
+    pub fn unless(offline: bool) -> Self {
+        if offline || hub::is_offline() { Self::Offline } else { Self::Online }
+    }
+}
+
+/// What resolving a source may use.
+#[derive(Clone, Copy)]
+pub struct Access<'a> {
+    /// The project's folder.
+    pub root: &'a Path,
+    pub network: Network,
+    /// Listens to downloads.
+    pub progress: &'a dyn Progress,
+}
+
+/// What a lock pins of the same source; it is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Pinned<'a> {
+    /// Commit of a repository.
+    pub commit: &'a str,
+    pub files: &'a [FileDigest],
+}
+
+const CONFIG: &str = "config.json";
+
 /// Name of the tokenizer's file, in a folder and among the pins.
 const TOKENIZER: &str = "tokenizer.json";
 
-/// Resolves a model's source. `root` is the project; `name` is the catalog name, which decides the
-/// shape of a synthetic model only: a folder or a repository has a `config.json`.
+/// Resolves a model's source. `name` is the catalog name, which decides the shape of a synthetic model
+/// only: a folder or a repository has a `config.json`.
 ///
-/// All files are checked and hashed, and no weight is loaded. Nothing is downloaded.
+/// All files are checked and hashed, and no weight is loaded. Files of a repository that are not in the
+/// cache are downloaded.
 ///
 /// # Errors
-/// An unknown name, missing files, and files that are not what they should be, with their place.
+/// An unknown name, missing files, and files that are not what they should be, with their place; a hub
+/// that does not give them.
 pub fn resolve(
     source: &Source,
     name: &str,
-    root: &Path,
+    access: &Access<'_>,
+    pinned: Option<Pinned<'_>>,
     weights_seed: u64,
 ) -> Result<ModelFiles, SourceError> {
     match source {
         Source::Synthetic => synthetic(name, weights_seed),
-        Source::Path { path } => folder::resolve(&inside(root, path)?, path, None),
-        Source::Hf { repo, revision } => {
-            let cache = hub::cache_folder().ok_or(SourceError::NoCache)?;
-            let snapshot = hub::snapshot(&cache, repo, revision)?;
-            folder::resolve(&snapshot.folder, repo, Some(snapshot.commit))
-        }
+        Source::Path { path } => folder::resolve(&inside(access.root, path)?, path, None),
+        Source::Hf { repo, revision } => hub::resolve(repo, revision, access, pinned),
     }
 }
 
@@ -89,15 +125,22 @@ fn inside(root: &Path, path: &str) -> Result<PathBuf, SourceError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Silent;
+
+    /// Resolves without a network.
+    pub(super) fn resolve_in(source: &Source, root: &Path) -> Result<ModelFiles, SourceError> {
+        let access = Access { root, network: Network::Offline, progress: &Silent };
+        resolve(source, "qwen3-tiny", &access, None, 9)
+    }
 
     #[test]
     fn a_synthetic_model_has_the_catalog_shape_and_a_pinned_tokenizer() {
-        let made = resolve(&Source::Synthetic, "qwen3-tiny", Path::new("."), 9).unwrap();
+        let made = resolve_in(&Source::Synthetic, Path::new(".")).unwrap();
         assert_eq!(Some(&made.config), catalog::model("qwen3-tiny"));
         assert_eq!(made.files.len(), 1);
         assert_eq!(made.files[0].sha256, Digest::of(&made.tokenizer_json));
         assert!(matches!(made.weights, Weights::Synthetic { seed: 9 }));
-        let unknown = resolve(&Source::Synthetic, "qwen3-tinny", Path::new("."), 9).unwrap_err();
+        let unknown = synthetic("qwen3-tinny", 9).unwrap_err();
         let help = miette::Diagnostic::help(&unknown).unwrap().to_string();
         assert!(help.contains("qwen3-tiny"), "{help}");
     }
@@ -106,7 +149,7 @@ mod tests {
     fn paths_that_lead_out_are_refused() {
         for path in ["", "/etc", "../model", "a/../../b", "a\0b"] {
             let source = Source::Path { path: path.to_owned() };
-            let found = resolve(&source, "qwen3-tiny", Path::new("."), 9);
+            let found = resolve_in(&source, Path::new("."));
             assert!(matches!(found, Err(SourceError::Outside { .. })), "{path:?}: {found:?}");
         }
     }

@@ -5,6 +5,6 @@ mod atomic;
 mod digest;
 mod read;
 
-pub use atomic::{StagedDir, write};
+pub use atomic::{StagedDir, sync_dir, write};
 pub use digest::{Digest, FileDigest, ParseDigestError, abbreviate, digest_dir, digest_file};
 pub use read::{ReadError, open_file, read_bounded, read_text_bounded};

@@ -12,6 +12,7 @@ pub fn run(args: &LockArgs) -> Result<ExitCode, CliError> {
         target: args.spec.clone(),
         set: args.set.set.clone(),
         new_profile: args.upgrade_profile,
+        offline: args.network.offline,
         ..Request::default()
     };
     if args.check {
