@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use super::HubError;
 use super::cache::Cache;
-use super::http::{Answer, Repeats, Trouble};
+use super::http::Answer;
 use super::listing::{Hub, Remote};
 use super::oid::Hasher;
+use super::repeats::{Repeats, Trouble};
 use crate::store::{self, Digest};
 
 /// Bytes that are read at once.
@@ -127,7 +128,7 @@ impl Transfer<'_> {
                 if self.partial.have >= had + PIECE as u64 {
                     repeats.gained();
                 }
-                repeats.after(trouble, self.hub.client.host(), wanted)?;
+                repeats.after(trouble, wanted)?;
             }
             match self.check() {
                 Err(HubError::Wrong { .. }) if self.partial.patched && !restarted => {
@@ -151,9 +152,13 @@ impl Transfer<'_> {
             206 => match content_range(&answer) {
                 Some((_, Some(total))) if total != size => return Err(self.other_size(total)),
                 Some((start, _)) if start == offset => self.partial.patched = true,
-                _ => return Err(self.no_ranges("the server sent another part than it was asked for")?),
+                _ => {
+                    return Err(
+                        self.no_ranges(&answer, "the server sent another part than it was asked for")?
+                    );
+                }
             },
-            416 => return Err(self.no_ranges("the server has no such part")?),
+            416 => return Err(self.no_ranges(&answer, "the server has no such part")?),
             _ if offset > 0 => self.restart()?,
             _ => {}
         }
@@ -166,7 +171,7 @@ impl Transfer<'_> {
     }
 
     fn take(&mut self, answer: Answer) -> Result<(), Trouble> {
-        let size = self.job.remote.size;
+        let (size, host) = (self.job.remote.size, answer.host);
         let mut body = answer.body.into_reader();
         let mut piece = vec![0; PIECE];
         loop {
@@ -175,12 +180,14 @@ impl Transfer<'_> {
                 // The connection's end is of no interest once all is there.
                 Err(_) if self.partial.have == size => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(broken(error)),
+                Err(error) => return Err(broken(&host, error)),
             };
             if n == 0 {
                 return match self.partial.have == size {
                     true => Ok(()),
-                    false => Err(Trouble::passing(ErrorKind::UnexpectedEof, "the connection broke off")),
+                    false => {
+                        Err(Trouble::passing(&host, ErrorKind::UnexpectedEof, "the connection broke off"))
+                    }
                 };
             }
             if self.partial.have + n as u64 > size {
@@ -216,9 +223,9 @@ impl Transfer<'_> {
     }
 
     /// The part that is there is of no use: the next try asks for the whole file.
-    fn no_ranges(&mut self, why: &str) -> Result<Trouble, HubError> {
+    fn no_ranges(&mut self, answer: &Answer, why: &str) -> Result<Trouble, HubError> {
         self.restart()?;
-        Ok(Trouble::passing(ErrorKind::InvalidData, why))
+        Ok(Trouble::passing(&answer.host, ErrorKind::InvalidData, why))
     }
 
     fn other_size(&self, found: u64) -> Trouble {
@@ -235,12 +242,14 @@ impl Transfer<'_> {
     }
 }
 
-fn broken(error: io::Error) -> Trouble {
+fn broken(host: &str, error: io::Error) -> Trouble {
     // Never the whole message of the HTTP library: it may hold an address.
     match error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>()) {
-        Some(ureq::Error::Timeout(_)) => Trouble::passing(ErrorKind::TimedOut, "nothing more came in time"),
-        Some(_) => Trouble::passing(ErrorKind::InvalidData, "the connection broke off"),
-        None => Trouble::Passing { why: error, wait: None },
+        Some(ureq::Error::Timeout(_)) => {
+            Trouble::passing(host, ErrorKind::TimedOut, "nothing more came in time")
+        }
+        Some(_) => Trouble::passing(host, ErrorKind::InvalidData, "the connection broke off"),
+        None => Trouble::Passing { host: host.to_owned(), why: error, wait: None },
     }
 }
 

@@ -17,20 +17,20 @@ pub enum HubError {
     )]
     Name { what: &'static str, text: String },
     /// A variable of the environment does not say what it should.
-    #[error("{name} {message}")]
+    #[error("{name} cannot be used")]
     #[diagnostic(code(xp::source::hub_setting))]
-    Setting { name: String, message: String, source: io::Error },
+    Setting { name: String, source: io::Error },
     /// The cache lacks files, and the network may not be asked.
-    #[error("{repo} at {revision} is not in the Hugging Face cache ({}): {missing}", cache.display())]
+    #[error("{what} is not in the Hugging Face cache ({})", cache.display())]
     #[diagnostic(
         code(xp::source::not_cached),
         help("without --offline and HF_HUB_OFFLINE, xp downloads what is missing")
     )]
-    NotCached { repo: String, revision: String, missing: String, cache: PathBuf, source: io::Error },
+    NotCached { what: String, cache: PathBuf, source: io::Error },
     /// 401 or 403.
-    #[error("the hub does not hand out {what}: HTTP {status}")]
+    #[error("the hub does not hand out {what}")]
     #[diagnostic(code(xp::source::hub_denied), help("{help}"))]
-    Denied { what: String, status: u16, help: String, source: io::Error },
+    Denied { what: String, help: String, source: io::Error },
     /// 404.
     #[error("the hub has no {what}")]
     #[diagnostic(code(xp::source::hub_missing), help("{help}"))]
@@ -49,9 +49,9 @@ pub enum HubError {
     #[diagnostic(code(xp::source::hub_redirect), help("is HF_ENDPOINT the address of a hub?"))]
     Redirect { host: String, what: String, why: &'static str },
     /// The answer is not what the hub's API gives.
-    #[error("the answer of {host} about {what} is not understood: {why}")]
+    #[error("the answer of {host} about {what} is not understood")]
     #[diagnostic(code(xp::source::hub_answer), help("is HF_ENDPOINT the address of a hub?"))]
-    Answer { host: String, what: String, why: String, source: io::Error },
+    Answer { host: String, what: String, source: io::Error },
     /// A file is longer or shorter than the hub says.
     #[error("{file}: the hub says {expected} bytes, and its server sends {found}")]
     #[diagnostic(code(xp::source::hub_size), help("nothing of it was put into the cache; try again later"))]
@@ -61,7 +61,7 @@ pub enum HubError {
     #[diagnostic(
         code(xp::source::hub_digest),
         help(
-            "the download was deleted, and nothing of it was put into the cache; a commit never changes its files"
+            "nothing of it was put into the cache: a commit never changes its files, so the server or the lock is wrong"
         )
     )]
     Wrong { file: String, algorithm: &'static str, says: &'static str, expected: String, found: String },
@@ -84,8 +84,9 @@ impl HubError {
         |source| Self::Io { path, source }
     }
 
-    pub(super) fn setting(name: &str, message: &str) -> Self {
-        let (name, message) = (name.to_owned(), message.to_owned());
-        Self::Setting { name, message, source: io::ErrorKind::InvalidInput.into() }
+    /// `why` says what is wrong with the variable, without its value.
+    pub(super) fn setting(name: &str, why: &str) -> Self {
+        let source = io::Error::new(io::ErrorKind::InvalidInput, why.to_owned());
+        Self::Setting { name: name.to_owned(), source }
     }
 }

@@ -9,8 +9,9 @@ use ureq::{Agent, Body};
 use url::Url;
 
 use super::HubError;
+use super::name::is_commit;
+use super::repeats::Trouble;
 use super::settings::{Patience, Settings, Token};
-use crate::progress::Progress;
 
 /// Most redirects of one request.
 const MAX_REDIRECTS: usize = 8;
@@ -18,37 +19,8 @@ const MAX_REDIRECTS: usize = 8;
 /// Longest wait that a server may ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
-/// Longest pause of our own between two tries.
-const MAX_PAUSE: Duration = Duration::from_secs(30);
-
-/// Tries of a request before it is given up.
-const TRIES: u32 = 5;
-
 /// Longest that one question about a file or a revision takes, from its first byte to the last.
 const MAX_QUESTION: Duration = Duration::from_secs(120);
-
-/// A request did not give what was asked for.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    /// Worth another try, after the time that the server asks for.
-    Passing {
-        why: io::Error,
-        wait: Option<Duration>,
-    },
-    Final(HubError),
-}
-
-impl Trouble {
-    pub fn passing(kind: io::ErrorKind, why: impl Into<String>) -> Self {
-        Self::Passing { why: io::Error::new(kind, why.into()), wait: None }
-    }
-}
-
-impl From<HubError> for Trouble {
-    fn from(error: HubError) -> Self {
-        Self::Final(error)
-    }
-}
 
 /// What a request is about, for people.
 #[derive(Debug, Clone, Copy)]
@@ -60,15 +32,21 @@ pub(super) struct Wanted<'a> {
 
 impl Wanted<'_> {
     pub fn name(&self) -> String {
+        let revision = match is_commit(self.revision) {
+            true => format!("{}…", &self.revision[..12]),
+            false => self.revision.to_owned(),
+        };
         match self.file {
-            Some(file) => format!("{file} of {} at {}", self.repo, self.revision),
-            None => format!("{} at {}", self.repo, self.revision),
+            Some(file) => format!("{file} of {} at {revision}", self.repo),
+            None => format!("{} at {revision}", self.repo),
         }
     }
 }
 
 /// What a server said.
 pub(super) struct Answer {
+    /// Who said it, after redirects.
+    pub host: String,
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Body,
@@ -128,8 +106,8 @@ impl Client {
     }
 
     /// The hub's host, for people.
-    pub fn host(&self) -> &str {
-        self.endpoint.host_str().unwrap_or_default()
+    pub fn host(&self) -> String {
+        host_of(&self.endpoint)
     }
 
     /// Asks for a piece of JSON; the whole exchange is bounded in time.
@@ -181,9 +159,10 @@ impl Client {
             };
             let response = self.agent.run(request).map_err(|error| self.trouble(error, &host, wanted))?;
             let (parts, body) = response.into_parts();
-            let answer = Answer { status: parts.status.as_u16(), headers: parts.headers, body };
+            let status = parts.status.as_u16();
+            let answer = Answer { host: host.clone(), status, headers: parts.headers, body };
             if !matches!(answer.status, 301 | 302 | 303 | 307 | 308) {
-                return self.accept(answer, &host, at_hub, wanted, offset.is_some());
+                return self.accept(answer, at_hub, wanted, offset.is_some());
             }
             let target = answer.header("location").and_then(|text| url.join(text).ok());
             let mut next = target.ok_or_else(|| redirect("the Location header is missing or no address"))?;
@@ -207,46 +186,34 @@ impl Client {
     fn accept(
         &self,
         answer: Answer,
-        host: &str,
         at_hub: bool,
         wanted: Wanted<'_>,
         ranged: bool,
     ) -> Result<Answer, Trouble> {
-        let status = answer.status;
-        let refused = |kind| io::Error::new(kind, format!("HTTP {status}"));
+        let (status, host) = (answer.status, answer.host.clone());
+        let why = io::Error::other(format!("HTTP {status}"));
+        let what = wanted.name();
         match status {
             200 => Ok(answer),
             206 | 416 if ranged => Ok(answer),
             408 | 429 | 500 | 502 | 503 | 504 => {
                 let wait = answer.header("retry-after").and_then(|text| text.trim().parse().ok());
-                let wait = wait.map(Duration::from_secs);
-                match wait.filter(|wait| *wait > MAX_RETRY_AFTER) {
-                    None => Err(Trouble::Passing { why: refused(io::ErrorKind::Other), wait }),
-                    Some(wait) => Err(Trouble::Final(HubError::Unreachable {
-                        host: host.to_owned(),
-                        what: wanted.name(),
-                        tries: format!(" and asks to wait {} s", wait.as_secs()),
-                        source: refused(io::ErrorKind::Other),
-                    })),
+                match wait.map(Duration::from_secs) {
+                    Some(wait) if wait > MAX_RETRY_AFTER => {
+                        let tries = format!(" and asks to wait {} s", wait.as_secs());
+                        Err(HubError::Unreachable { host, what, tries, source: why }.into())
+                    }
+                    wait => Err(Trouble::Passing { host, why, wait }),
                 }
             }
             // A signed address runs out; the hub signs another.
-            401 | 403 if !at_hub => {
-                Err(Trouble::Passing { why: refused(io::ErrorKind::PermissionDenied), wait: None })
+            401 | 403 if !at_hub => Err(Trouble::Passing { host, why, wait: None }),
+            401 | 403 => {
+                let help = self.how_to_get_access(wanted.repo);
+                Err(HubError::Denied { what, help, source: why }.into())
             }
-            401 | 403 => Err(Trouble::Final(HubError::Denied {
-                what: wanted.name(),
-                status,
-                help: self.how_to_get_access(wanted.repo),
-                source: io::ErrorKind::PermissionDenied.into(),
-            })),
-            404 => Err(Trouble::Final(not_found(&answer, wanted))),
-            _ => Err(Trouble::Final(HubError::Unreachable {
-                host: host.to_owned(),
-                what: wanted.name(),
-                tries: String::new(),
-                source: refused(io::ErrorKind::Other),
-            })),
+            404 => Err(not_found(&answer, wanted).into()),
+            _ => Err(HubError::Unreachable { host, what, tries: String::new(), source: why }.into()),
         }
     }
 
@@ -283,13 +250,13 @@ impl Client {
                 lasting(io::ErrorKind::InvalidData, error.to_string())
             }
             Error::Rustls(error) => lasting(io::ErrorKind::InvalidData, error.to_string()),
-            Error::Io(why) => Trouble::Passing { why, wait: None },
-            Error::Timeout(_) => Trouble::passing(io::ErrorKind::TimedOut, "no answer came in time"),
+            Error::Io(why) => Trouble::Passing { host: host.to_owned(), why, wait: None },
+            Error::Timeout(_) => Trouble::passing(host, io::ErrorKind::TimedOut, "no answer came in time"),
             Error::ConnectionFailed => {
-                Trouble::passing(io::ErrorKind::ConnectionRefused, "no connection could be made")
+                Trouble::passing(host, io::ErrorKind::ConnectionRefused, "no connection could be made")
             }
             Error::Protocol(_) | Error::BodyStalled | Error::LargeResponseHeader(..) => {
-                Trouble::passing(io::ErrorKind::InvalidData, "the answer is not HTTP")
+                Trouble::passing(host, io::ErrorKind::InvalidData, "the answer is not HTTP")
             }
             // Their messages may hold whole addresses.
             _ => lasting(io::ErrorKind::Other, "the request could not be made".to_owned()),
@@ -297,6 +264,7 @@ impl Client {
     }
 }
 
+/// What 404 is about.
 fn not_found(answer: &Answer, wanted: Wanted<'_>) -> HubError {
     let Wanted { repo, revision, file } = wanted;
     let typo = "is the name right? Upper and lower case count";
@@ -306,13 +274,16 @@ fn not_found(answer: &Answer, wanted: Wanted<'_>) -> HubError {
             let help = format!("branches and tags are listed on the page of {repo}; a commit has 40 digits");
             (format!("revision {revision} of {repo}"), help)
         }
-        (_, Some(file)) => (
-            format!("file {file} in {repo} at {revision}"),
-            "the repository is no model that xp runs".to_owned(),
-        ),
+        (_, Some(_)) => return no_such_file(wanted),
         (_, None) => (format!("repository {repo} with a revision {revision}"), typo.to_owned()),
     };
     HubError::NotFound { what, help }
+}
+
+/// The repository lacks a file that every model has.
+pub(super) fn no_such_file(wanted: Wanted<'_>) -> HubError {
+    let help = "a model has config.json, tokenizer.json and *.safetensors beside each other".to_owned();
+    HubError::NotFound { what: format!("file {}", wanted.name()), help }
 }
 
 /// A host and its port where that is not the usual one. Nothing else of an address is ever shown: it may
@@ -331,45 +302,6 @@ fn is_same_place(endpoint: &Url, other: &Url) -> bool {
         && other.scheme() == "https"
         && other.port().is_none()
         && endpoint.host_str() == other.host_str())
-}
-
-/// Counts tries, and waits between them.
-pub(super) struct Repeats<'a> {
-    patience: Patience,
-    progress: &'a dyn Progress,
-    failures: u32,
-}
-
-impl<'a> Repeats<'a> {
-    pub fn new(patience: Patience, progress: &'a dyn Progress) -> Self {
-        Self { patience, progress, failures: 0 }
-    }
-
-    /// Something was gained since the last failure: the next ones count anew.
-    pub fn gained(&mut self) {
-        self.failures = 0;
-    }
-
-    /// Waits until it is time for another try.
-    ///
-    /// # Errors
-    /// The trouble is final, or it was one too many.
-    pub fn after(&mut self, trouble: Trouble, host: &str, wanted: Wanted<'_>) -> Result<(), HubError> {
-        let (source, wait) = match trouble {
-            Trouble::Final(error) => return Err(error),
-            Trouble::Passing { why, wait } => (why, wait),
-        };
-        self.failures += 1;
-        if self.failures >= TRIES {
-            let (host, what) = (host.to_owned(), wanted.name());
-            return Err(HubError::Unreachable { host, what, tries: format!(" in {TRIES} tries"), source });
-        }
-        let pause = self.patience.pause.saturating_mul(1 << (self.failures - 1)).min(MAX_PAUSE);
-        let pause = wait.unwrap_or(pause);
-        self.progress.note(&format!("{source}; again in {:.1} s", pause.as_secs_f64()));
-        std::thread::sleep(pause);
-        Ok(())
-    }
 }
 
 #[cfg(test)]

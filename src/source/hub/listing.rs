@@ -6,9 +6,10 @@ use std::io::{self, Read as _};
 use serde::Deserialize;
 
 use super::HubError;
-use super::http::{Answer, Client, Repeats, Trouble, Wanted};
+use super::http::{Answer, Client, Wanted, no_such_file};
 use super::name::{Repo, is_commit};
 use super::oid::Oid;
+use super::repeats::{Repeats, Trouble};
 use crate::progress::Progress;
 
 /// Largest answer about a revision that is read, in bytes: some 50,000 files.
@@ -96,10 +97,7 @@ impl Hub<'_> {
         match listing.files.get(file) {
             Some(Some(remote)) => return Ok(*remote),
             Some(None) => {}
-            None => {
-                let help = "the repository is no model that xp runs".to_owned();
-                return Err(HubError::NotFound { what: format!("file {}", wanted.name()), help });
-            }
+            None => return Err(no_such_file(wanted)),
         }
         let url = self.file_url(&listing.commit, file)?;
         let answer = self.repeated(wanted, || self.client.head(&url, wanted))?;
@@ -133,29 +131,28 @@ impl Hub<'_> {
         loop {
             match ask() {
                 Ok(made) => return Ok(made),
-                Err(trouble) => repeats.after(trouble, self.client.host(), wanted)?,
+                Err(trouble) => repeats.after(trouble, wanted)?,
             }
         }
     }
 
     fn read(&self, answer: Answer, wanted: Wanted<'_>) -> Result<Vec<u8>, Trouble> {
-        let mut bytes = Vec::new();
+        let (mut bytes, host) = (Vec::new(), answer.host);
         let read = answer.body.into_reader().take(MAX_ANSWER + 1).read_to_end(&mut bytes);
         if bytes.len() as u64 > MAX_ANSWER {
             return Err(self.odd(wanted, format!("it is longer than {MAX_ANSWER} bytes")).into());
         }
         match read {
             Ok(_) => Ok(bytes),
-            Err(_) => Err(Trouble::passing(io::ErrorKind::UnexpectedEof, "the answer broke off")),
+            Err(_) => Err(Trouble::passing(&host, io::ErrorKind::UnexpectedEof, "the answer broke off")),
         }
     }
 
     fn odd(&self, wanted: Wanted<'_>, why: String) -> HubError {
         HubError::Answer {
-            host: self.client.host().to_owned(),
+            host: self.client.host(),
             what: wanted.name(),
-            why,
-            source: io::ErrorKind::InvalidData.into(),
+            source: io::Error::new(io::ErrorKind::InvalidData, why),
         }
     }
 }

@@ -8,6 +8,7 @@ mod http;
 mod listing;
 mod name;
 mod oid;
+mod repeats;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -91,7 +92,7 @@ fn resolve_in(
         (None, Some(_)) => Vec::new(),
     };
     if access.network == Network::Offline && !missing.is_empty() {
-        return Err(not_cached(root, &repo, revision, missing.join(", ")).into());
+        return Err(not_cached(root, &repo, revision, format!("missing: {}", missing.join(", "))).into());
     }
     if listing.is_some() || !missing.is_empty() {
         let moving = listing.is_some();
@@ -142,11 +143,9 @@ fn check_pins(pinned: &Pinned<'_>) -> Result<(), HubError> {
 
 fn not_cached(cache: &Path, repo: &Repo, revision: &str, missing: String) -> HubError {
     HubError::NotCached {
-        repo: repo.as_str().to_owned(),
-        revision: revision.to_owned(),
-        missing,
+        what: format!("{} at {revision}", repo.as_str()),
         cache: cache.to_owned(),
-        source: io::ErrorKind::NotFound.into(),
+        source: io::Error::new(io::ErrorKind::NotFound, missing),
     }
 }
 
@@ -321,8 +320,9 @@ mod tests {
     fn what_the_cache_lacks_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let said = |revision: &str| {
-            let error = offline(dir.path(), revision, None).unwrap_err().to_string();
-            error.replace(&dir.path().display().to_string(), "CACHE")
+            let error = offline(dir.path(), revision, None).unwrap_err();
+            let SourceError::Hub(HubError::NotCached { source, .. }) = error else { panic!("{error}") };
+            source.to_string()
         };
         let nothing = [said("main"), said(COMMIT)];
         let snapshot = cached(dir.path());
@@ -335,10 +335,10 @@ mod tests {
         std::fs::write(snapshot.join(weights::INDEX), index).unwrap();
         let found = [nothing.as_slice(), &[torn, said("main")]].concat().join("\n");
         insta::assert_snapshot!(found, @r"
-        Org/tiny-1.0 at main is not in the Hugging Face cache (CACHE): its commit is not known there
-        Org/tiny-1.0 at 0123456789abcdef0123456789abcdef01234567 is not in the Hugging Face cache (CACHE): config.json, tokenizer.json, model.safetensors
-        Org/tiny-1.0 at main is not in the Hugging Face cache (CACHE): tokenizer.json, model.safetensors.index.json
-        Org/tiny-1.0 at main is not in the Hugging Face cache (CACHE): tokenizer.json, model-2-of-2.safetensors
+        its commit is not known there
+        missing: config.json, tokenizer.json, model.safetensors
+        missing: tokenizer.json, model.safetensors.index.json
+        missing: tokenizer.json, model-2-of-2.safetensors
         ");
     }
 

@@ -36,7 +36,7 @@ impl Environment<'_> {
 
     fn text(&self, name: &str) -> Result<Option<String>, HubError> {
         let text = self.get(name).map(OsString::into_string).transpose();
-        text.map_err(|_| HubError::setting(name, "is not UTF-8"))
+        text.map_err(|_| HubError::setting(name, "it is not UTF-8"))
     }
 
     /// `1`, `on`, `yes` and `true` mean yes.
@@ -63,7 +63,7 @@ impl Environment<'_> {
         let Some(text) = self.text(name)? else { return Ok(default) };
         match text.trim().parse() {
             Ok(number) if (least..=most).contains(&number) => Ok(number),
-            _ => Err(HubError::setting(name, &format!("is not a whole number from {least} to {most}"))),
+            _ => Err(HubError::setting(name, &format!("it is not a whole number from {least} to {most}"))),
         }
     }
 
@@ -156,16 +156,16 @@ impl Settings {
 fn endpoint(text: &str) -> Result<Url, HubError> {
     let refuse = |message| Err(HubError::setting("HF_ENDPOINT", message));
     let Ok(url) = Url::parse(text.trim().trim_end_matches('/')) else {
-        return refuse("is not the address of a hub, such as https://huggingface.co");
+        return refuse("it is not the address of a hub, such as https://huggingface.co");
     };
     if !matches!(url.scheme(), "https" | "http") || url.host_str().is_none() {
-        return refuse("is not an address that begins with https://");
+        return refuse("it is not an address that begins with https://");
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return refuse("holds a user or a password: a token is given in HF_TOKEN");
+        return refuse("it holds a user or a password: a token is given in HF_TOKEN");
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return refuse("is an address with `?` or `#`, not that of a hub");
+        return refuse("it is an address with `?` or `#`, not that of a hub");
     }
     Ok(url)
 }
@@ -190,7 +190,7 @@ impl Token {
         let Some(mut value) = value else {
             return Err(HubError::setting(
                 origin,
-                "holds no token: one word of letters and digits is expected",
+                "it holds no token: one word of letters and digits is expected",
             ));
         };
         value.set_sensitive(true);
@@ -271,7 +271,10 @@ mod tests {
         for bad in ["hf_two words", "hf_line\nbreak", "hf_\u{e9}"] {
             let error = settings(&[("HF_TOKEN", bad)]).unwrap_err();
             let shown = format!("{error:?} {error}");
-            assert!(shown.contains("HF_TOKEN holds no token") && !shown.contains("hf_"), "{shown}");
+            assert!(
+                shown.contains("HF_TOKEN") && shown.contains("holds no token") && !shown.contains("hf_"),
+                "{shown}"
+            );
         }
     }
 
@@ -279,7 +282,8 @@ mod tests {
     fn settings_that_say_nothing_are_refused() {
         let said = |name, value| {
             let found = with(&[("HOME", "/none"), (name, value)], Settings::read);
-            found.unwrap_err().to_string()
+            let SourceError::Hub(HubError::Setting { name, source }) = found.unwrap_err() else { panic!() };
+            format!("{name}: {source}")
         };
         let found = [
             said("HF_ENDPOINT", "huggingface.co"),
@@ -291,13 +295,13 @@ mod tests {
             said("XP_HUB_PAUSE_MS", "-1"),
         ];
         insta::assert_snapshot!(found.join("\n"), @r"
-        HF_ENDPOINT is not the address of a hub, such as https://huggingface.co
-        HF_ENDPOINT is not an address that begins with https://
-        HF_ENDPOINT holds a user or a password: a token is given in HF_TOKEN
-        HF_ENDPOINT is an address with `?` or `#`, not that of a hub
-        HF_HUB_DOWNLOAD_TIMEOUT is not a whole number from 1 to 86400
-        HF_HUB_ETAG_TIMEOUT is not a whole number from 1 to 86400
-        XP_HUB_PAUSE_MS is not a whole number from 1 to 60000
+        HF_ENDPOINT: it is not the address of a hub, such as https://huggingface.co
+        HF_ENDPOINT: it is not an address that begins with https://
+        HF_ENDPOINT: it holds a user or a password: a token is given in HF_TOKEN
+        HF_ENDPOINT: it is an address with `?` or `#`, not that of a hub
+        HF_HUB_DOWNLOAD_TIMEOUT: it is not a whole number from 1 to 86400
+        HF_HUB_ETAG_TIMEOUT: it is not a whole number from 1 to 86400
+        XP_HUB_PAUSE_MS: it is not a whole number from 1 to 60000
         ");
         let mirror = with(&[("HOME", "/none"), ("HF_ENDPOINT", "http://m.example/hf/")], Settings::read);
         assert_eq!(mirror.unwrap().endpoint.as_str(), "http://m.example/hf");
