@@ -67,6 +67,15 @@ impl Environment<'_> {
         }
     }
 
+    /// A time in seconds.
+    fn seconds(&self, name: &str, default: f64) -> Result<Duration, HubError> {
+        let Some(text) = self.text(name)? else { return Ok(Duration::from_secs_f64(default)) };
+        match text.trim().parse() {
+            Ok(seconds) if (0.1..=86_400.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+            _ => Err(HubError::setting(name, "it is not a number of seconds from 0.1 to 86400")),
+        }
+    }
+
     /// Whether the network may not be used.
     pub fn is_offline(&self) -> bool {
         self.flag("HF_HUB_OFFLINE") || self.flag("TRANSFORMERS_OFFLINE")
@@ -137,7 +146,7 @@ impl Settings {
         let text = environment.text("HF_ENDPOINT")?.unwrap_or_else(|| ENDPOINT.to_owned());
         let roots =
             environment.path("SSL_CERT_FILE").map(|file| read_bounded(&file, MAX_FILE)).transpose()?;
-        let seconds = |name| environment.number(name, 10, 1, 86_400).map(Duration::from_secs);
+        let seconds = |name| environment.seconds(name, 10.0);
         let pause = environment.number("XP_HUB_PAUSE_MS", 500, 1, 60_000)?;
         Ok(Self {
             endpoint: endpoint(&text)?,
@@ -291,6 +300,7 @@ mod tests {
             said("HF_ENDPOINT", "https://me:secret@huggingface.co"),
             said("HF_ENDPOINT", "https://huggingface.co/?a=secret"),
             said("HF_HUB_DOWNLOAD_TIMEOUT", "0"),
+            said("HF_HUB_DOWNLOAD_TIMEOUT", "NaN"),
             said("HF_HUB_ETAG_TIMEOUT", "ten"),
             said("XP_HUB_PAUSE_MS", "-1"),
         ];
@@ -299,8 +309,9 @@ mod tests {
         HF_ENDPOINT: it is not an address that begins with https://
         HF_ENDPOINT: it holds a user or a password: a token is given in HF_TOKEN
         HF_ENDPOINT: it is an address with `?` or `#`, not that of a hub
-        HF_HUB_DOWNLOAD_TIMEOUT: it is not a whole number from 1 to 86400
-        HF_HUB_ETAG_TIMEOUT: it is not a whole number from 1 to 86400
+        HF_HUB_DOWNLOAD_TIMEOUT: it is not a number of seconds from 0.1 to 86400
+        HF_HUB_DOWNLOAD_TIMEOUT: it is not a number of seconds from 0.1 to 86400
+        HF_HUB_ETAG_TIMEOUT: it is not a number of seconds from 0.1 to 86400
         XP_HUB_PAUSE_MS: it is not a whole number from 1 to 60000
         ");
         let mirror = with(&[("HOME", "/none"), ("HF_ENDPOINT", "http://m.example/hf/")], Settings::read);
