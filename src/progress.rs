@@ -6,6 +6,10 @@
 pub trait Progress: Send + Sync {
     /// Work begins: `total` is its length in units of its own (requests, steps), 0 when unknown.
     fn start(&self, what: &str, total: u64);
+    /// Work begins whose units are bytes.
+    fn start_bytes(&self, what: &str, total: u64) {
+        self.start(what, total);
+    }
     /// `done` units of the total are finished.
     fn advance(&self, done: u64);
     /// A short remark beside the bar, such as the queue length now.

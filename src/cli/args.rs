@@ -94,6 +94,16 @@ pub struct LockArgs {
     /// all of them (may be repeated)
     #[arg(long, value_name = "PIN", num_args = 0..=1, default_missing_value = "all", conflicts_with = "check")]
     pub upgrade: Vec<String>,
+    #[command(flatten)]
+    pub network: NetworkArgs,
+}
+
+/// Whether the network may be used.
+#[derive(Debug, Args, Clone, Default)]
+pub struct NetworkArgs {
+    /// Never use the network: a model of the hub must be in the local cache (also: HF_HUB_OFFLINE=1)
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// Changes to the experiment, and whether its lock may change.
@@ -107,6 +117,8 @@ pub struct LockingArgs {
     /// Use the lock as it is, without looking at the experiment
     #[arg(long, conflicts_with_all = ["locked", "set"])]
     pub frozen: bool,
+    #[command(flatten)]
+    pub network: NetworkArgs,
 }
 
 /// An experiment or its lock.

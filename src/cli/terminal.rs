@@ -119,6 +119,18 @@ impl Progress for Bar {
         }
     }
 
+    fn start_bytes(&self, what: &str, total: u64) {
+        let template = "{prefix} {bar:30.cyan/dim} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} {wide_msg}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.bar.set_style(style.progress_chars("━╸─"));
+        }
+        self.bar.set_prefix(format!("{:>10}", "download"));
+        self.bar.set_length(total);
+        self.bar.set_position(0);
+        self.bar.set_message(what.to_owned());
+        self.bar.reset_eta();
+    }
+
     fn advance(&self, done: u64) {
         self.bar.inc(done);
     }

@@ -10,10 +10,10 @@ use super::resolved::{Made, Resolved};
 use super::workloads::Workloads;
 use crate::catalog::ModelConfig;
 use crate::scheduler::SchedulerConfig;
-use crate::source::{self, Access, SourceError};
+use crate::source::{self, Access, Pinned, SourceError};
 use crate::spec::{
     Backend, CandleBackend, Cell, Compare, Experiment, Hardware, MAX_MATRIX_REQUESTS, Model, ProfileSource,
-    SimBackend,
+    SimBackend, Source,
 };
 use crate::store::Digest;
 use crate::workload::{self, Seeds, WorkloadError};
@@ -88,7 +88,9 @@ pub fn resolve(
         sampling: seed("sampling"),
         weights: seed("weights"),
     };
-    let model = source::resolve(&experiment.model.source, &experiment.model.name, seeds.weights, access)?;
+    let source = &experiment.model.source;
+    let pinned = previous.and_then(|lock| pinned(lock, source));
+    let model = source::resolve(source, &experiment.model.name, seeds.weights, access, pinned)?;
     let resolved_model = ModelPin {
         commit: model.commit.clone(),
         sha256: Digest::of_json(&(&model.config, experiment.model.dtype, &model.files)),
@@ -131,6 +133,13 @@ pub fn resolve(
         runs,
     };
     Ok(Resolved { lock, model, cells, extents, root: access.root.to_owned(), made })
+}
+
+/// The commit and the files that a lock pins of the same repository and revision.
+fn pinned<'a>(lock: &'a Lock, source: &Source) -> Option<Pinned<'a>> {
+    let pin = &lock.resolved_model;
+    let commit = pin.commit.as_deref().filter(|_| lock.experiment.model.source == *source)?;
+    Some(Pinned { commit, files: &pin.files })
 }
 
 /// The rows of a trace are known once it was read.
@@ -268,6 +277,8 @@ pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::progress::Silent;
+    use crate::source::Network;
     use crate::spec::{self, Loaded};
     use crate::store::{DigestCache, Memo};
 
@@ -290,8 +301,9 @@ pub(super) mod tests {
             overrides: Vec::new(),
         };
         let (digests, memo) = (DigestCache::default(), Memo::default());
-        resolve(&experiment, cells, pin, VERSIONS, previous, &Access { root, digests: &digests, memo: &memo })
-            .unwrap()
+        let access =
+            Access { root, digests: &digests, memo: &memo, network: Network::Offline, progress: &Silent };
+        resolve(&experiment, cells, pin, VERSIONS, previous, &access).unwrap()
     }
 
     const VERSIONS: Versions = Versions { metrics: 1, workload: 1, engine: 1, simulator: 1 };

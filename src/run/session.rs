@@ -12,7 +12,7 @@ use crate::engine::{ENGINE_VERSION, Engine};
 use crate::lock::{self, Lock, Resolved, SimPin, SpecPin, Stale, Versions};
 use crate::metrics::METRICS_VERSION;
 use crate::sim::SIMULATOR_VERSION;
-use crate::source::Access;
+use crate::source::{Access, Network};
 use crate::spec::{self, Override};
 use crate::store::{self, Digest, DigestCache, Memo};
 use crate::workload::WORKLOAD_VERSION;
@@ -50,6 +50,8 @@ pub struct Request {
     pub upgrade: Upgrade,
     /// Compare across hardware; the report says so.
     pub allow_foreign_bundle: bool,
+    /// Never use the network.
+    pub offline: bool,
 }
 
 /// A resolved experiment in its project.
@@ -116,7 +118,13 @@ impl<'a> Session<'a> {
         let stages = StageStore::new(project.root());
         let digests = DigestCache::open(&project.own("digests"));
         let memo = Memo::open(&project.own("memo").join(project.name_of(&lock_path)));
-        let access = Access { root: project.root(), digests: &digests, memo: &memo };
+        let access = Access {
+            root: project.root(),
+            digests: &digests,
+            memo: &memo,
+            network: Network::unless(request.offline),
+            progress: observer.progress(),
+        };
         let resolved = match (&previous, request.mode) {
             (None, LockMode::Frozen | LockMode::Locked) => {
                 let source = std::io::ErrorKind::NotFound.into();
@@ -144,7 +152,11 @@ impl<'a> Session<'a> {
                     sha256: Digest::of_json(&loaded.experiment),
                     overrides,
                 };
-                lock::resolve(&loaded.experiment, loaded.cells, pin, versions(), previous.as_ref(), &access)?
+                let mut kept = previous.clone();
+                if let (Some(kept), true) = (&mut kept, request.upgrade.model) {
+                    kept.resolved_model.commit = None;
+                }
+                lock::resolve(&loaded.experiment, loaded.cells, pin, versions(), kept.as_ref(), &access)?
             }
         };
         let session = Self {

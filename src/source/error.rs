@@ -1,6 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::hub::HubError;
 use crate::catalog::known_models;
 use crate::model::TokenizerError;
 use crate::store::ReadError;
@@ -14,6 +15,9 @@ pub enum SourceError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Hub(#[from] HubError),
     /// A file could not be read for its digest or its header.
     #[error("cannot read {}", path.display())]
     #[diagnostic(code(xp::source::io))]
@@ -65,24 +69,6 @@ pub enum SourceError {
     #[error("{file} changed while it was read")]
     #[diagnostic(code(xp::source::changed), help("run the command again when nothing writes to it"))]
     Changed { file: String },
-    /// The environment says nothing of a home.
-    #[error("the Hugging Face cache cannot be located")]
-    #[diagnostic(code(xp::source::no_cache), help("set HF_HOME to its folder"))]
-    NoCache,
-    /// Not a repository's name or revision.
-    #[error("{what} {text:?} is not well-formed")]
-    #[diagnostic(
-        code(xp::source::repository),
-        help("write for example repo=\"Qwen/Qwen3-0.6B\" revision=\"main\"")
-    )]
-    Repository { what: &'static str, text: String },
-    /// The cache lacks the revision.
-    #[error("{repo} at {revision} is not in the Hugging Face cache ({})", cache.display())]
-    #[diagnostic(
-        code(xp::source::not_cached),
-        help("xp does not download: `hf download {repo} --revision {revision}` puts it there")
-    )]
-    NotCached { repo: String, revision: String, cache: PathBuf },
 }
 
 impl SourceError {

@@ -4,11 +4,9 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::{Access, ModelFiles, SourceError, TOKENIZER, TokenizerFile, config, weights};
+use super::{Access, CONFIG, ModelFiles, SourceError, TOKENIZER, TokenizerFile, config, weights};
 use crate::model::Weights;
 use crate::store::{FileDigest, read_text_bounded};
-
-const CONFIG: &str = "config.json";
 
 /// Largest `tokenizer.json` that is read, in bytes.
 pub(super) const MAX_TOKENIZER: u64 = 64 << 20;

@@ -1,4 +1,4 @@
-//! Where a model's bytes come from: a folder, the Hugging Face cache, or the
+//! Where a model's bytes come from: a folder, the Hugging Face hub, or the
 //! lock's seed.
 
 mod config;
@@ -11,15 +11,17 @@ mod weights;
 use std::path::{Path, PathBuf};
 
 pub use error::SourceError;
+pub use hub::HubError;
 pub use tensors::{TensorShape, tensor_table};
 
 use crate::catalog::{self, ModelConfig};
 use crate::model::{Tokenizer, Weights, train_synthetic};
+use crate::progress::Progress;
 use crate::spec::Source;
 use crate::store::{Digest, DigestCache, FileDigest, Memo, read_bounded};
 
 /// What resolving a source may use.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Access<'a> {
     /// The project's folder.
     pub root: &'a Path,
@@ -27,6 +29,9 @@ pub struct Access<'a> {
     pub digests: &'a DigestCache,
     /// What was found out before.
     pub memo: &'a Memo,
+    pub network: Network,
+    /// Listens to downloads.
+    pub progress: &'a dyn Progress,
 }
 
 /// A resolved model: its shape, its files, and where its tokenizer and its weights are.
@@ -50,6 +55,31 @@ pub enum TokenizerFile {
     /// A `tokenizer.json`; `shown` names it in errors.
     File { path: PathBuf, shown: String },
 }
+
+/// Whether files may come over the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    Online,
+    /// Only what is on this machine counts.
+    Offline,
+}
+
+impl Network {
+    /// Offline when the user asks for it, here or in `HF_HUB_OFFLINE`.
+    pub fn unless(offline: bool) -> Self {
+        if offline || hub::is_offline() { Self::Offline } else { Self::Online }
+    }
+}
+
+/// What a lock pins of the same source; it is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Pinned<'a> {
+    /// Commit of a repository.
+    pub commit: &'a str,
+    pub files: &'a [FileDigest],
+}
+
+const CONFIG: &str = "config.json";
 
 /// Name of the tokenizer's file, in a folder and among the pins.
 const TOKENIZER: &str = "tokenizer.json";
@@ -78,28 +108,26 @@ impl ModelFiles {
     }
 }
 
-/// Resolves a model's source. `name` is the catalog name, which decides the shape of a synthetic
-/// model only: a folder or a repository has a `config.json`.
+/// Resolves a model's source. `name` is the catalog name, which decides the shape of a synthetic model
+/// only: a folder or a repository has a `config.json`.
 ///
 /// All files are checked and hashed, unless they are known not to have changed, and no weight is
-/// loaded. Nothing is downloaded.
+/// loaded. Files of a repository that are not in the cache are downloaded.
 ///
 /// # Errors
-/// An unknown name, missing files, and files that are not what they should be, with their place.
+/// An unknown name, missing files, and files that are not what they should be, with their place; a hub
+/// that does not give them.
 pub fn resolve(
     source: &Source,
     name: &str,
     weights_seed: u64,
     access: &Access<'_>,
+    pinned: Option<Pinned<'_>>,
 ) -> Result<ModelFiles, SourceError> {
     match source {
         Source::Synthetic => synthetic(name, weights_seed, access.memo),
         Source::Path { path } => folder::resolve(&inside(access.root, path)?, path, None, access),
-        Source::Hf { repo, revision } => {
-            let cache = hub::cache_folder().ok_or(SourceError::NoCache)?;
-            let snapshot = hub::snapshot(&cache, repo, revision)?;
-            folder::resolve(&snapshot.folder, repo, Some(snapshot.commit), access)
-        }
+        Source::Hf { repo, revision } => hub::resolve(repo, revision, access, pinned),
     }
 }
 
@@ -133,8 +161,9 @@ fn inside(root: &Path, path: &str) -> Result<PathBuf, SourceError> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::progress::Silent;
 
-    /// Resolves with nothing known from before.
+    /// Resolves with nothing known from before, and without a network.
     pub(crate) fn resolve_in(
         root: &Path,
         source: &Source,
@@ -142,7 +171,9 @@ pub(crate) mod tests {
         seed: u64,
     ) -> Result<ModelFiles, SourceError> {
         let (digests, memo) = (DigestCache::default(), Memo::default());
-        resolve(source, name, seed, &Access { root, digests: &digests, memo: &memo })
+        let access =
+            Access { root, digests: &digests, memo: &memo, network: Network::Offline, progress: &Silent };
+        resolve(source, name, seed, &access, None)
     }
 
     #[test]

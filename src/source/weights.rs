@@ -15,7 +15,7 @@ use crate::catalog::ModelConfig;
 use crate::store::{open_file, read_text_bounded};
 
 pub(super) const INDEX: &str = "model.safetensors.index.json";
-const SINGLE: &str = "model.safetensors";
+pub(super) const SINGLE: &str = "model.safetensors";
 
 /// Largest header, in bytes; the format's own limit.
 const MAX_HEADER: u64 = 100_000_000;

@@ -30,6 +30,11 @@ impl Digest {
         Self::of(serde_json::to_vec(value).expect("pinned values serialize to JSON"))
     }
 
+    /// A digest that was computed piece by piece.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The first `n` hex digits, for names of folders and for people.
     pub fn short(&self, n: usize) -> String {
         self.to_string()[..n.min(64)].to_owned()

@@ -2,7 +2,7 @@
 //! (`tests/it/write_layer.rs`), so a test build can count them and fail or stop at any (`fault.rs`).
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// What is done to the file system.
@@ -77,6 +77,70 @@ impl Write for Writer {
     }
 }
 
+/// A file that is filled over several runs of the program, such as a download.
+#[derive(Debug)]
+pub struct PartFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl PartFile {
+    /// Opens what is there, at its beginning; creates the file if nothing is.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = perform(Operation::CreateFile, &[path], || {
+            File::options().create(true).truncate(false).read(true).write(true).open(path)
+        })?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Bytes that are there.
+    pub fn length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    /// Drops all that is there; the next write begins anew.
+    pub fn clear(&mut self) -> io::Result<()> {
+        perform(Operation::Write, &[&self.path], || self.file.set_len(0))?;
+        self.file.rewind()
+    }
+
+    /// Waits until all bytes are on the disk.
+    ///
+    /// # Errors
+    /// They are not: what was written must not be used.
+    pub fn finish(&self) -> io::Result<()> {
+        perform(Operation::Sync, &[&self.path], || self.file.sync_all())
+    }
+}
+
+impl Read for PartFile {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.file.read(bytes)
+    }
+}
+
+impl Write for PartFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        #[cfg(debug_assertions)]
+        if super::fault::is_torn_at(Operation::Write, &[&self.path])? {
+            let _ = self.file.write_all(&bytes[..bytes.len() / 2]);
+            super::fault::stop();
+        }
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Opens a file to lock it, and creates it if nothing is there.
+pub fn open_or_create_to_lock(path: &Path) -> io::Result<File> {
+    perform(Operation::CreateFile, &[path], || {
+        File::options().create(true).truncate(false).write(true).open(path)
+    })
+}
+
 /// Creates a file that must not be there. For files that are locked and never written.
 pub fn create_file(path: &Path) -> io::Result<File> {
     perform(Operation::CreateFile, &[path], || File::options().write(true).create_new(true).open(path))
@@ -136,6 +200,23 @@ pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
             Err(ErrorKind::Unsupported.into())
         }
     })
+}
+
+/// Makes a link that names `target`.
+pub fn symlink(target: &Path, link: &Path) -> io::Result<()> {
+    perform(Operation::Link, &[target, link], || {
+        #[cfg(unix)]
+        return std::os::unix::fs::symlink(target, link);
+        #[cfg(windows)]
+        return std::os::windows::fs::symlink_file(target, link);
+        #[cfg(not(any(unix, windows)))]
+        return Err(ErrorKind::Unsupported.into());
+    })
+}
+
+/// Gives a file a second name.
+pub fn hard_link(file: &Path, link: &Path) -> io::Result<()> {
+    perform(Operation::Link, &[file, link], || fs::hard_link(file, link))
 }
 
 /// Deletes a file, or a link.

@@ -149,7 +149,8 @@ pub fn write_workload(
 ) -> Result<(), WorkloadError> {
     for (name, bytes) in workload_files(made, spec, seeds) {
         let path = folder.join(name);
-        store::write_part(&path, &bytes).map_err(|source| WorkloadError::Write { path: path.clone(), source })?;
+        store::write_part(&path, &bytes)
+            .map_err(|source| WorkloadError::Write { path: path.clone(), source })?;
     }
     Ok(())
 }

@@ -13,7 +13,13 @@ const PINS: [&str; 3] = ["all", "bundle", "model"];
 /// Locks an experiment, or says why its lock is out of date.
 pub fn run(args: &LockArgs) -> Result<ExitCode, CliError> {
     let (target, upgrade) = target(args)?;
-    let request = Request { target, set: args.set.set.clone(), upgrade, ..Request::default() };
+    let request = Request {
+        target,
+        set: args.set.set.clone(),
+        upgrade,
+        offline: args.network.offline,
+        ..Request::default()
+    };
     if args.check {
         return check(request);
     }

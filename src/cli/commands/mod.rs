@@ -46,7 +46,13 @@ fn request(args: &TargetArgs) -> Request {
         (_, true) => LockMode::Frozen,
         _ => LockMode::Update,
     };
-    Request { target: args.target.clone(), set: locking.set.set.clone(), mode, ..Request::default() }
+    Request {
+        target: args.target.clone(),
+        set: locking.set.set.clone(),
+        mode,
+        offline: locking.network.offline,
+        ..Request::default()
+    }
 }
 
 fn overrides(args: &SetArgs) -> Result<Vec<crate::spec::Override>, CliError> {
