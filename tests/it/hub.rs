@@ -461,7 +461,8 @@ fn a_server_that_recovers_is_asked_again() {
     let busy = |seconds: &str| Act::Status(429, vec![("Retry-After", seconds.to_owned())], Vec::new());
     desk.hub.next("/revision/", [busy("1")]);
     desk.hub.next("/config.json", [status(500), status(502), status(503), status(504)]);
-    desk.hub.next(&weights_of(&desk), [Act::Raw(Vec::new()), Act::Raw(b"garbage\r\n\r\n".to_vec()), status(403)]);
+    desk.hub
+        .next(&weights_of(&desk), [Act::Raw(Vec::new()), Act::Raw(b"garbage\r\n\r\n".to_vec()), status(403)]);
     let start = Instant::now();
     desk.locks(&[]);
     assert!(start.elapsed() >= Duration::from_secs(1));
@@ -505,9 +506,8 @@ fn answers_that_are_none_are_refused() {
     let listing = |sha: &str, siblings: &str| {
         Act::Bytes(format!("{{\"sha\": \"{sha}\", \"siblings\": [{siblings}]}}").into_bytes())
     };
-    let file = |name: &str, oid: &str| {
-        format!("{{\"rfilename\": {name:?}, \"size\": 3, \"blobId\": {oid:?}}}")
-    };
+    let file =
+        |name: &str, oid: &str| format!("{{\"rfilename\": {name:?}, \"size\": 3, \"blobId\": {oid:?}}}");
     let mut huge = b"{\"sha\": \"".to_vec();
     huge.resize(17 << 20, b'a');
     let oid = "0".repeat(40);
@@ -530,7 +530,8 @@ fn answers_that_are_none_are_refused() {
     }
     // Names and digests that would lead out of the cache.
     let config = desk.hub.file("config.json").oid();
-    let config = format!("{{\"rfilename\": \"config.json\", \"size\": {}, \"blobId\": {config:?}}}", CONFIG.len());
+    let config =
+        format!("{{\"rfilename\": \"config.json\", \"size\": {}, \"blobId\": {config:?}}}", CONFIG.len());
     for act in [
         listing(COMMIT, &file("config.json", "../../../../evil")),
         listing(COMMIT, &format!("{config}, {}", file("/etc/x.safetensors", &oid))),
@@ -677,8 +678,12 @@ fn two_processes_share_one_download() {
 fn a_killed_download_goes_on() {
     let desk = Desk::new(whole());
     desk.hub.next(&weights_of(&desk), [Act::Stall(150_000)]);
-    let mut child =
-        desk.command(&["lock", SPEC]).env("HF_HUB_DOWNLOAD_TIMEOUT", "30").stderr(Stdio::null()).spawn().unwrap();
+    let mut child = desk
+        .command(&["lock", SPEC])
+        .env("HF_HUB_DOWNLOAD_TIMEOUT", "30")
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let until = Instant::now() + Duration::from_secs(20);
     let part = || fs::metadata(desk.incomplete(WEIGHTS)).map_or(0, |found| found.len());
     while part() < 150_000 {

@@ -214,15 +214,22 @@ fn serve(mut stream: TcpStream, state: &State, at_store: bool) -> std::io::Resul
         return Ok(());
     }
     let (range, authorization) = (headers.remove("range"), headers.remove("authorization"));
-    state.seen.lock().unwrap().push(Seen { at_store, line: line.clone(), range: range.clone(), authorization });
+    state.seen.lock().unwrap().push(Seen {
+        at_store,
+        line: line.clone(),
+        range: range.clone(),
+        authorization,
+    });
     let act = {
         let mut script = state.script.lock().unwrap();
-        script.iter_mut().filter(|(pattern, ..)| line.contains(pattern.as_str())).find_map(
-            |(_, acts, always)| acts.pop_front().or_else(|| always.clone()),
-        )
+        script
+            .iter_mut()
+            .filter(|(pattern, ..)| line.contains(pattern.as_str()))
+            .find_map(|(_, acts, always)| acts.pop_front().or_else(|| always.clone()))
     };
     let (method, path) = line.split_once(' ').unwrap_or_default();
-    let right = |range: Option<&str>| if at_store { state.blob(path, range) } else { state.answer(path, range) };
+    let right =
+        |range: Option<&str>| if at_store { state.blob(path, range) } else { state.answer(path, range) };
     let head_only = method == "HEAD";
     match act {
         None => send(&mut stream, &right(range.as_deref()), head_only, usize::MAX),
@@ -413,7 +420,8 @@ pub const CONFIG: &str = r#"{
 }
 "#;
 
-static TOKENIZER: LazyLock<Vec<u8>> = LazyLock::new(|| xp::model::train_synthetic(1024).expect("a tokenizer"));
+static TOKENIZER: LazyLock<Vec<u8>> =
+    LazyLock::new(|| xp::model::train_synthetic(1024).expect("a tokenizer"));
 
 /// A safetensors file with those tensors of the model that `keep` admits; its numbers are small and not all the same.
 fn tensors(keep: impl Fn(&str) -> bool) -> Vec<u8> {
@@ -422,7 +430,8 @@ fn tensors(keep: impl Fn(&str) -> bool) -> Vec<u8> {
     for tensor in tensor_table(config).into_iter().filter(|tensor| keep(&tensor.name)) {
         let start = end;
         end += 2 * tensor.elements();
-        let info = serde_json::json!({ "dtype": "BF16", "shape": tensor.shape, "data_offsets": [start, end] });
+        let info =
+            serde_json::json!({ "dtype": "BF16", "shape": tensor.shape, "data_offsets": [start, end] });
         header.insert(tensor.name, info);
     }
     let header = serde_json::Value::Object(header).to_string();
