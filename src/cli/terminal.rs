@@ -120,7 +120,8 @@ impl Progress for Bar {
     }
 
     fn start_bytes(&self, what: &str, total: u64) {
-        let template = "{prefix} {bar:30.cyan/dim} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} {wide_msg}";
+        let template = "{prefix} {bar:20.cyan/dim} {binary_bytes}/{binary_total_bytes} \
+                        {binary_bytes_per_sec} {eta} {wide_msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.bar.set_style(style.progress_chars("━╸─"));
         }

@@ -55,7 +55,7 @@ impl Desk {
             .env("TMPDIR", self.home.path())
             .env("HF_HOME", self.home.path())
             .env("HF_ENDPOINT", self.hub.endpoint())
-            .env("HF_HUB_DOWNLOAD_TIMEOUT", "0.4")
+            .env("HF_HUB_DOWNLOAD_TIMEOUT", "10")
             .env("XP_HUB_PAUSE_MS", "1")
             .env("NO_COLOR", "1")
             .env("COLUMNS", "100")
@@ -293,7 +293,8 @@ fn assert_secret_free(folder: &Path) {
 fn a_cut_download_goes_on_where_it_was_cut() {
     let desk = Desk::new(whole());
     desk.hub.next(&weights_of(&desk), [Act::Cut(100_000), Act::Cut(50_000), Act::Stall(20_000)]);
-    desk.locks(&[]);
+    let (code, said) = desk.says(&[], &[("HF_HUB_DOWNLOAD_TIMEOUT", "1")]);
+    assert_eq!(code, Some(0), "{said}");
     desk.assert_cached(&WHOLE);
     assert_eq!(desk.ranges(), ["all", "bytes=100000-", "bytes=150000-", "bytes=170000-"]);
 }
@@ -486,15 +487,14 @@ fn a_server_that_falls_silent_is_given_up() {
     let desk = Desk::new(whole());
     desk.hub.always(&weights_of(&desk), Act::Stall(0));
     let start = Instant::now();
-    let output = desk.run(&["lock", SPEC], &[]);
-    let said = both(&output);
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    let said = desk.refuses_with(2, &[], &[("HF_HUB_DOWNLOAD_TIMEOUT", "0.3")]);
     assert!(said.contains("came in time"), "{said}");
     assert!(start.elapsed() < Duration::from_secs(20));
     // A slow one is not: pieces come sooner than is waited for.
     let desk = Desk::new(whole());
-    desk.hub.next(&weights_of(&desk), [Act::Slow(40_000, Duration::from_millis(100))]);
-    desk.locks(&[]);
+    desk.hub.next(&weights_of(&desk), [Act::Slow(20_000, Duration::from_millis(100))]);
+    let (code, said) = desk.says(&[], &[("HF_HUB_DOWNLOAD_TIMEOUT", "1")]);
+    assert_eq!(code, Some(0), "{said}");
     desk.assert_cached(&WHOLE);
     assert_eq!(desk.ranges(), ["all"]);
 }

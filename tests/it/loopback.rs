@@ -81,6 +81,15 @@ pub struct Seen {
     pub authorization: Option<String>,
 }
 
+/// What is done to requests of one kind.
+struct Scene {
+    /// A part of their line.
+    pattern: String,
+    next: VecDeque<Act>,
+    /// Once there is nothing next.
+    always: Option<Act>,
+}
+
 struct State {
     files: Vec<RemoteFile>,
     /// Commits by revision.
@@ -88,7 +97,7 @@ struct State {
     /// Whether listings say what the files are.
     blobs: AtomicBool,
     store: SocketAddr,
-    script: Mutex<Vec<(String, VecDeque<Act>, Option<Act>)>>,
+    script: Mutex<Vec<Scene>>,
     seen: Mutex<Vec<Seen>>,
     stop: AtomicBool,
 }
@@ -148,17 +157,22 @@ impl Loopback {
 
     /// What is done to the next requests whose line contains `pattern`, in turn.
     pub fn next(&self, pattern: &str, acts: impl IntoIterator<Item = Act>) {
-        self.state.script.lock().unwrap().push((pattern.to_owned(), acts.into_iter().collect(), None));
+        self.play(pattern, acts.into_iter().collect(), None);
     }
 
     /// What is done to all requests whose line contains `pattern`.
     pub fn always(&self, pattern: &str, act: Act) {
-        self.state.script.lock().unwrap().push((pattern.to_owned(), VecDeque::new(), Some(act)));
+        self.play(pattern, VecDeque::new(), Some(act));
     }
 
     /// The requests since the last call.
     pub fn take_seen(&self) -> Vec<Seen> {
         std::mem::take(&mut self.state.seen.lock().unwrap())
+    }
+
+    fn play(&self, pattern: &str, next: VecDeque<Act>, always: Option<Act>) {
+        let pattern = pattern.to_owned();
+        self.state.script.lock().unwrap().push(Scene { pattern, next, always });
     }
 
     /// Drops what was to be done.
@@ -222,10 +236,8 @@ fn serve(mut stream: TcpStream, state: &State, at_store: bool) -> std::io::Resul
     });
     let act = {
         let mut script = state.script.lock().unwrap();
-        script
-            .iter_mut()
-            .filter(|(pattern, ..)| line.contains(pattern.as_str()))
-            .find_map(|(_, acts, always)| acts.pop_front().or_else(|| always.clone()))
+        let mut scenes = script.iter_mut().filter(|scene| line.contains(&scene.pattern));
+        scenes.find_map(|scene| scene.next.pop_front().or_else(|| scene.always.clone()))
     };
     let (method, path) = line.split_once(' ').unwrap_or_default();
     let right =

@@ -79,7 +79,7 @@ impl Client {
                 })
                 .collect();
             if certificates.is_empty() {
-                return Err(HubError::setting("SSL_CERT_FILE", "names a file without certificates"));
+                return Err(HubError::setting("SSL_CERT_FILE", "it names a file without certificates"));
             }
             tls = tls.root_certs(RootCerts::new_with_certs(&certificates));
         }

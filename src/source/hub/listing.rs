@@ -76,7 +76,10 @@ impl Hub<'_> {
         let (repo, wanted) = (self.repo.as_str(), self.wanted(revision, None));
         let path = format!("/api/models/{repo}/revision/{}?blobs=true", escaped(revision));
         let url = self.client.url(&path)?;
-        let bytes = self.repeated(wanted, || self.read(self.client.ask(&url, wanted)?, wanted))?;
+        self.progress.start(&format!("{} is asked about {}", self.client.host(), wanted.name()), 0);
+        let bytes = self.repeated(wanted, || self.read(self.client.ask(&url, wanted)?, wanted));
+        self.progress.finish();
+        let bytes = bytes?;
         let info: Info = serde_json::from_slice(&bytes).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             self.odd(wanted, format!("it is no description of a model (line {line}, column {column})"))

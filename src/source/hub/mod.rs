@@ -58,76 +58,56 @@ fn resolve_in(
 ) -> Result<ModelFiles, SourceError> {
     let repo = Repo::parse(repo)?;
     name::check_revision(revision)?;
+    // A lock that was edited may name another commit than the experiment, or not all files.
+    let pinned = pinned.filter(|pinned| !is_commit(revision) || pinned.commit == revision);
     if let Some(pinned) = &pinned {
         check_pins(pinned)?;
     }
+    let pins = pinned.map(|pinned| digests(&pinned)).filter(is_whole_model);
     let cache = Cache::new(root, &repo, Environment::of_process().symlinks());
-    let session = Session { repo: &repo, cache: &cache, access, pinned };
+    let resolving = Resolving { repo: &repo, cache: &cache, access, pins: pins.as_ref() };
+    let not_cached = |why: String| HubError::NotCached {
+        what: format!("{} at {revision}", repo.as_str()),
+        cache: root.to_owned(),
+        source: io::Error::new(io::ErrorKind::NotFound, why),
+    };
     let known = pinned.map(|pinned| pinned.commit).or(Some(revision).filter(|text| is_commit(text)));
-    let (commit, listing) = match (known, access.network) {
-        (Some(commit), _) => (commit.to_owned(), None),
+    let commit = match (known, access.network) {
+        (Some(commit), _) => commit.to_owned(),
         (None, Network::Offline) => {
             let commit = cache.commit_of(revision)?;
-            let missing = || not_cached(root, &repo, revision, "its commit is not known there".to_owned());
-            (commit.ok_or_else(missing)?, None)
+            commit.ok_or_else(|| not_cached("its commit is not known there".to_owned()))?
         }
         (None, Network::Online) => {
-            let client = Client::new(Settings::read(Environment::of_process())?)?;
-            let listing = session.hub(&client).listing(revision)?;
-            (listing.commit.clone(), Some((client, listing)))
+            let (listing, used) = resolving.fetch(revision)?;
+            cache.note_commit(revision, &listing.commit)?;
+            return resolving.read(&listing.commit, &known_oids(&listing, &used));
         }
     };
-    let snapshot = cache.snapshot(&commit);
-    let (mut expected, says) = match &pinned {
-        Some(pinned) => {
-            let pins = digests(pinned).into_iter().map(|(file, digest)| (file, Oid::Sha256(digest)));
-            (pins.collect(), "the lock pins")
+    let missing = resolving.missing(&commit);
+    let expected = match missing.is_empty() {
+        true => BTreeMap::new(),
+        false if access.network == Network::Offline => {
+            return Err(not_cached(format!("missing: {}", missing.join(", "))).into());
         }
-        None => (BTreeMap::new(), "the hub says"),
+        false => {
+            let (listing, used) = resolving.fetch(&commit)?;
+            known_oids(&listing, &used)
+        }
     };
-    let missing = match (&pinned, &listing) {
-        (Some(pinned), _) => absent(&snapshot, pinned.files.iter().map(|file| file.file.as_str())),
-        (None, None) => gaps(&snapshot, repo.as_str()),
-        // What is missing is known once the index was read.
-        (None, Some(_)) => Vec::new(),
-    };
-    if access.network == Network::Offline && !missing.is_empty() {
-        return Err(not_cached(root, &repo, revision, format!("missing: {}", missing.join(", "))).into());
-    }
-    if listing.is_some() || !missing.is_empty() {
-        let moving = listing.is_some();
-        let (client, listing) = match listing {
-            Some(known) => known,
-            None => {
-                let client = Client::new(Settings::read(Environment::of_process())?)?;
-                let listing = session.hub(&client).listing(&commit)?;
-                (client, listing)
-            }
-        };
-        let used = session.fetch(&session.hub(&client), &listing)?;
-        if pinned.is_none() {
-            let known = |file: String| Some((listing.files.get(&file)?.as_ref()?.oid, file));
-            expected = used.into_iter().filter_map(known).map(|(oid, file)| (file, oid)).collect();
-        }
-        if moving {
-            cache.note_commit(revision, &commit)?;
-        }
-    }
-    let made = folder::resolve(&snapshot, repo.as_str(), Some(commit), access)?;
-    for file in &made.files {
-        let Some(expected) = expected.get(&file.file) else { continue };
-        let path = snapshot.join(&file.file);
-        let found = match expected {
-            Oid::Sha256(_) => Oid::Sha256(file.sha256),
-            Oid::Git(_) => oid::of_file(&path, *expected).map_err(HubError::io(&path))?,
-        };
-        if found != *expected {
-            let algorithm = expected.algorithm();
-            let (expected, found) = (expected.to_string(), found.to_string());
-            return Err(HubError::Damaged { path, algorithm, says, expected, found }.into());
-        }
-    }
-    Ok(made)
+    resolving.read(&commit, &expected)
+}
+
+/// Whether pins name all that a model is made of.
+fn is_whole_model(pins: &BTreeMap<String, Digest>) -> bool {
+    let weights = pins.keys().any(|name| name.ends_with(".safetensors"));
+    weights && [CONFIG, TOKENIZER].iter().all(|name| pins.contains_key(*name))
+}
+
+/// The digests that the hub's listing gives for the files of a model.
+fn known_oids(listing: &Listing, used: &[String]) -> BTreeMap<String, Oid> {
+    let known = |file: &String| Some((file.clone(), listing.files.get(file)?.as_ref()?.oid));
+    used.iter().filter_map(known).collect()
 }
 
 /// A commit and names that a lock pins are input like any other.
@@ -138,14 +118,6 @@ fn check_pins(pinned: &Pinned<'_>) -> Result<(), HubError> {
     match pinned.files.iter().find(|file| !is_plain_file(&file.file)) {
         Some(file) => Err(HubError::Name { what: "the pinned file", text: file.file.clone() }),
         None => Ok(()),
-    }
-}
-
-fn not_cached(cache: &Path, repo: &Repo, revision: &str, missing: String) -> HubError {
-    HubError::NotCached {
-        what: format!("{} at {revision}", repo.as_str()),
-        cache: cache.to_owned(),
-        source: io::Error::new(io::ErrorKind::NotFound, missing),
     }
 }
 
@@ -177,28 +149,46 @@ fn gaps(snapshot: &Path, shown: &str) -> Vec<String> {
 }
 
 /// One repository being resolved.
-struct Session<'a> {
+struct Resolving<'a> {
     repo: &'a Repo,
     cache: &'a Cache,
     access: &'a Access<'a>,
-    pinned: Option<Pinned<'a>>,
+    /// The files that a lock pins.
+    pins: Option<&'a BTreeMap<String, Digest>>,
 }
 
-impl<'a> Session<'a> {
-    fn hub(&self, client: &'a Client) -> Hub<'a> {
-        Hub { client, repo: self.repo, progress: self.access.progress }
+impl Resolving<'_> {
+    /// Files that the commit's snapshot certainly lacks.
+    fn missing(&self, commit: &str) -> Vec<String> {
+        let snapshot = self.cache.snapshot(commit);
+        match self.pins {
+            Some(pins) => absent(&snapshot, pins.keys().map(String::as_str)),
+            None => gaps(&snapshot, self.repo.as_str()),
+        }
     }
 
-    /// Fetches what the commit's snapshot lacks; the names of all files that a model is made of.
-    /// What is small comes first: a model that xp does not run is refused before its weights are fetched.
-    fn fetch(&self, hub: &Hub<'_>, listing: &Listing) -> Result<Vec<String>, SourceError> {
+    /// Asks the hub about a revision, and fetches what the commit's snapshot lacks; what the hub said, and
+    /// the names of all files that the model is made of.
+    fn fetch(&self, revision: &str) -> Result<(Listing, Vec<String>), SourceError> {
+        let client = Client::new(Settings::read(Environment::of_process())?)?;
+        let hub = Hub { client: &client, repo: self.repo, progress: self.access.progress };
+        let listing = hub.listing(revision)?;
+        let used = match self.pins {
+            Some(pins) => {
+                let names: Vec<String> = pins.keys().cloned().collect();
+                self.fetch_these(&hub, &listing, &names)?;
+                names
+            }
+            None => self.fetch_model(&hub, &listing)?,
+        };
+        Ok((listing, used))
+    }
+
+    /// Fetches a model, what is small first: one that xp does not run is refused before its weights are
+    /// fetched.
+    fn fetch_model(&self, hub: &Hub<'_>, listing: &Listing) -> Result<Vec<String>, SourceError> {
         let snapshot = self.cache.snapshot(&listing.commit);
         let shown = self.repo.as_str();
-        if let Some(pinned) = &self.pinned {
-            let names: Vec<String> = pinned.files.iter().map(|file| file.file.clone()).collect();
-            self.fetch_these(hub, listing, &names)?;
-            return Ok(names);
-        }
         let mut used = vec![CONFIG.to_owned(), TOKENIZER.to_owned()];
         self.fetch_these(hub, listing, &used[..1])?;
         let text = read_text_bounded(&snapshot.join(CONFIG), config::MAX_CONFIG)?;
@@ -219,12 +209,15 @@ impl<'a> Session<'a> {
     /// Fetches those of the files that the snapshot lacks.
     fn fetch_these(&self, hub: &Hub<'_>, listing: &Listing, names: &[String]) -> Result<(), HubError> {
         let snapshot = self.cache.snapshot(&listing.commit);
-        let pins = self.pinned.as_ref().map(digests).unwrap_or_default();
         let missing = absent(&snapshot, names.iter().map(String::as_str));
         let jobs: Vec<Job<'_>> = missing
             .iter()
             .map(|file| {
-                let job = Job { file, remote: hub.remote(listing, file)?, pinned: pins.get(file).copied() };
+                let job = Job {
+                    file,
+                    remote: hub.remote(listing, file)?,
+                    pinned: self.pins.and_then(|pins| pins.get(file)).copied(),
+                };
                 as_pinned(hub, listing, &job).map(|()| job)
             })
             .collect::<Result<_, HubError>>()?;
@@ -239,6 +232,28 @@ impl<'a> Session<'a> {
         let done = pool.install(|| jobs.par_iter().try_for_each(fetch));
         self.access.progress.finish();
         done
+    }
+
+    /// Reads a snapshot, and holds its files against what is pinned, or else against what the hub said.
+    fn read(&self, commit: &str, expected: &BTreeMap<String, Oid>) -> Result<ModelFiles, SourceError> {
+        let snapshot = self.cache.snapshot(commit);
+        let made = folder::resolve(&snapshot, self.repo.as_str(), Some(commit.to_owned()), self.access)?;
+        for file in &made.files {
+            let pinned = self.pins.and_then(|pins| pins.get(&file.file)).map(|digest| Oid::Sha256(*digest));
+            let says = if pinned.is_some() { "the lock pins" } else { "the hub says" };
+            let Some(expected) = pinned.or_else(|| expected.get(&file.file).copied()) else { continue };
+            let path = snapshot.join(&file.file);
+            let found = match expected {
+                Oid::Sha256(_) => Oid::Sha256(file.sha256),
+                Oid::Git(_) => oid::of_file(&path, expected).map_err(HubError::io(&path))?,
+            };
+            if found != expected {
+                let algorithm = expected.algorithm();
+                let (expected, found) = (expected.to_string(), found.to_string());
+                return Err(HubError::Damaged { path, algorithm, says, expected, found }.into());
+            }
+        }
+        Ok(made)
     }
 }
 
@@ -312,6 +327,11 @@ mod tests {
         std::fs::write(dir.path().join("models--Org--tiny-1.0/refs/main"), "f".repeat(40)).unwrap();
         let pinned = Pinned { commit: COMMIT, files: &made.files };
         assert_eq!(offline(dir.path(), "main", Some(pinned)).unwrap().commit.as_deref(), Some(COMMIT));
+        // A lock that was edited pins no more than the commit.
+        let part = Pinned { commit: COMMIT, files: &made.files[..1] };
+        assert_eq!(offline(dir.path(), "main", Some(part)).unwrap().files, made.files);
+        let other = Pinned { commit: &"e".repeat(40), files: &made.files };
+        assert_eq!(offline(dir.path(), COMMIT, Some(other)).unwrap().files, made.files);
         // A commit never changes its files.
         std::fs::write(snapshot.join(CONFIG), config::tests::TINY.replace("0.0", "0.5")).unwrap();
         let error = offline(dir.path(), "main", Some(pinned)).unwrap_err();
