@@ -11,6 +11,7 @@ use crate::predictor::PredictorError;
 use crate::profile::ProfileError;
 use crate::report::ReportError;
 use crate::spec::SpecErrors;
+use crate::store::{FetchError, ResultError};
 use crate::workload::WorkloadError;
 
 /// A run could not go on. What was finished before stays finished.
@@ -49,6 +50,12 @@ pub enum RunError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Report(#[from] ReportError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    StoredResult(#[from] ResultError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Fetch(#[from] FetchError),
     /// The system refused a file.
     #[error("cannot read or write {}", path.display())]
     #[diagnostic(code(xp::run::io))]

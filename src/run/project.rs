@@ -2,6 +2,8 @@ use std::fs::File;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use super::worktree::plain;
+
 /// A folder with `experiments/`, `locks/`, `runs/`, `profiles/`, `reports/` and `.xp/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Project {
@@ -93,22 +95,6 @@ impl Project {
             Err(std::fs::TryLockError::Error(source)) => Err(lock(source)),
         }
     }
-}
-
-/// An absolute path without `.` and `..`, by its text alone.
-fn plain(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            // Above the root is the root.
-            Component::ParentDir => {
-                out.pop();
-            }
-            part => out.push(part),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

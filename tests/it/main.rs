@@ -7,5 +7,6 @@ mod folders;
 mod locks;
 mod project;
 mod resume;
+mod sharing;
 mod snapshots;
 mod stages;

@@ -12,15 +12,20 @@ pub fn run(args: &TargetArgs) -> Result<ExitCode, CliError> {
     let path = session.project.relative(&session.lock_path);
     let reasons = session.staleness();
     match reasons.is_empty() {
-        true => output::line(format_args!("lock      fresh  {path}"))?,
-        false => output::line(format_args!("lock      stale  {path}"))?,
+        true => output::line(format_args!("lock      fresh    {path}"))?,
+        false => output::line(format_args!("lock      stale    {path}"))?,
     }
     for reason in reasons {
-        output::line(format_args!("                 {reason}"))?;
+        output::line(format_args!("                   {reason}"))?;
     }
     for stage in run::status(&session)? {
-        let state = if stage.fresh { "fresh" } else { "stale" };
-        output::line(format_args!("{:<8}  {state}  {}  {}", stage.stage.name(), stage.label, stage.reason))?;
+        let standing = stage.standing.name();
+        output::line(format_args!(
+            "{:<8}  {standing:<7}  {}  {}",
+            stage.stage.name(),
+            stage.label,
+            stage.reason
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }
