@@ -128,6 +128,10 @@ pub enum RunError {
         help("the lock was edited, or another version of xp made it: lock again, and compare anew")
     )]
     SimDiffers { run: String, pinned: String, found: String },
+    /// A lock that was edited: what its runs are is not known.
+    #[error("the lock pins {pinned} runs, its experiment has {cells}")]
+    #[diagnostic(code(xp::run::other_runs), help("the lock was edited: lock its experiment again"))]
+    OtherRuns { pinned: usize, cells: usize },
     /// `--out` names one folder.
     #[error("the matrix has {runs} runs, `--out` takes one")]
     #[diagnostic(code(xp::run::out_of_matrix), help("leave `--out` away, or pick a cell with --set"))]

@@ -29,6 +29,12 @@ impl Stage {
         }
     }
 
+    /// The stage of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Workload, Self::Profile, Self::Sim, Self::Real, Self::Compare, Self::Report];
+        all.into_iter().find(|stage| stage.name() == name)
+    }
+
     /// Whether its result is one file; else it is a folder.
     pub fn makes_a_file(self) -> bool {
         self == Self::Report

@@ -53,6 +53,16 @@ impl Project {
         Ok(Self { root: root.to_owned() })
     }
 
+    /// The project that a folder is, or lies in.
+    pub fn around(folder: &Path) -> io::Result<Self> {
+        Self::of(&folder.join("project"))
+    }
+
+    /// The project of which the folder is known.
+    pub fn at(root: PathBuf) -> Self {
+        Self { root }
+    }
+
     /// The project's folder.
     pub fn root(&self) -> &Path {
         &self.root

@@ -160,6 +160,19 @@ impl StageStore {
         believed.then_some(record)
     }
 
+    /// Every record of the project at `root` that can be believed, with its file. Sorted.
+    pub fn records(root: &Path) -> io::Result<Vec<(PathBuf, StageRecord)>> {
+        let entries = match std::fs::read_dir(root.join(".xp").join("stages")) {
+            Ok(entries) => entries.collect::<io::Result<Vec<_>>>()?,
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let mut paths: Vec<PathBuf> = entries.iter().map(std::fs::DirEntry::path).collect();
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+        paths.sort();
+        Ok(paths.into_iter().filter_map(|path| Some((path.clone(), Self::load(&path)?))).collect())
+    }
+
     fn load_of(path: &Path, stage: Stage, label: &str) -> Option<StageRecord> {
         Self::load(path).filter(|record| record.stage == stage && record.label == label)
     }

@@ -178,3 +178,14 @@ pub(super) fn report_step<'r>(
     ]);
     Step { stage: Stage::Report, label, inputs, output }
 }
+
+/// The stages of a lock's first run that depend on no other stage's files, for tests.
+#[cfg(test)]
+pub fn steps_of(lock: &Lock, machine: &Digest, repeat: u32) -> Result<Vec<Step>, super::RunError> {
+    let cells = crate::spec::expand(&lock.experiment)?;
+    let run = &lock.runs[0];
+    let mut steps = vec![workload_step(run), real_step(lock, &cells[0].experiment, run, machine, repeat)?];
+    steps.extend(lock.bundle.as_ref().map(profile_step));
+    steps.extend(sim_step(lock, run));
+    Ok(steps)
+}
