@@ -46,7 +46,7 @@ fn meta(job: &Job<'_>, backend: &str, kind: RunKind, record: &RunRecord) -> RunM
         format: RUN_FORMAT,
         xp_version: env!("CARGO_PKG_VERSION").to_owned(),
         metrics_version: METRICS_VERSION,
-        run: job.run.id.clone(),
+        run: None,
         kind,
         backend: backend.to_owned(),
         repeat: job.repeat,

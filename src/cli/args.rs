@@ -1,6 +1,7 @@
 //! Arguments of every command, apart from what the commands do.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -34,7 +35,7 @@ pub enum Command {
     /// Run an experiment or a lock: every stage that is not up to date, then the report
     Run(RunArgs),
     /// Say which stages are up to date, and why the others are not
-    Status(TargetArgs),
+    Status(StatusArgs),
     /// Say what differs between two locks, and which results that invalidates
     Diff(DiffArgs),
     /// Write the workload's files
@@ -49,6 +50,8 @@ pub enum Command {
     Compare(CompareArgs),
     /// Render comparisons as a PDF
     Report(ReportArgs),
+    /// Remove results that no lock or report needs
+    Gc(GcArgs),
     /// Print or write the JSON Schemas of xp's files
     Schema(SchemaArgs),
 }
@@ -129,6 +132,15 @@ pub struct TargetArgs {
     pub target: PathBuf,
     #[command(flatten)]
     pub locking: LockingArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Say of every stage what changed, where its files are, and what would be made after it
+    #[arg(long)]
+    pub explain: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -244,6 +256,37 @@ pub struct ReportArgs {
     /// PDF to write
     #[arg(short, long, value_name = "PDF")]
     pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct GcArgs {
+    /// A folder of the project
+    #[arg(default_value = ".", value_name = "PROJECT")]
+    pub project: PathBuf,
+    /// Remove nothing; say what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Remove quarantined files older than this, such as 30d or 12h
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub quarantine_older_than: Option<Duration>,
+    /// Do not look for locks on branches that are not checked out
+    #[arg(long)]
+    pub no_branches: bool,
+    /// Take projects that used the store and are gone for deleted
+    #[arg(long)]
+    pub forget_missing: bool,
+}
+
+/// An age: a whole number with the letter of its unit.
+fn age(text: &str) -> Result<Duration, String> {
+    let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400), ('w', 604_800)];
+    let parsed = units.iter().find_map(|(unit, seconds)| {
+        let number: u64 = text.strip_suffix(*unit)?.parse().ok()?;
+        number.checked_mul(*seconds)
+    });
+    parsed
+        .map(Duration::from_secs)
+        .ok_or_else(|| "an age is a whole number of s, m, h, d or w, such as 30d".to_owned())
 }
 
 #[derive(Debug, Args)]

@@ -49,6 +49,25 @@ pub fn verdict_style(verdict: Verdict) -> anstyle::Style {
     colour.on_default().bold()
 }
 
+/// A size for people, in binary units.
+pub fn size(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    let mut scaled = bytes as f64;
+    let mut unit = "B";
+    for larger in units {
+        if scaled < 1024.0 {
+            break;
+        }
+        scaled /= 1024.0;
+        unit = larger;
+    }
+    match unit {
+        "B" => format!("{bytes} B"),
+        _ if scaled < 10.0 => format!("{scaled:.1} {unit}"),
+        _ => format!("{scaled:.0} {unit}"),
+    }
+}
+
 /// Pads columns: the first two to the left, numbers to the right, the last as it is.
 fn align<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
@@ -69,4 +88,18 @@ fn align<const N: usize>(rows: &[[String; N]]) -> String {
         out.push('\n');
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_two_digits_or_more() {
+        let of = [0, 1023, 1024, 10_239, 10_240, 1 << 20, 5 << 40, u64::MAX].map(size);
+        assert_eq!(
+            of,
+            ["0 B", "1023 B", "1.0 KiB", "10.0 KiB", "10 KiB", "1.0 MiB", "5.0 TiB", "16777216 TiB"]
+        );
+    }
 }

@@ -89,6 +89,14 @@ impl Observer for Terminal {
         ));
     }
 
+    fn restored(&self, stage: Stage, label: &str, what: &str, reason: &str) {
+        self.line(&format!(
+            "{GREEN}{:>10}{GREEN:#}{} {DIM}restored{DIM:#} {what} {DIM}({reason}){DIM:#}",
+            stage.name(),
+            label_of(label)
+        ));
+    }
+
     fn warned(&self, message: &str) {
         self.line(&format!("{YELLOW}{:>10}{YELLOW:#} {message}", "note"));
     }

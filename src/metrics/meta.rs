@@ -10,7 +10,7 @@ use crate::scheduler::SchedulerConfig;
 use crate::store::{self, Digest};
 
 /// Version of `run_meta.json` and of the CSV files beside it.
-pub const RUN_FORMAT: u32 = 1;
+pub const RUN_FORMAT: u32 = 2;
 
 /// No honest `run_meta.json` is larger.
 const MAX_META_BYTES: u64 = 1 << 20;
@@ -31,8 +31,10 @@ pub struct RunMeta {
     pub format: u32,
     pub xp_version: String,
     pub metrics_version: u32,
-    /// Run id of the lock.
-    pub run: String,
+    /// Run id of the lock, of format 1. What a run measures or simulates does not depend on its name, and
+    /// every experiment that asks for the same shares it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
     pub kind: RunKind,
     /// Name of the backend in the experiment.
     pub backend: String,

@@ -90,7 +90,7 @@ pub(crate) fn meta_of(run: &RunRecord, kind: RunKind) -> RunMeta {
         format: RUN_FORMAT,
         xp_version: env!("CARGO_PKG_VERSION").to_owned(),
         metrics_version: METRICS_VERSION,
-        run: "sample".to_owned(),
+        run: None,
         kind,
         backend: if kind == RunKind::Measured { "sarathi" } else { "vidur" }.to_owned(),
         repeat: 0,

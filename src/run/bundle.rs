@@ -7,11 +7,14 @@ use std::path::PathBuf;
 use super::RunError;
 use super::device::device_guard;
 use super::event::Stage;
+use super::restore::Restored;
 use super::session::{LockMode, Session};
+use super::status::Standing;
+use super::steps;
 use crate::lock::{self, BundlePin, HardwareFact};
 use crate::profile::{self, Bundle, Limits, Subject};
 use crate::spec::{Experiment, Lengths, ProfileSource, SimBackend};
-use crate::store::Digest;
+use crate::store::{self, Digest, FileDigest};
 
 /// The longest prompt plus output that a length distribution can draw.
 fn longest_total(experiment: &Experiment) -> Option<u32> {
@@ -25,13 +28,24 @@ fn longest_total(experiment: &Experiment) -> Option<u32> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unusable {
     why: String,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Its folder is not there.
+    Missing,
     /// It cannot be read: it is set aside before another takes its place.
-    damaged: bool,
+    Damaged,
+    /// Another bundle is in its place.
+    Replaced,
+    /// It is whole, and of no use for the experiment on this machine.
+    Unfit,
 }
 
 impl Unusable {
     fn unfit(why: impl Into<String>) -> Self {
-        Self { why: why.into(), damaged: false }
+        Self { why: why.into(), kind: Kind::Unfit }
     }
 }
 
@@ -72,12 +86,22 @@ impl Session<'_> {
         let Some(sim) = self.sim_backend() else { return Ok(None) };
         match sim.profile.clone() {
             ProfileSource::Folder(folder) => {
+                if let Some(pin) = self.resolved.lock.bundle.clone().filter(|pin| pin.path == folder)
+                    && !self.path(&folder)?.exists()
+                {
+                    self.restore_bundle(&pin, &format!("{folder} is missing"))?;
+                }
                 let bundle = profile::read_bundle(&self.path(&folder)?)?;
                 self.pin_bundle(folder, &bundle);
+                self.keep_bundle(&bundle)?;
                 self.observer.reused(Stage::Profile, "", &self.bundle_path());
                 Ok(Some(bundle))
             }
-            ProfileSource::Auto => self.auto_bundle().map(Some),
+            ProfileSource::Auto => {
+                let bundle = self.auto_bundle()?;
+                self.keep_bundle(&bundle)?;
+                Ok(Some(bundle))
+            }
         }
     }
 
@@ -91,7 +115,10 @@ impl Session<'_> {
                     self.observer.reused(Stage::Profile, "", &pin.path);
                     return Ok(bundle);
                 }
-                Err(unusable) => unusable,
+                Err(unusable) => match self.restored_bundle(pin, unusable)? {
+                    Ok(bundle) => return Ok(bundle),
+                    Err(unusable) => unusable,
+                },
             },
         };
         let why = unusable.to_string();
@@ -99,9 +126,12 @@ impl Session<'_> {
             let path = pinned.map_or("(none)".to_owned(), |pin| pin.path);
             return Err(RunError::BundleGone { path, why });
         }
-        if let (true, Some(pin)) = (unusable.damaged, &pinned) {
+        if let (Kind::Damaged, Some(pin)) = (unusable.kind, &pinned) {
             let path = self.path(&pin.path)?;
-            self.stages.set_aside(&pin.path).map_err(|source| RunError::io(&path, source))?;
+            let kept = self.stages.set_aside(&pin.path).map_err(|source| RunError::io(&path, source))?;
+            if let Some(kept) = kept {
+                self.observer.warned(&format!("{} is damaged: it is kept as {kept}", pin.path));
+            }
         }
         let (folder, bundle) = match self.fitting_bundle()? {
             Some(found) if !self.request.upgrade.bundle => {
@@ -131,16 +161,78 @@ impl Session<'_> {
     pub(super) fn whole_bundle(&self, pin: &BundlePin) -> Result<Result<Bundle, Unusable>, RunError> {
         let folder = self.path(&pin.path)?;
         if !folder.is_dir() {
-            return Ok(Err(Unusable::unfit(format!("{} is missing", pin.path))));
+            let why = format!("{} is missing", pin.path);
+            return Ok(Err(Unusable { why, kind: Kind::Missing }));
         }
         let bundle = match profile::read_bundle(&folder) {
             Ok(bundle) => bundle,
-            Err(error) => return Ok(Err(Unusable { why: error.to_string(), damaged: true })),
+            Err(error) => return Ok(Err(Unusable { why: error.to_string(), kind: Kind::Damaged })),
         };
         if Digest::of_json(&bundle.meta) != pin.sha256 {
-            return Ok(Err(Unusable::unfit(format!("{} is not the pinned one", pin.path))));
+            let why = format!("{} is not the pinned one", pin.path);
+            return Ok(Err(Unusable { why, kind: Kind::Replaced }));
         }
         Ok(Ok(bundle))
+    }
+
+    /// The pinned bundle once it was brought back from the store, or why it is not usable all the same.
+    fn restored_bundle(
+        &self,
+        pin: &BundlePin,
+        unusable: Unusable,
+    ) -> Result<Result<Bundle, Unusable>, RunError> {
+        // A bundle that xp measured lies there; nothing else gives way.
+        let ours = pin.path.starts_with("profiles/");
+        if unusable.kind == Kind::Unfit || !ours || !self.restore_bundle(pin, &unusable.why)? {
+            return Ok(Err(unusable));
+        }
+        self.pinned_bundle(pin)
+    }
+
+    /// Brings a pinned bundle back from the store, if that has it whole.
+    fn restore_bundle(&self, pin: &BundlePin, why: &str) -> Result<bool, RunError> {
+        self.path(&pin.path)?;
+        let step = steps::profile_step(pin);
+        let Ok(Some(result)) = self.stages.objects.result(step.stage.name(), &step.key()) else {
+            return Ok(false);
+        };
+        let (restored, notes) = self.stages.restore(&step.record(result.files))?;
+        notes.iter().for_each(|note| self.observer.warned(note));
+        match restored {
+            Restored::Whole => self.observer.restored(Stage::Profile, "", &pin.path, why),
+            Restored::Lost(ref lost) => lost.iter().for_each(|lost| self.observer.warned(lost)),
+        }
+        Ok(matches!(restored, Restored::Whole))
+    }
+
+    /// Takes the pinned bundle into the store, unless it is there.
+    fn keep_bundle(&self, bundle: &Bundle) -> Result<(), RunError> {
+        let Some(pin) = &self.resolved.lock.bundle else { return Ok(()) };
+        let head = "bundle.json";
+        let path = self.path(&pin.path)?.join(head);
+        let (bytes, sha256) = store::digest_file(&path).map_err(|source| RunError::io(&path, source))?;
+        let mut files = bundle.meta.files.clone();
+        files.push(FileDigest { file: head.to_owned(), bytes, sha256 });
+        files.sort();
+        let notes = self.stages.keep(&steps::profile_step(pin).record(files))?;
+        notes.iter().for_each(|note| self.observer.warned(note));
+        Ok(())
+    }
+
+    /// Where the pinned bundle stands that is not usable.
+    pub(super) fn standing_of(&self, pin: &BundlePin, unusable: &Unusable) -> Standing {
+        let step = steps::profile_step(pin);
+        let objects = &self.stages.objects;
+        let stored = || {
+            let result = objects.result(step.stage.name(), &step.key());
+            result.ok().flatten().is_some_and(|result| objects.holds(&result.files))
+        };
+        match unusable.kind {
+            Kind::Unfit => Standing::Stale,
+            _ if stored() => Standing::Stored,
+            Kind::Missing => Standing::Missing,
+            Kind::Damaged | Kind::Replaced => Standing::Damaged,
+        }
     }
 
     /// A bundle of this machine under `profiles/` that fits, the first by name.

@@ -11,6 +11,7 @@ use crate::predictor::PredictorError;
 use crate::profile::ProfileError;
 use crate::report::ReportError;
 use crate::spec::SpecErrors;
+use crate::store::{FetchError, ResultError};
 use crate::workload::WorkloadError;
 
 /// A run could not go on. What was finished before stays finished.
@@ -49,6 +50,12 @@ pub enum RunError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Report(#[from] ReportError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    StoredResult(#[from] ResultError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Fetch(#[from] FetchError),
     /// The system refused a file.
     #[error("cannot read or write {}", path.display())]
     #[diagnostic(code(xp::run::io))]
@@ -121,6 +128,10 @@ pub enum RunError {
         help("the lock was edited, or another version of xp made it: lock again, and compare anew")
     )]
     SimDiffers { run: String, pinned: String, found: String },
+    /// A lock that was edited: what its runs are is not known.
+    #[error("the lock pins {pinned} runs, its experiment has {cells}")]
+    #[diagnostic(code(xp::run::other_runs), help("the lock was edited: lock its experiment again"))]
+    OtherRuns { pinned: usize, cells: usize },
     /// `--out` names one folder.
     #[error("the matrix has {runs} runs, `--out` takes one")]
     #[diagnostic(code(xp::run::out_of_matrix), help("leave `--out` away, or pick a cell with --set"))]

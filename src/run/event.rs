@@ -28,6 +28,17 @@ impl Stage {
             Self::Report => "report",
         }
     }
+
+    /// The stage of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Workload, Self::Profile, Self::Sim, Self::Real, Self::Compare, Self::Report];
+        all.into_iter().find(|stage| stage.name() == name)
+    }
+
+    /// Whether its result is one file; else it is a folder.
+    pub fn makes_a_file(self) -> bool {
+        self == Self::Report
+    }
 }
 
 impl fmt::Display for Stage {
@@ -46,6 +57,8 @@ pub trait Observer: Sync {
     fn finished(&self, stage: Stage, label: &str, what: &str, seconds: f64);
     /// A stage's result was at hand.
     fn reused(&self, stage: Stage, label: &str, what: &str);
+    /// A stage's result was not in its place, for this reason, and was brought there from the store.
+    fn restored(&self, stage: Stage, label: &str, what: &str, reason: &str);
     /// Something worth knowing that is no error.
     fn warned(&self, message: &str);
     /// Progress of the stage that is running.
@@ -61,6 +74,7 @@ impl Observer for Quiet {
     fn started(&self, _stage: Stage, _label: &str, _reason: &str) {}
     fn finished(&self, _stage: Stage, _label: &str, _what: &str, _seconds: f64) {}
     fn reused(&self, _stage: Stage, _label: &str, _what: &str) {}
+    fn restored(&self, _stage: Stage, _label: &str, _what: &str, _reason: &str) {}
     fn warned(&self, _message: &str) {}
     fn progress(&self) -> &dyn Progress {
         &Silent

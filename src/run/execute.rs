@@ -49,11 +49,13 @@ impl Session<'_> {
         let compared = self.resolved.lock.experiment.compare.clone().ok_or(RunError::NoCompare)?;
         self.require_measurable()?;
         self.pin()?;
+        // Of all runs, and not cheap: it writes the lock.
+        let lock_digest = self.resolved.lock.input_digest();
         let mut comparisons = Vec::with_capacity(self.resolved.lock.runs.len());
         for index in 0..self.resolved.lock.runs.len() {
             let real = self.measured_runs(index, compared.repeats)?;
             let sim = self.sim_record(index)?;
-            comparisons.push(self.compare_stage(index, &real, &sim)?);
+            comparisons.push(self.compare_stage(index, &real, &sim, lock_digest)?);
         }
         Ok(comparisons)
     }

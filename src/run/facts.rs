@@ -138,13 +138,17 @@ pub(super) fn pins(lock: &Lock, index: usize, measured: &RunMeta) -> Vec<Pin> {
     out
 }
 
+/// What a comparison calls the folder of a run.
+pub(super) fn folder(record: &StageRecord) -> &str {
+    record.output.trim_start_matches("runs/")
+}
+
 /// Every file the comparison read.
 pub(super) fn files(real: &[StageRecord], sim: &StageRecord) -> Vec<FileDigest> {
-    let short = |record: &StageRecord| record.output.trim_start_matches("runs/").to_owned();
     real.iter()
         .chain([sim])
         .flat_map(|record| {
-            let folder = short(record);
+            let folder = folder(record);
             record
                 .files
                 .iter()

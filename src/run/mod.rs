@@ -14,16 +14,24 @@ mod event;
 mod execute;
 mod facts;
 mod project;
+mod reach;
 mod record;
+mod restore;
 mod session;
 mod stages;
 mod status;
+mod steps;
+mod worktree;
 
 pub use error::RunError;
 pub use event::{Observer, Quiet, Stage};
 pub use execute::{Outcome, execute};
 pub use project::{Project, ProjectError, RunGuard};
-pub use record::{Inputs, StageRecord, StageState, StageStore};
+pub use reach::{Known, Reach};
+pub use record::{InputChange, Inputs, StageRecord, StageState, StageStore};
 pub use session::{LockMode, Request, Session, Upgrade, is_lock};
 pub use stages::write_comparison;
-pub use status::{StageStatus, status};
+pub use status::{StageStatus, Standing, status};
+#[cfg(test)]
+pub(crate) use steps::steps_of;
+pub use worktree::{Repository, StorePlace, register, registered};

@@ -2,6 +2,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use super::worktree::plain;
 use crate::store::file;
 
 /// A folder with `experiments/`, `locks/`, `runs/`, `profiles/`, `reports/` and `.xp/`.
@@ -51,6 +52,16 @@ impl Project {
                 .unwrap_or(parent),
         };
         Ok(Self { root: root.to_owned() })
+    }
+
+    /// The project that a folder is, or lies in.
+    pub fn around(folder: &Path) -> io::Result<Self> {
+        Self::of(&folder.join("project"))
+    }
+
+    /// The project of which the folder is known.
+    pub fn at(root: PathBuf) -> Self {
+        Self { root }
     }
 
     /// The project's folder.
@@ -109,22 +120,6 @@ impl Project {
             Err(std::fs::TryLockError::Error(source)) => Err(lock(source)),
         }
     }
-}
-
-/// An absolute path without `.` and `..`, by its text alone.
-fn plain(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            // Above the root is the root.
-            Component::ParentDir => {
-                out.pop();
-            }
-            part => out.push(part),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

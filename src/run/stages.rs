@@ -1,14 +1,15 @@
-//! What each stage reads, makes, and is keyed by.
+//! What each stage reads and makes.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::RunError;
 use super::device::device_guard;
-use super::event::Stage;
 use super::facts;
-use super::record::{self, Inputs, StageRecord, StageState};
+use super::record::{StageRecord, StageState};
+use super::restore::Restored;
 use super::session::Session;
+use super::steps::{self, Compared, Step};
 use crate::backend::{Backend, CandleRunner, Job, SimRunner};
 use crate::compare::{self, CompareInput, Comparison};
 use crate::engine::Engine;
@@ -17,13 +18,20 @@ use crate::metrics;
 use crate::predictor::{Interpolate, Predictor};
 use crate::profile::{self, Bundle};
 use crate::report;
-use crate::sim::SIMULATOR_VERSION;
 use crate::spec;
-use crate::store::{Digest, FileDigest, StagedDir};
+use crate::store::{self, Digest, FileDigest, StagedDir};
 use crate::workload::{self, Workload, WorkloadMeta};
 
 /// The files of a run that are its result; `run_meta.json` describes them.
 const RESULT_FILES: [&str; 3] = ["request_metrics.csv", "token_metrics.csv", "steps.csv"];
+
+/// What [`Session::at_hand`] finds.
+pub(super) enum AtHand {
+    /// The result is in its place.
+    Result(StageRecord),
+    /// It has to be made, for this reason.
+    Nothing { why: String },
+}
 
 /// Digest of a run's result files.
 fn result_digest(files: &[FileDigest]) -> Digest {
@@ -31,126 +39,95 @@ fn result_digest(files: &[FileDigest]) -> Digest {
     Digest::of_json(&result)
 }
 
-/// A stage of one run: label, inputs, and where its output goes.
-pub(super) struct Step {
-    pub stage: Stage,
-    pub label: String,
-    pub inputs: Inputs,
-    pub output: String,
-}
-
-fn json<T: serde::Serialize>(value: &T) -> String {
-    serde_json::to_string(value).expect("pins serialize")
-}
-
-impl Step {
-    fn new<const N: usize>(stage: Stage, folder: &str, label: String, inputs: [(&str, String); N]) -> Self {
-        let inputs: Inputs = inputs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let output = format!("runs/{folder}/{label}-{}", record::key(stage, &inputs).short(8));
-        Self { stage, label, inputs, output }
-    }
-}
-
 impl Session<'_> {
-    /// The run's inputs that decide what the scheduler does, one entry a setting, so that a
-    /// change can be named.
-    fn scheduler_inputs(inputs: &mut Inputs, run: &RunPin) {
-        if let Ok(serde_json::Value::Object(settings)) = serde_json::to_value(&run.scheduler) {
-            inputs.extend(settings.into_iter().map(|(name, value)| (name, value.to_string())));
-        }
-    }
-
     pub(super) fn workload_step(&self, run: &RunPin) -> Step {
-        Step::new(
-            Stage::Workload,
-            "workloads",
-            run.id.clone(),
-            [("workload", run.workload.sha256.to_string())],
-        )
+        steps::workload_step(run)
     }
 
     pub(super) fn real_step(&self, index: usize, repeat: u32) -> Result<Step, RunError> {
         let lock = &self.resolved.lock;
-        let run = &lock.runs[index];
-        let engine = lock::measured_backend(&self.resolved.cells[index].experiment)?;
-        let threads = lock.experiment.hardware.threads;
-        let mut step = Step::new(
-            Stage::Real,
-            "real_runs",
-            format!("{}-r{}", run.id, repeat + 1),
-            [
-                ("backend", engine.name.clone()),
-                ("dtype", json(&lock.experiment.model.dtype)),
-                ("engine", profile::engine_id()),
-                ("machine", profile::machine(threads).fingerprint.to_string()),
-                ("metrics", lock.versions.metrics.to_string()),
-                ("model", lock.resolved_model.sha256.to_string()),
-                ("model name", lock.experiment.model.name.clone()),
-                ("sampling", json(&engine.sampling)),
-                ("sampling seed", lock.seeds.sampling.to_string()),
-                ("threads", threads.to_string()),
-                ("weights seed", lock.seeds.weights.to_string()),
-                ("workload", run.workload.sha256.to_string()),
-            ],
-        );
-        Self::scheduler_inputs(&mut step.inputs, run);
-        step.output =
-            format!("runs/real_runs/{}-{}", step.label, record::key(Stage::Real, &step.inputs).short(8));
-        Ok(step)
+        let machine = profile::machine(lock.experiment.hardware.threads).fingerprint;
+        let cell = &self.resolved.cells[index].experiment;
+        Ok(steps::real_step(lock, cell, &lock.runs[index], &machine, repeat)?)
     }
 
     pub(super) fn sim_step(&self, run: &RunPin) -> Option<Step> {
-        let lock = &self.resolved.lock;
-        let sim = self.sim_backend()?;
-        let bundle = lock.bundle.as_ref()?;
-        let mut step = Step::new(
-            Stage::Sim,
-            "sim_runs",
-            run.id.clone(),
-            [
-                ("backend", sim.name.clone()),
-                ("bundle", bundle.sha256.to_string()),
-                ("dtype", json(&lock.experiment.model.dtype)),
-                ("metrics", lock.versions.metrics.to_string()),
-                ("model", lock.resolved_model.sha256.to_string()),
-                ("model name", lock.experiment.model.name.clone()),
-                ("predictor", json(&sim.predictor)),
-                ("simulator", SIMULATOR_VERSION.to_string()),
-                ("threads", lock.experiment.hardware.threads.to_string()),
-                ("workload", run.workload.sha256.to_string()),
-            ],
-        );
-        Self::scheduler_inputs(&mut step.inputs, run);
-        step.output =
-            format!("runs/sim_runs/{}-{}", step.label, record::key(Stage::Sim, &step.inputs).short(8));
-        Some(step)
+        steps::sim_step(&self.resolved.lock, run)
     }
 
-    /// Reuses a stage's result or makes it: `make` fills the folder it is given.
+    /// Reuses a stage's result, brings it back from the store, or makes it: `make` fills the folder it is given.
     pub(super) fn perform(
         &mut self,
         step: &Step,
         make: impl FnOnce(&mut Self, &Path) -> Result<String, RunError>,
     ) -> Result<StageRecord, RunError> {
-        let state = self.stages.state(step.stage, &step.label, &step.inputs, &step.output);
-        if let StageState::Fresh(record) = state {
-            self.observer.reused(step.stage, &step.label, &record.output);
-            return Ok(record);
-        }
+        let why = match self.at_hand(step)? {
+            AtHand::Result(record) => return Ok(record),
+            AtHand::Nothing { why } => why,
+        };
         let output = self.path(&step.output)?;
         let io = |source| RunError::io(&output, source);
-        if matches!(state, StageState::Damaged { .. }) {
-            self.stages.set_aside(&step.output).map_err(io)?;
-        }
-        self.observer.started(step.stage, &step.label, &state.reason());
+        self.observer.started(step.stage, &step.label, &why);
         let started = Instant::now();
         let staged = StagedDir::new(&output).map_err(io)?;
         let folder = staged.path().to_owned();
         let what = make(self, &folder)?;
+        // A result is in the store before it is in its place: from then on it can be restored. It takes its
+        // place all the same where the store refuses it, since it may have taken hours to make.
+        let stored = self.stages.put(step, &folder);
+        let (files, mut notes, refused) = match stored {
+            Ok((files, notes)) => (files, notes, None),
+            Err(error) => (store::digest_dir(&folder).map_err(io)?, Vec::new(), Some(error)),
+        };
+        notes.extend(self.stages.make_room(false, &step.output, &[])?);
         staged.commit().map_err(io)?;
-        let record = self.stages.remember(step.stage, &step.label, &step.inputs, &step.output).map_err(io)?;
+        let record = step.record(files);
+        self.stages.remember(&record).map_err(io)?;
+        self.warn(notes);
+        if let Some(error) = refused {
+            return Err(error);
+        }
         self.observer.finished(step.stage, &step.label, &what, started.elapsed().as_secs_f64());
         Ok(record)
+    }
+
+    /// A stage's result, in its place, if it is there or in the store.
+    pub(super) fn at_hand(&self, step: &Step) -> Result<AtHand, RunError> {
+        // Of a report, the path says all.
+        let label = if step.stage.makes_a_file() { "" } else { &step.label };
+        let mut why = None;
+        loop {
+            match self.stages.state_of(step) {
+                StageState::Fresh(record) => {
+                    self.warn(self.stages.keep(&record)?);
+                    self.observer.reused(step.stage, label, &record.output);
+                    return Ok(AtHand::Result(record));
+                }
+                StageState::Stored { record, why: reason } => {
+                    let (restored, notes) = self.stages.restore(&record)?;
+                    self.warn(notes);
+                    match restored {
+                        Restored::Whole => {
+                            self.observer.restored(step.stage, label, &record.output, &reason.reason());
+                            return Ok(AtHand::Result(record));
+                        }
+                        // What was damaged is aside: another look finds another copy, or none.
+                        Restored::Lost(lost) => {
+                            let lost = lost.join("; ");
+                            why = Some(format!("{}, and {lost}", reason.reason()));
+                        }
+                    }
+                }
+                state => {
+                    self.warn(self.stages.clear_damaged_result(step)?);
+                    return Ok(AtHand::Nothing { why: why.unwrap_or_else(|| state.reason()) });
+                }
+            }
+        }
+    }
+
+    fn warn(&self, notes: Vec<String>) {
+        notes.iter().for_each(|note| self.observer.warned(note));
     }
 
     /// Writes a run's workload; its content must be the pinned one.
@@ -287,36 +264,28 @@ impl Session<'_> {
         index: usize,
         real: &[StageRecord],
         sim: &StageRecord,
+        lock_digest: Digest,
     ) -> Result<Step, RunError> {
         let lock = &self.resolved.lock;
-        let compared = lock.experiment.compare.as_ref().ok_or(RunError::NoCompare)?;
-        let digests: Vec<Digest> = real.iter().map(|record| Digest::of_json(&record.files)).collect();
-        Ok(Step::new(
-            Stage::Compare,
-            "comparisons",
-            lock.runs[index].id.clone(),
-            [
-                ("compare", json(compared)),
-                ("foreign bundle allowed", self.request.allow_foreign_bundle.to_string()),
-                ("lock", lock.input_digest().to_string()),
-                ("metrics", lock.versions.metrics.to_string()),
-                ("real", json(&digests)),
-                ("sim", Digest::of_json(&sim.files).to_string()),
-                ("xp", env!("CARGO_PKG_VERSION").to_owned()),
-            ],
-        ))
+        let compare = lock.experiment.compare.as_ref().ok_or(RunError::NoCompare)?;
+        let allow_foreign_bundle = self.request.allow_foreign_bundle;
+        let run = &lock.runs[index];
+        let compared = Compared { run, compare, lock_digest, real, sim, allow_foreign_bundle };
+        Ok(steps::compare_step(lock, &compared))
     }
 
-    /// Compares a run's measurements with its simulation.
+    /// Compares a run's measurements with its simulation. `lock_digest` is that of the lock's inputs.
     pub fn compare_stage(
         &mut self,
         index: usize,
         real: &[StageRecord],
         sim: &StageRecord,
+        lock_digest: Digest,
     ) -> Result<(StageRecord, Comparison), RunError> {
-        let step = self.compare_step(index, real, sim)?;
-        let record =
-            self.perform(&step, |session, folder| session.make_comparison(index, real, sim, folder))?;
+        let step = self.compare_step(index, real, sim, lock_digest)?;
+        let record = self.perform(&step, |session, folder| {
+            session.make_comparison(index, real, sim, lock_digest, folder)
+        })?;
         let comparison = compare::read_comparison(&self.path(&record.output)?.join("comparison.json"))?;
         Ok((record, comparison))
     }
@@ -326,6 +295,7 @@ impl Session<'_> {
         index: usize,
         real: &[StageRecord],
         sim: &StageRecord,
+        lock_digest: Digest,
         folder: &Path,
     ) -> Result<String, RunError> {
         let measured = real
@@ -346,7 +316,7 @@ impl Session<'_> {
             sim: simulated,
             pass_percent: compared.pass.0,
             warn_percent: compared.warn.0,
-            lock_digest: lock.input_digest(),
+            lock_digest,
             allow_foreign_bundle: self.request.allow_foreign_bundle,
             slo: facts::slo(&lock.experiment.slo),
         };
@@ -357,39 +327,33 @@ impl Session<'_> {
     }
 
     pub(super) fn report_step<'r>(&self, comparisons: impl Iterator<Item = &'r StageRecord>) -> Step {
-        let experiment = &self.resolved.lock.experiment;
-        let name = experiment.name.clone();
-        let output = experiment.report.clone().unwrap_or_else(|| format!("reports/{name}.pdf"));
-        let digests: Vec<Digest> = comparisons.map(|record| Digest::of_json(&record.files)).collect();
-        let inputs = Inputs::from([
-            ("comparisons".to_owned(), json(&digests)),
-            ("report".to_owned(), output.clone()),
-            ("xp".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-        ]);
-        Step { stage: Stage::Report, label: name, inputs, output }
+        steps::report_step(&self.resolved.lock.experiment, comparisons)
     }
 
     /// Renders the PDF of all runs.
     pub fn report_stage(&mut self, comparisons: &[(StageRecord, Comparison)]) -> Result<PathBuf, RunError> {
-        let Step { stage, label, inputs, output } =
-            self.report_step(comparisons.iter().map(|(record, _)| record));
-        let path = self.path(&output)?;
+        let step = self.report_step(comparisons.iter().map(|(record, _)| record));
+        let path = self.path(&step.output)?;
         let io = |source| RunError::io(&path, source);
-        let state = self.stages.state(stage, &label, &inputs, &output);
-        if let StageState::Fresh(_) = state {
-            self.observer.reused(stage, "", &output);
-            return Ok(path);
-        }
-        if matches!(state, StageState::Damaged { .. }) {
-            self.stages.set_aside(&output).map_err(io)?;
-        }
-        self.observer.started(stage, "", &state.reason());
+        let why = match self.at_hand(&step)? {
+            AtHand::Result(_) => return Ok(path),
+            AtHand::Nothing { why } => why,
+        };
+        self.observer.started(step.stage, "", &why);
         let started = Instant::now();
         let runs: Vec<Comparison> = comparisons.iter().map(|(_, comparison)| comparison.clone()).collect();
         let pdf = report::render_pdf(&runs)?;
-        crate::store::write(&path, &pdf).map_err(io)?;
-        self.stages.remember(stage, &label, &inputs, &output).map_err(io)?;
-        self.observer.finished(stage, "", &output, started.elapsed().as_secs_f64());
+        // An earlier report of the same experiment gives way.
+        let last = self.stages.latest(step.stage, &step.label);
+        let notes = self.stages.make_room(true, &step.output, last.as_slice())?;
+        store::write(&path, &pdf).map_err(io)?;
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let record =
+            step.record(vec![FileDigest { file, bytes: pdf.len() as u64, sha256: Digest::of(&pdf) }]);
+        self.stages.remember(&record).map_err(io)?;
+        self.warn(notes);
+        self.warn(self.stages.keep(&record)?);
+        self.observer.finished(step.stage, "", &step.output, started.elapsed().as_secs_f64());
         Ok(path)
     }
 

@@ -58,14 +58,14 @@ const SUFFIX: &str = ".tmp";
 
 /// Something under a name that nobody reads; deleted when dropped.
 #[derive(Debug)]
-struct Temporary {
-    path: PathBuf,
+pub(super) struct Temporary {
+    pub path: PathBuf,
     kept: bool,
 }
 
 impl Temporary {
     /// Lets `create` make something new in `parent`.
-    fn new<T>(parent: &Path, create: impl FnMut(&Path) -> io::Result<T>) -> io::Result<(T, Self)> {
+    pub fn new<T>(parent: &Path, create: impl FnMut(&Path) -> io::Result<T>) -> io::Result<(T, Self)> {
         let mut builder = tempfile::Builder::new();
         let made = builder.prefix(PREFIX).suffix(SUFFIX).disable_cleanup(true).make_in(parent, create)?;
         let (made, path) = made.into_parts();
@@ -73,7 +73,7 @@ impl Temporary {
     }
 
     /// It has another name now.
-    fn keep(mut self) {
+    pub fn keep(mut self) {
         self.kept = true;
     }
 }

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -111,15 +111,20 @@ pub struct FileDigest {
 
 /// Streams a regular file through SHA-256; returns its length and digest.
 pub fn digest_file(path: &Path) -> io::Result<(u64, Digest)> {
-    let mut file = super::open_file(path)?;
+    copy_digested(super::open_file(path)?, io::sink())
+}
+
+/// Copies bytes, and returns how many there were and their digest.
+pub(super) fn copy_digested(mut from: impl Read, mut to: impl Write) -> io::Result<(u64, Digest)> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     let mut bytes = 0;
     loop {
-        match file.read(&mut buffer)? {
+        match from.read(&mut buffer)? {
             0 => return Ok((bytes, Digest(hasher.finalize().into()))),
             n => {
                 hasher.update(&buffer[..n]);
+                to.write_all(&buffer[..n])?;
                 bytes += n as u64;
             }
         }

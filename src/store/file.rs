@@ -53,6 +53,14 @@ impl Writer {
         Ok(Self { path: path.to_owned(), file })
     }
 
+    /// Takes the bytes of another file, sharing its blocks.
+    ///
+    /// # Errors
+    /// The file system cannot do that; nothing is written.
+    pub fn share_blocks(&self, source: &File) -> io::Result<()> {
+        perform(Operation::Link, &[&self.path], || reflink_copy::reflink_file(source, &self.file))
+    }
+
     /// Waits until all bytes are on the disk.
     ///
     /// # Errors
@@ -217,6 +225,24 @@ pub fn symlink(target: &Path, link: &Path) -> io::Result<()> {
 /// Gives a file a second name.
 pub fn hard_link(file: &Path, link: &Path) -> io::Result<()> {
     perform(Operation::Link, &[file, link], || fs::hard_link(file, link))
+}
+
+/// Lets nobody write a file, the owner neither.
+pub fn set_read_only(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        perform(Operation::Write, &[path], || fs::set_permissions(path, fs::Permissions::from_mode(0o444)))?;
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
+}
+
+/// Notes that something was moved now. Nothing but how long it is kept may depend on that, so a
+/// failure is none.
+pub fn touch(path: &Path) {
+    let _ = File::open(path).and_then(|file| file.set_modified(std::time::SystemTime::now()));
 }
 
 /// Deletes a file, or a link.

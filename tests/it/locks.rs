@@ -91,6 +91,7 @@ fn check_reads_the_pinned_bundle() {
     assert!(said.contains(&format!("profiles/{name} is missing")), "{said}");
 
     // A locked run names the bundle, and what does not need it goes on.
+    std::fs::remove_dir_all(project.path(".xp/store")).unwrap();
     let said = project.fails(1, &["sim", "--locked", SPEC]);
     assert!(said.contains("the pinned bundle"), "{said}");
     project.ok(&["workload", "--locked", SPEC]);

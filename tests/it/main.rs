@@ -11,6 +11,7 @@ mod locks;
 mod loopback;
 mod project;
 mod resume;
+mod sharing;
 mod snapshots;
 mod stages;
 mod write_layer;

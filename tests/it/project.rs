@@ -63,6 +63,7 @@ impl Project {
             .current_dir(self.dir.path())
             .env("TMPDIR", self.temporary.path())
             .env("NO_COLOR", "1")
+            .env_remove("XP_STORE")
             .env("COLUMNS", "100")
             .args(args)
             .output()

@@ -47,29 +47,67 @@ fn one_command_makes_a_pdf_and_the_second_reuses_everything() {
     std::fs::remove_file(project.path("experiments/tiny.kdl")).unwrap();
     project.ok(&["run", "--frozen", "locks/tiny.lock.kdl"]);
 
-    // What is gone or damaged is made again, with what depends on it, and the reason is told.
+    // What is gone or damaged is brought back from the store, and nothing is made again.
     project.write("experiments/tiny.kdl", crate::project::TINY);
+    let summary = std::fs::read(comparison.join("summary.md")).unwrap();
     std::fs::remove_file(comparison.join("summary.md")).unwrap();
     let third = project.ok(&["run", "experiments/tiny.kdl"]);
-    assert_eq!(made(&third), ["compare"], "the same bytes again leave the report fresh:\n{third}");
+    assert_eq!((made(&third), third.matches("restored").count()), (Vec::new(), 1), "{third}");
     assert!(third.contains("summary.md is missing"), "{third}");
+    assert_eq!(std::fs::read(comparison.join("summary.md")).unwrap(), summary);
 
+    let measured = std::fs::read(real[1].join("request_metrics.csv")).unwrap();
     std::fs::write(real[1].join("request_metrics.csv"), "garbage").unwrap();
     let fourth = project.ok(&["run", "experiments/tiny.kdl"]);
-    assert_eq!(made(&fourth), ["real", "compare", "report"], "{fourth}");
+    assert_eq!((made(&fourth), fourth.matches("restored").count()), (Vec::new(), 1), "{fourth}");
     assert!(fourth.contains("request_metrics.csv was changed or damaged"), "{fourth}");
-    assert!(project.path(".xp/quarantine").is_dir());
+    assert!(fourth.contains("is kept as .xp/quarantine/runs-real_runs-tiny-r2-"), "{fourth}");
+    assert_eq!(std::fs::read(real[1].join("request_metrics.csv")).unwrap(), measured);
 
-    std::fs::remove_dir_all(project.path("runs/sim_runs")).unwrap();
+    let bundle = project.only("profiles");
+    for gone in ["runs", "reports", "profiles"] {
+        std::fs::remove_dir_all(project.path(gone)).unwrap();
+    }
+    let status = project.ok(&["status", "experiments/tiny.kdl"]);
+    assert_eq!(status.matches(" stored ").count(), 7, "{status}");
     let fifth = project.ok(&["run", "experiments/tiny.kdl"]);
-    assert_eq!(made(&fifth), ["sim"], "{fifth}");
+    assert_eq!((made(&fifth), fifth.matches("restored").count()), (Vec::new(), 7), "{fifth}");
+    assert!(bundle.join("bundle.json").is_file());
+
+    // Where the store has lost it too, it is made again, with what depends on it, and the reason is told.
+    std::fs::remove_dir_all(project.path(".xp/store/objects")).unwrap();
+    std::fs::remove_file(comparison.join("summary.md")).unwrap();
+    std::fs::remove_dir_all(project.path("runs/sim_runs")).unwrap();
+    std::fs::remove_dir_all(&real[1]).unwrap();
+    let sixth = project.ok(&["run", "experiments/tiny.kdl"]);
+    assert_eq!(made(&sixth), ["sim", "real", "compare", "report"], "{sixth}");
+    assert_eq!(std::fs::read(comparison.join("summary.md")).unwrap_or(summary.clone()), summary);
+
+    // A damaged object is as good as none, and is set aside.
+    for object in objects(&project.path(".xp/store/objects")) {
+        if std::fs::metadata(&object).unwrap().len() > 0 {
+            let mut bytes = std::fs::read(&object).unwrap();
+            *bytes.last_mut().unwrap() ^= 1;
+            std::fs::remove_file(&object).unwrap();
+            std::fs::write(&object, bytes).unwrap();
+        }
+    }
+    std::fs::remove_dir_all(project.path("runs/sim_runs")).unwrap();
+    let seventh = project.ok(&["run", "experiments/tiny.kdl"]);
+    assert_eq!(made(&seventh), ["sim"], "the same bytes again leave what reads them fresh:\n{seventh}");
+    assert!(seventh.contains("the store's copy of steps.csv was damaged, it is kept as"), "{seventh}");
 
     // Another setting: the lock says what changed, and only what depends on it is redone.
-    let sixth = project.ok(&["run", "experiments/tiny.kdl", "--set", "compare.pass=15%"]);
-    assert_eq!(made(&sixth), ["compare", "report"], "{sixth}");
-    assert!(sixth.contains("experiment.compare.pass: locked 10%, wanted 15%"), "{sixth}");
+    let eighth = project.ok(&["run", "experiments/tiny.kdl", "--set", "compare.pass=15%"]);
+    assert_eq!(made(&eighth), ["compare", "report"], "{eighth}");
+    assert!(eighth.contains("experiment.compare.pass: locked 10%, wanted 15%"), "{eighth}");
     let stale = project.fails(1, &["run", "--locked", "experiments/tiny.kdl"]);
     assert!(stale.contains("experiment.compare.pass"), "{stale}");
+}
+
+/// Files of a store's objects.
+fn objects(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    folders(folder).iter().flat_map(|part| folders(part)).collect()
 }
 
 #[test]

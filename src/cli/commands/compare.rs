@@ -53,7 +53,7 @@ fn of_folders(args: &CompareArgs) -> Result<Comparison, CliError> {
     let simulated = metrics::read_run(sim)?;
     let mut files: Vec<FileDigest> = Vec::new();
     for dir in args.real.iter().chain([sim]) {
-        let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = name_of(dir);
         let found = store::digest_dir(dir).map_err(|error| {
             CliError::system(format!("cannot read {}: {error}", dir.display()), "is it a run's folder?")
         })?;
@@ -63,7 +63,7 @@ fn of_folders(args: &CompareArgs) -> Result<Comparison, CliError> {
     }
     let meta = &real[0].1;
     let input = CompareInput {
-        run: meta.run.clone(),
+        run: meta.run.clone().unwrap_or_else(|| name_of(&args.real[0])),
         description: None,
         facts: Vec::new(),
         pins: Vec::new(),
@@ -79,4 +79,9 @@ fn of_folders(args: &CompareArgs) -> Result<Comparison, CliError> {
     let comparison = compare::compare(&input)?;
     out.fill(|folder| run::write_comparison(folder, &comparison))?;
     Ok(comparison)
+}
+
+/// What a folder is called.
+fn name_of(dir: &Path) -> String {
+    dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -3,6 +3,7 @@
 mod check;
 mod compare;
 mod diff;
+mod gc;
 mod init;
 mod lock;
 mod profile;
@@ -35,6 +36,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Real(args) => real::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Gc(args) => gc::run(&args),
         Command::Schema(args) => schema::run(&args),
     }
 }

@@ -1,0 +1,191 @@
+//! What each stage is keyed by: the digest of inputs that cover everything in its files, so that
+//! experiments and worktrees may share them. Only labels and places name a run.
+
+use super::event::Stage;
+use super::facts;
+use super::record::{self, Inputs, StageRecord};
+use crate::compare::COMPARISON_FORMAT;
+use crate::lock::{self, BundlePin, Lock, ResolveError, RunPin};
+use crate::metrics::RUN_FORMAT;
+use crate::profile;
+use crate::sim::SIMULATOR_VERSION;
+use crate::spec::{Compare, Experiment};
+use crate::store::{Digest, FileDigest};
+
+/// A stage of one run: label, inputs, and where its output goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    pub stage: Stage,
+    pub label: String,
+    pub inputs: Inputs,
+    pub output: String,
+}
+
+/// Inputs that no lock pins: the machine at hand, the version at hand, which repeat it is. A lock reaches
+/// results with any value of them.
+pub(super) fn is_pinned(stage: Stage, input: &str) -> bool {
+    let free: &[&str] = match stage {
+        Stage::Real => &["engine", "format", "machine", "repeat"],
+        Stage::Sim => &["format", "simulator"],
+        Stage::Workload | Stage::Profile | Stage::Compare | Stage::Report => &[],
+    };
+    !free.contains(&input)
+}
+
+fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("pins serialize")
+}
+
+impl Step {
+    fn new(stage: Stage, folder: &str, label: String, inputs: Inputs) -> Self {
+        let output = format!("runs/{folder}/{label}-{}", record::key(stage, &inputs).short(8));
+        Self { stage, label, inputs, output }
+    }
+
+    /// The record of its result.
+    pub(super) fn record(&self, files: Vec<FileDigest>) -> StageRecord {
+        let Self { stage, label, inputs, output } = self.clone();
+        StageRecord { stage, label, inputs, output, files }
+    }
+
+    /// What its result is found by in the store.
+    pub fn key(&self) -> Digest {
+        record::key(self.stage, &self.inputs)
+    }
+}
+
+fn inputs<const N: usize>(inputs: [(&str, String); N]) -> Inputs {
+    inputs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The run's inputs that decide what the scheduler does, one entry a setting, so that a
+/// change can be named.
+fn scheduler_inputs(run: &RunPin) -> impl Iterator<Item = (String, String)> {
+    let settings = match serde_json::to_value(&run.scheduler) {
+        Ok(serde_json::Value::Object(settings)) => settings,
+        _ => serde_json::Map::new(),
+    };
+    settings.into_iter().map(|(name, value)| (name, value.to_string()))
+}
+
+/// The workload's files: their content is the key.
+pub(super) fn workload_step(run: &RunPin) -> Step {
+    let inputs = inputs([("workload", run.workload.sha256.to_string())]);
+    Step::new(Stage::Workload, "workloads", run.id.clone(), inputs)
+}
+
+/// A pinned bundle, which lies where its pin says.
+pub(super) fn profile_step(pin: &BundlePin) -> Step {
+    let inputs = inputs([("bundle", pin.sha256.to_string())]);
+    Step { stage: Stage::Profile, label: "bundle".to_owned(), inputs, output: pin.path.clone() }
+}
+
+/// One measured repeat (from 0) of a run on a machine. Repeats are measurements of their own, and a
+/// measurement is one of its machine.
+pub(super) fn real_step(
+    lock: &Lock,
+    cell: &Experiment,
+    run: &RunPin,
+    machine: &Digest,
+    repeat: u32,
+) -> Result<Step, ResolveError> {
+    let engine = lock::measured_backend(cell)?;
+    let mut inputs = inputs([
+        ("backend", engine.name.clone()),
+        ("dtype", json(&lock.experiment.model.dtype)),
+        ("engine", profile::engine_id()),
+        ("format", RUN_FORMAT.to_string()),
+        ("machine", machine.to_string()),
+        ("metrics", lock.versions.metrics.to_string()),
+        ("model", lock.resolved_model.sha256.to_string()),
+        ("model name", lock.experiment.model.name.clone()),
+        ("repeat", (u64::from(repeat) + 1).to_string()),
+        ("sampling", json(&engine.sampling)),
+        ("sampling seed", lock.seeds.sampling.to_string()),
+        ("threads", lock.experiment.hardware.threads.to_string()),
+        ("weights seed", lock.seeds.weights.to_string()),
+        ("workload", run.workload.sha256.to_string()),
+    ]);
+    inputs.extend(scheduler_inputs(run));
+    let label = format!("{}-r{}", run.id, u64::from(repeat) + 1);
+    Ok(Step::new(Stage::Real, "real_runs", label, inputs))
+}
+
+/// A run's simulation; None without a simulated backend or a pinned bundle.
+pub(super) fn sim_step(lock: &Lock, run: &RunPin) -> Option<Step> {
+    let sim = lock::simulated_backend(&lock.experiment)?;
+    let bundle = lock.bundle.as_ref()?;
+    let mut inputs = inputs([
+        ("backend", sim.name.clone()),
+        ("bundle", bundle.sha256.to_string()),
+        ("dtype", json(&lock.experiment.model.dtype)),
+        ("format", RUN_FORMAT.to_string()),
+        ("metrics", lock.versions.metrics.to_string()),
+        ("model", lock.resolved_model.sha256.to_string()),
+        ("model name", lock.experiment.model.name.clone()),
+        ("predictor", json(&sim.predictor)),
+        ("simulator", SIMULATOR_VERSION.to_string()),
+        ("threads", lock.experiment.hardware.threads.to_string()),
+        ("workload", run.workload.sha256.to_string()),
+    ]);
+    inputs.extend(scheduler_inputs(run));
+    Some(Step::new(Stage::Sim, "sim_runs", run.id.clone(), inputs))
+}
+
+/// What a comparison reads.
+pub(super) struct Compared<'a> {
+    pub run: &'a RunPin,
+    pub compare: &'a Compare,
+    /// [`Lock::input_digest`], computed once for all runs of a lock.
+    pub lock_digest: Digest,
+    pub real: &'a [StageRecord],
+    pub sim: &'a StageRecord,
+    pub allow_foreign_bundle: bool,
+}
+
+/// A run's comparison.
+pub(super) fn compare_step(lock: &Lock, compared: &Compared<'_>) -> Step {
+    let real: Vec<Digest> = compared.real.iter().map(StageRecord::content).collect();
+    // A comparison names the folders of its files.
+    let folders: Vec<&str> = compared.real.iter().chain([compared.sim]).map(facts::folder).collect();
+    let inputs = inputs([
+        ("compare", json(compared.compare)),
+        ("folders", json(&folders)),
+        ("foreign bundle allowed", compared.allow_foreign_bundle.to_string()),
+        ("format", COMPARISON_FORMAT.to_string()),
+        ("lock", compared.lock_digest.to_string()),
+        ("metrics", lock.versions.metrics.to_string()),
+        ("real", json(&real)),
+        ("run", compared.run.id.clone()),
+        ("sim", compared.sim.content().to_string()),
+        ("xp", env!("CARGO_PKG_VERSION").to_owned()),
+    ]);
+    Step::new(Stage::Compare, "comparisons", compared.run.id.clone(), inputs)
+}
+
+/// The PDF of all runs.
+pub(super) fn report_step<'r>(
+    experiment: &Experiment,
+    comparisons: impl Iterator<Item = &'r StageRecord>,
+) -> Step {
+    let label = experiment.name.clone();
+    let output = experiment.report.clone().unwrap_or_else(|| format!("reports/{label}.pdf"));
+    let digests: Vec<Digest> = comparisons.map(StageRecord::content).collect();
+    let inputs = inputs([
+        ("comparisons", json(&digests)),
+        ("report", output.clone()),
+        ("xp", env!("CARGO_PKG_VERSION").to_owned()),
+    ]);
+    Step { stage: Stage::Report, label, inputs, output }
+}
+
+/// The stages of a lock's first run that depend on no other stage's files, for tests.
+#[cfg(test)]
+pub fn steps_of(lock: &Lock, machine: &Digest, repeat: u32) -> Result<Vec<Step>, super::RunError> {
+    let cells = crate::spec::expand(&lock.experiment)?;
+    let run = &lock.runs[0];
+    let mut steps = vec![workload_step(run), real_step(lock, &cells[0].experiment, run, machine, repeat)?];
+    steps.extend(lock.bundle.as_ref().map(profile_step));
+    steps.extend(sim_step(lock, run));
+    Ok(steps)
+}
