@@ -1,6 +1,7 @@
 //! The lockfile: every pin, one fact a line. Resolve, read, write, staleness,
 //! diff.
 
+mod admit;
 mod codec;
 mod diff;
 mod fact;
@@ -9,6 +10,7 @@ mod read;
 mod resolve;
 mod stale;
 mod violation;
+mod world;
 
 pub use diff::{Change, LockDiff, diff};
 pub use fact::{Impact, facts};
@@ -19,3 +21,4 @@ pub use read::{LockError, lock_schema, parse, read};
 pub use resolve::{ResolveError, Resolved, resolve, scheduler_config};
 pub(crate) use resolve::{measured_backend, simulated_backend};
 pub use stale::{Stale, staleness};
+pub use world::ProjectFiles;

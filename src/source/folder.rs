@@ -9,7 +9,7 @@ use crate::model::Tokenizer;
 use crate::model::Weights;
 use crate::store::{Digest, FileDigest, digest_file, read_bounded, read_text_bounded};
 
-const CONFIG: &str = "config.json";
+pub(super) const CONFIG: &str = "config.json";
 
 /// Largest `tokenizer.json` that is read, in bytes.
 const MAX_TOKENIZER: u64 = 64 << 20;

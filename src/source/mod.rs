@@ -5,12 +5,14 @@ mod config;
 mod error;
 mod folder;
 mod hub;
+mod shape;
 mod tensors;
 mod weights;
 
 use std::path::{Path, PathBuf};
 
 pub use error::SourceError;
+pub use shape::shape;
 pub use tensors::{TensorShape, tensor_table};
 
 use crate::catalog::{self, ModelConfig};

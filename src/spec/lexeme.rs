@@ -14,11 +14,25 @@ pub(super) struct Refusal {
     pub message: String,
     pub label: &'static str,
     pub help: String,
+    /// A second place that has to do with it, and its label.
+    pub also: Option<(Span, &'static str)>,
+    /// What follows cannot be told apart from what is wrong.
+    pub is_fatal: bool,
 }
 
 impl Refusal {
     pub fn new(span: Span, message: impl Into<String>, label: &'static str, help: impl Into<String>) -> Self {
-        Self { span, message: message.into(), label, help: help.into() }
+        Self { span, message: message.into(), label, help: help.into(), also: None, is_fatal: false }
+    }
+
+    pub fn also(mut self, span: Span, label: &'static str) -> Self {
+        self.also = Some((span, label));
+        self
+    }
+
+    pub fn fatal(mut self) -> Self {
+        self.is_fatal = true;
+        self
     }
 }
 
@@ -227,8 +241,9 @@ fn escape(text: &str, at: usize, over_lines: bool) -> Result<usize, Refusal> {
 
 /// Reads a multi-line string, whose lines start with what stands before its closing quotes.
 fn multi_line(text: &str, start: usize, body: usize, hashes: usize) -> Result<usize, Refusal> {
-    let refuse =
-        |message: &str, help: &str| Err(Refusal::new((start, body - start), message, "starts here", help));
+    let refuse = |message: &str, help: &str| {
+        Err(Refusal::new((start, body - start), message, "starts here", help).fatal())
+    };
     let close = format!("\"\"\"{}", "#".repeat(hashes));
     let mut at = body;
     while !text[at..].starts_with(&close) {
@@ -239,9 +254,13 @@ fn multi_line(text: &str, start: usize, body: usize, hashes: usize) -> Result<us
             );
         };
         if is_forbidden(c) {
-            return Err(forbidden(at, c));
+            return Err(forbidden(at, c).fatal());
         }
-        at += if c == '\\' && hashes == 0 { escape(text, at, false)? } else { c.len_utf8() };
+        at += if c == '\\' && hashes == 0 {
+            escape(text, at, false).map_err(Refusal::fatal)?
+        } else {
+            c.len_utf8()
+        };
     }
     let lines: Vec<&str> = text[body..at].split(is_newline).collect();
     let Some((prefix, lines)) = lines.split_last() else { return Ok(at + close.len()) };

@@ -124,6 +124,20 @@ fn property(
     })
 }
 
+/// Whether a schema asks for a number of a range and nothing else, and the value is one: said without the validator.
+pub(super) fn fits_range(schema: &Value, value: &Value) -> bool {
+    const KNOWN: [&str; 6] = ["type", "minimum", "maximum", "format", "description", "default"];
+    let plain = schema.as_object().is_some_and(|keys| keys.keys().all(|key| KNOWN.contains(&key.as_str())));
+    let of_type = match schema["type"].as_str() {
+        Some("integer") => value.is_u64(),
+        Some("number") => value.is_number(),
+        _ => false,
+    };
+    let limit = |key: &str| schema.get(key).and_then(Value::as_f64);
+    let Some(number) = value.as_f64().filter(|_| plain && of_type) else { return false };
+    limit("minimum").is_none_or(|least| number >= least) && limit("maximum").is_none_or(|most| number <= most)
+}
+
 /// Names that a schema admits, when it lists them.
 pub(super) fn allowed(schema: &'static Value) -> Vec<&'static str> {
     let listed = schema.get("enum").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);

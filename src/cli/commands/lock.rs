@@ -10,6 +10,7 @@ use crate::run::{Quiet, Request, Session};
 pub fn run(args: &LockArgs) -> Result<ExitCode, CliError> {
     let request = Request {
         target: args.spec.clone(),
+        presets: args.set.preset.clone(),
         set: args.set.set.clone(),
         new_profile: args.upgrade_profile,
         ..Request::default()

@@ -146,15 +146,17 @@ fn ten_thousand_cells_are_expanded_quickly() {
     let mut experiment = good();
     let values = |from: u32| (from..from + 100).map(serde_json::Value::from).collect();
     experiment.matrix = vec![
-        Axis { path: "workload.arrivals.qps".to_owned(), values: values(1) },
-        Axis { path: "backend.sarathi.chunk-size".to_owned(), values: values(64) },
+        Axis { path: "workload.arrivals.qps".to_owned(), values: values(1), zip: None },
+        Axis { path: "backend.sarathi.chunk-size".to_owned(), values: values(64), zip: None },
     ];
     let started = std::time::Instant::now();
     assert_eq!(expand(&experiment).unwrap().len(), 10_000);
-    // Unoptimised and on a busy machine; some 0.1 s otherwise.
-    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+    // Unoptimised and on a busy machine.
+    println!("{:?}", started.elapsed());
+    assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
     experiment.matrix[0].values.push(101.into());
-    assert!(expand(&experiment).unwrap_err().to_string().contains("10100 runs"));
+    experiment.matrix[0].values.extend((102..600).map(serde_json::Value::from));
+    assert!(expand(&experiment).unwrap_err().to_string().contains("59900 runs"));
 }
 
 #[test]
@@ -180,7 +182,8 @@ fn overrides_change_what_they_name() {
 
 #[test]
 fn a_missing_file_has_an_io_error_as_its_cause() {
-    let error = load(std::path::Path::new("no/such.kdl"), "no/such.kdl", &[]).unwrap_err();
+    let world = world::OneText { name: "x.kdl", text: GOOD };
+    let error = load(&world, "no/such.kdl", &Changes::default()).unwrap_err();
     assert!(std::error::Error::source(&error).is_some_and(|cause| cause.is::<std::io::Error>()));
     assert_eq!(error.to_string(), "cannot read no/such.kdl");
 }

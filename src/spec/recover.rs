@@ -1,0 +1,195 @@
+//! Going on after an error of syntax: what is wrong is skipped up to the end of
+//! its node, and blanked, so that all else is still read.
+
+use super::guard::{Block, Scan};
+use super::lexeme::{Refusal, is_newline, is_space, lexeme};
+
+/// Errors after which a text is not looked at any further.
+const ENOUGH: usize = 20;
+
+impl Scan<'_> {
+    /// Notes an error and goes on behind its node; whether there is more to read.
+    pub(super) fn recover(&mut self, refusal: Refusal) -> bool {
+        let Refusal { span, is_fatal, .. } = refusal;
+        self.refusals.push(refusal);
+        if is_fatal || self.refusals.len() >= ENOUGH {
+            self.is_balanced = false;
+            return false;
+        }
+        if span == (self.at, 1) && self.statement == self.at && matches!(self.peek(), Some('}' | ';')) {
+            self.is_balanced &= self.peek() != Some('}');
+            self.edits.push((self.at, self.at + 1, b' '));
+            self.at += 1;
+            return true;
+        }
+        let read = self.at;
+        self.at = self.at.max(span.0 + span.1);
+        while !self.text.is_char_boundary(self.at) {
+            self.at += 1;
+        }
+        // An error inside of a text: it ends with the next quote, if one follows on its line.
+        if self.text[read..].starts_with(['"', '#']) && self.at > read {
+            self.skip_to_quote();
+        }
+        match self.skip_node() {
+            Ok(()) => true,
+            Err(refusal) => {
+                self.refusals.push(refusal);
+                self.is_balanced = false;
+                false
+            }
+        }
+    }
+
+    /// Goes behind the closing quote of a text that is wrong; to the end of the line if there is none.
+    fn skip_to_quote(&mut self) {
+        while let Some(c) = self.peek().filter(|c| !is_newline(*c)) {
+            self.at += c.len_utf8();
+            if c == '\\' {
+                self.at += self.peek().filter(|c| !is_newline(*c)).map_or(0, char::len_utf8);
+            } else if c == '"' {
+                return;
+            }
+        }
+    }
+
+    /// Skips what is left of a node, and opens its block, if it has one, as one to be blanked.
+    fn skip_node(&mut self) -> Result<(), Refusal> {
+        let start = self.statement;
+        let from = self.at;
+        loop {
+            match self.peek() {
+                None => break,
+                Some('}') => break,
+                Some(c) if is_newline(c) => {
+                    self.brace_at_end(from);
+                    break;
+                }
+                Some(';') => {
+                    self.at += 1;
+                    break;
+                }
+                Some('{') => break,
+                Some('"' | '#') => match lexeme(self.text, self.at) {
+                    Ok((end, _)) => self.at = end,
+                    Err(_) => self.skip_line(),
+                },
+                _ if self.rest().starts_with("//") => self.skip_line(),
+                _ if self.rest().starts_with("/*") => self.block_comment()?,
+                Some(c) => self.at += c.len_utf8(),
+            }
+        }
+        self.edits.push((start, self.at, b' '));
+        match self.peek() {
+            Some('{') => self.open(Block::Broken(start)),
+            _ => Ok(()),
+        }
+    }
+
+    fn skip_line(&mut self) {
+        let rest = self.rest();
+        self.at += rest.find(is_newline).unwrap_or(rest.len());
+    }
+
+    /// A text that lacks its quote has swallowed a brace at the end of its line: goes back to it.
+    fn brace_at_end(&mut self, from: usize) {
+        let line = self.text[..self.at].rfind(is_newline).map_or(0, |at| at + 1);
+        let text = self.text[line..self.at].trim_end_matches(is_space);
+        let opened_here = self.open.iter().filter(|open| open.at >= line).count();
+        let swallowed = text.len() - text.trim_end_matches(['}', ';']).len();
+        let brace = line + text.len() - 1.min(text.len());
+        if text.ends_with('{') && self.open.last().is_none_or(|open| open.at != brace) {
+            self.at = brace;
+        } else if opened_here > 0 && text.ends_with(['}', ';']) && swallowed > 0 {
+            let braces = self.text[line + text.len() - swallowed..line + text.len()].match_indices('}');
+            let behind: Vec<usize> = braces.map(|(at, _)| line + text.len() - swallowed + at).collect();
+            if let Some(first) = behind.len().checked_sub(opened_here).map_or(behind.first(), |at| behind.get(at)) {
+                self.at = (*first).max(from.min(*first));
+            }
+        }
+    }
+
+    /// Remembers a block whose closing brace starts its line and is indented less than its node.
+    pub(super) fn note_indentation(&mut self, opened: usize) {
+        let indent = |at: usize| {
+            let line = self.text[..at].rfind(is_newline).map_or(0, |at| at + 1);
+            let before = &self.text[line..at];
+            (before.len() - before.trim_start_matches(is_space).len(), before.chars().all(is_space))
+        };
+        let ((node, _), (brace, starts_line)) = (indent(opened), indent(self.at));
+        if self.dedented.is_none() && starts_line && brace < node {
+            self.dedented = Some((opened, self.at));
+        }
+    }
+
+    /// The end of the text: blocks that are still open were not closed.
+    pub(super) fn end(&mut self) {
+        let Some(innermost) = self.open.last().copied() else { return };
+        self.is_balanced = false;
+        let refuse = |at: usize, help: &str| {
+            Refusal::new((at, 1), "a block without its closing `}`", "opened here", help)
+        };
+        let refusal = match self.dedented {
+            Some((opened, brace)) => refuse(opened, "close it with `}` before the next node that is not part of it")
+                .also((brace, 1), "closes it, and by its indentation is meant for another"),
+            None => refuse(innermost.at, "close it with `}`"),
+        };
+        self.refusals.push(refusal);
+    }
+}
+
+/// Why a bare word that runs into a quote is wrong, where that can be told.
+pub(super) fn half_quoted(text: &str, start: usize, end: usize) -> Option<Refusal> {
+    let (word, rest) = (&text[start..end], &text[end..]);
+    if word == "r" && rest.starts_with(['"', '#']) {
+        let help = "in KDL 2 a raw text is written `#\"…\"#`";
+        return Some(Refusal::new((start, 2), "a raw text of KDL 1", "an `r` before its quotes", help));
+    }
+    let line = &rest[..rest.find(is_newline).unwrap_or(rest.len())];
+    let is_bare = !word.is_empty() && !word.contains(['"', '#']);
+    if is_bare && rest.starts_with('"') && line.matches('"').count() % 2 == 1 {
+        let help = format!("write `\"{word}\"`");
+        return Some(Refusal::new((start, end + 1 - start), "a text without its opening quote", "ends here", help));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::guard::check;
+
+    /// What is said, and what is left.
+    fn refused(text: &str) -> (Vec<String>, String) {
+        let refused = check(text).unwrap_err();
+        let said = refused.refusals.into_iter().map(|refusal| refusal.message).collect();
+        if let Some(rest) = &refused.rest {
+            assert_eq!(rest.len(), text.len());
+            assert!(check(rest).is_ok(), "{rest:?}");
+        }
+        (said, refused.rest.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn each_error_is_told_and_the_rest_is_left() {
+        let (said, rest) = refused("a 1\nb=2\nc \"x\ny\nd true; e 5; f (u8)3\ng { h=1; i 2 }\n");
+        assert_eq!(said.len(), 5, "{said:?}");
+        assert_eq!(rest, "a 1 y e 5; g { i 2 }");
+        let (said, rest) = refused("a \"x {\n  b 1\n}\nc 2\n");
+        assert_eq!((said.len(), rest.as_str()), (1, "c 2"), "{said:?}");
+        let (said, rest) = refused("a { b \"x }\nc 2\n");
+        assert_eq!((said.len(), rest.as_str()), (1, "a { } c 2"), "{said:?}");
+        let (said, rest) = refused("a 5% { b=1; }; c 3\nd 4");
+        assert_eq!((said.len(), rest.as_str()), (2, "c 3 d 4"), "{said:?}");
+        let (said, rest) = refused("a \"\\x\" { b 1; }\nc 2");
+        assert_eq!((said.len(), rest.as_str()), (1, "c 2"), "{said:?}");
+        let (said, rest) = refused("; a 1\n");
+        assert_eq!((said.len(), rest.as_str()), (1, "a 1"), "{said:?}");
+    }
+
+    #[test]
+    fn braces_without_a_partner_leave_nothing_to_trust() {
+        for text in ["a {\n", "}\na 1\n", "a {\n  b {\n  c 1\n}\n", "/* a\n", "a \"\"\"\nb\n"] {
+            assert_eq!(refused(text).1, "", "{text:?}");
+        }
+    }
+}
