@@ -27,5 +27,9 @@ pub(super) fn admit(cell: &Experiment, model: &ModelConfig, made: &Workload) -> 
         (Some(path), _) | (None, Some(Lengths::Trace { path })) => format!(" of {path}"),
         _ => String::new(),
     };
-    Err(ResolveError::TooLong { request: format!("request {}{from}", index + 1), tokens: tokens(index), context })
+    Err(ResolveError::TooLong {
+        request: format!("request {}{from}", index + 1),
+        tokens: tokens(index),
+        context,
+    })
 }

@@ -70,6 +70,9 @@ mod tests {
         assert_eq!(given.shown("experiments/x.kdl"), "../p/experiments/x.kdl");
         assert_eq!(given.shown("shared/base.kdl"), "../p/shared/base.kdl");
         let around = ProjectFiles::new(root, Path::new("a/../x.kdl"), "x.kdl").named_as_given();
-        assert_eq!((around.shown("x.kdl"), around.shown("b.kdl")), ("a/../x.kdl".to_owned(), "a/../b.kdl".to_owned()));
+        assert_eq!(
+            (around.shown("x.kdl"), around.shown("b.kdl")),
+            ("a/../x.kdl".to_owned(), "a/../b.kdl".to_owned())
+        );
     }
 }

@@ -37,6 +37,9 @@ mod tests {
         std::fs::write(&config, &TINY[..40]).unwrap();
         assert_eq!(of(), None);
         assert_eq!(shape(&Source::Path { path: "../x".to_owned() }, "any", dir.path()), None);
-        assert_eq!(shape(&Source::Synthetic, "qwen3-tiny", dir.path()).as_ref(), catalog::model("qwen3-tiny"));
+        assert_eq!(
+            shape(&Source::Synthetic, "qwen3-tiny", dir.path()).as_ref(),
+            catalog::model("qwen3-tiny")
+        );
     }
 }

@@ -111,12 +111,13 @@ impl View {
     pub fn of_instance(instance: &Value) -> Self {
         let lengths: Option<Lengths> = part(instance, "/workload/lengths");
         let decode_tokens = instance.pointer("/workload/decode-tokens").and_then(Value::as_u64);
-        let engines = backends_of(instance).iter().enumerate().filter_map(|(index, backend)| {
-            match Backend::deserialize(backend) {
-                Ok(Backend::Candle(candle)) => Some((index, candle)),
-                _ => None,
-            }
-        });
+        let engines =
+            backends_of(instance).iter().enumerate().filter_map(
+                |(index, backend)| match Backend::deserialize(backend) {
+                    Ok(Backend::Candle(candle)) => Some((index, candle)),
+                    _ => None,
+                },
+            );
         let or_default = |pointer: &str| instance.pointer(pointer).is_none();
         Self {
             asked: Asked::of(lengths.as_ref(), decode_tokens),
@@ -162,7 +163,9 @@ impl View {
     ) {
         // Longer ones do not fit the model either.
         let context = u64::from(shape.max_position_embeddings);
-        let Some((longest, tokens)) = self.asked.longest.filter(|(_, tokens)| *tokens <= context) else { return };
+        let Some((longest, tokens)) = self.asked.longest.filter(|(_, tokens)| *tokens <= context) else {
+            return;
+        };
         let KvCache { block_bytes, blocks, watermark } = kv_cache(candle, shape);
         let needed = tokens.div_ceil(u64::from(candle.block_size.max(1)));
         let free = blocks - watermark.min(blocks);
@@ -180,7 +183,8 @@ impl View {
         }
         // Rounded up to whole MiB, with the watermark's share on top.
         let share = 1.0 - (candle.watermark.0 / 100.0).min(0.99);
-        let enough = ((needed as f64 / share).ceil() as u64 + 1).saturating_mul(block_bytes).div_ceil(1 << 20);
+        let enough =
+            ((needed as f64 / share).ceil() as u64 + 1).saturating_mul(block_bytes).div_ceil(1 << 20);
         let enough = ByteSize(enough.saturating_mul(1 << 20));
         out.push(finding.help(format!("`kv-memory \"{enough}\"` is enough; or shorten the requests")));
     }
@@ -213,7 +217,9 @@ impl View {
             ),
         ];
         for (name, objective, bound, what, steps) in bounds {
-            let Some(Duration(objective)) = objective.filter(|objective| objective.0 < bound) else { continue };
+            let Some(Duration(objective)) = objective.filter(|objective| objective.0 < bound) else {
+                continue;
+            };
             let message = format!(
                 "no request can meet {name}: {what} takes {} at least, the objective is {}",
                 approximate(bound, &TIMES),
@@ -225,7 +231,10 @@ impl View {
             let mut finding = Finding::new(format!("/slo/{name}"), CODE, message)
                 .label("faster than any step")
                 .near("/model/name", format!("{weights} of weights, loaded in every step"))
-                .near("/hardware/threads", format!("{threads} thread{plural}, {rate} a second at the very most"));
+                .near(
+                    "/hardware/threads",
+                    format!("{threads} thread{plural}, {rate} a second at the very most"),
+                );
             if steps > 1 && name == "ttft-p99" {
                 let label = format!("a prompt of {} tokens takes {steps} steps", self.asked.prefill);
                 finding = finding.near(format!("/backends/{index}/chunk-size"), label);
@@ -298,7 +307,8 @@ mod tests {
         let lengths = Lengths::Uniform { min: 12, max: 40, prefill_to_decode: 4.0 };
         let Asked { longest, prefill, decode, single } = Asked::of(Some(&lengths), None);
         assert_eq!((longest, prefill, decode, single), (Some(("/workload/lengths/max", 40)), 9, 2, false));
-        let Asked { prefill, decode, single, .. } = Asked::of(Some(&Lengths::Fixed { prefill: 9, decode: None }), Some(1));
+        let Asked { prefill, decode, single, .. } =
+            Asked::of(Some(&Lengths::Fixed { prefill: 9, decode: None }), Some(1));
         assert_eq!((prefill, decode, single), (9, 1, true));
     }
 }

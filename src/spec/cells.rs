@@ -58,7 +58,8 @@ impl CellFinding {
     /// The finding without a text to point into.
     pub fn unplaced(&self) -> Mistake {
         let Finding { code, message, help, .. } = &self.finding;
-        let message = if self.cell.is_empty() { message.clone() } else { format!("{}: {message}", self.cell) };
+        let message =
+            if self.cell.is_empty() { message.clone() } else { format!("{}: {message}", self.cell) };
         Mistake::new(code, message).help(help)
     }
 }
@@ -98,7 +99,10 @@ pub(super) fn cells(
     let mut base = experiment.clone();
     base.matrix.clear();
     if experiment.matrix.is_empty() {
-        return Ok(Expansion { cells: vec![Cell { experiment: base, overrides: Vec::new() }], warnings: Vec::new() });
+        return Ok(Expansion {
+            cells: vec![Cell { experiment: base, overrides: Vec::new() }],
+            warnings: Vec::new(),
+        });
     }
     let instance = serde_json::to_value(&base)
         .map_err(|error| refuse("/matrix", format!("the experiment has no JSON form: {error}"), ""))?;
@@ -124,7 +128,8 @@ pub(super) fn cells(
         let message = format!("the matrix has {count} runs, from 1 to {MAX_RUNS} are possible");
         return Err(refuse("/matrix", message, ""));
     }
-    let mut matrix = Matrix { instance, axes, dimensions, lengths, findings: Vec::new(), warnings: Vec::new(), wrong: 0 };
+    let mut matrix =
+        Matrix { instance, axes, dimensions, lengths, findings: Vec::new(), warnings: Vec::new(), wrong: 0 };
     let mut parts = matrix.parts()?;
     let mut cells = Vec::with_capacity(count);
     for index in 0..count {
@@ -205,7 +210,10 @@ impl Matrix<'_> {
 
     /// Index of the value of an axis.
     fn value(&self, axis: usize, choice: &[usize]) -> usize {
-        self.dimensions.iter().position(|bound| bound.contains(&axis)).map_or(0, |dimension| choice[dimension])
+        self.dimensions
+            .iter()
+            .position(|bound| bound.contains(&axis))
+            .map_or(0, |dimension| choice[dimension])
     }
 
     fn overrides(&self, choice: &[usize]) -> Vec<(String, Value)> {
@@ -223,7 +231,11 @@ impl Matrix<'_> {
                 "backends" if keys.len() > 2 => 2,
                 _ => {
                     let message = format!("the matrix cannot vary {}", axis.path);
-                    return Err(refuse(&format!("/matrix/{index}/path"), message, "vary `workload.…` or an engine"));
+                    return Err(refuse(
+                        &format!("/matrix/{index}/path"),
+                        message,
+                        "vary `workload.…` or an engine",
+                    ));
                 }
             };
             let pointer: String = keys[..depth].iter().map(|key| format!("/{key}")).collect();
@@ -242,7 +254,8 @@ impl Matrix<'_> {
             let changes = |bound: &Vec<usize>| bound.iter().any(|axis| part.axes.contains(axis));
             let changing = self.dimensions.iter().enumerate().filter(|(_, bound)| changes(bound));
             part.dimensions = changing.map(|(dimension, _)| dimension).collect();
-            part.variants = vec![None; part.dimensions.iter().map(|dimension| self.lengths[*dimension]).product()];
+            part.variants =
+                vec![None; part.dimensions.iter().map(|dimension| self.lengths[*dimension]).product()];
             part.fits_schema = self.fits_schema(part);
         }
         Ok(parts)
@@ -277,7 +290,10 @@ impl Matrix<'_> {
 
     /// The part in a cell; nothing when it is wrong, which is reported.
     fn variant(&mut self, part: &mut Part, choice: &[usize]) -> Option<Variant> {
-        let slot = part.dimensions.iter().fold(0, |slot, dimension| slot * self.lengths[*dimension] + choice[*dimension]);
+        let slot = part
+            .dimensions
+            .iter()
+            .fold(0, |slot, dimension| slot * self.lengths[*dimension] + choice[*dimension]);
         if part.variants[slot].is_none() {
             let made = self.made(part, choice);
             self.wrong += usize::from(made.is_none());
@@ -303,8 +319,12 @@ impl Matrix<'_> {
         }
         let instance = self.instance.pointer_mut(&part.pointer)?;
         let made = match index {
-            Some(index) => Backend::deserialize(&*instance).map(|backend| Variant::Backend(index, Box::new(backend))),
-            None => WorkloadSpec::deserialize(&*instance).map(|workload| Variant::Workload(Box::new(workload))),
+            Some(index) => {
+                Backend::deserialize(&*instance).map(|backend| Variant::Backend(index, Box::new(backend)))
+            }
+            None => {
+                WorkloadSpec::deserialize(&*instance).map(|workload| Variant::Workload(Box::new(workload)))
+            }
         };
         *instance = before;
         match made {
@@ -327,7 +347,8 @@ impl Matrix<'_> {
                 continue;
             }
             let settings = self.overrides(choice);
-            let cell = settings.iter().map(|(path, value)| format!("{path}={value}")).collect::<Vec<_>>().join(", ");
+            let cell =
+                settings.iter().map(|(path, value)| format!("{path}={value}")).collect::<Vec<_>>().join(", ");
             let found = CellFinding { axis, cell, finding };
             if !found.finding.warning {
                 self.findings.push(found);

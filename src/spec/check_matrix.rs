@@ -65,7 +65,11 @@ fn check_size(instance: &Value, axes: &[Value], out: &mut Vec<Finding>) {
         );
         let finding = Finding::new(format!("/matrix/{other}/values"), CODE, message);
         let finding = finding.label(counted(found)).also(format!("/matrix/{first}"), counted(expected));
-        out.push(finding.help("a zip takes the first value of each axis, then the second, and so on: give each as many"));
+        out.push(
+            finding.help(
+                "a zip takes the first value of each axis, then the second, and so on: give each as many",
+            ),
+        );
     }
     let runs = dimensions.iter().map(|bound| values(bound[0])).fold(1, usize::saturating_mul);
     let limit = match instance.get("max-runs").and_then(Value::as_u64) {
@@ -76,7 +80,8 @@ fn check_size(instance: &Value, axes: &[Value], out: &mut Vec<Finding>) {
     if runs <= limit {
         return;
     }
-    let mut finding = Finding::new("/matrix", CODE, format!("the matrix has {runs} runs, at most {limit} are run"));
+    let mut finding =
+        Finding::new("/matrix", CODE, format!("the matrix has {runs} runs, at most {limit} are run"));
     finding = finding.label("their product is too large");
     let long = || dimensions.iter().filter(|bound| values(bound[0]) > 1);
     for bound in long().take(LABELLED) {

@@ -162,7 +162,8 @@ impl Mistake {
     pub(super) fn sort(mistakes: &mut Vec<Self>) {
         mistakes.sort_by(|a, b| a.place.cmp(&b.place));
         let mut told = HashSet::new();
-        mistakes.retain(|mistake| told.insert((mistake.place.clone(), mistake.message.clone(), mistake.code)));
+        mistakes
+            .retain(|mistake| told.insert((mistake.place.clone(), mistake.message.clone(), mistake.code)));
     }
 }
 

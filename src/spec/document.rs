@@ -19,11 +19,7 @@ pub(super) fn body_of_experiment<'d>(
     Some(Body { head: Some(node), names: true, nodes: nodes.iter().collect() })
 }
 
-fn experiment<'d>(
-    document: &'d KdlDocument,
-    lowering: &mut Lowering,
-    broken: bool,
-) -> Option<&'d KdlNode> {
+fn experiment<'d>(document: &'d KdlDocument, lowering: &mut Lowering, broken: bool) -> Option<&'d KdlNode> {
     let mut found: Option<&KdlNode> = None;
     for node in document.nodes() {
         let name = node.name().value();

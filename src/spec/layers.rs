@@ -120,7 +120,12 @@ impl Assembly<'_> {
         self.lowering.read(source);
         let help = "write `include \"base.kdl\"`: the path of a file, relative to this one";
         if node.entries().is_empty() || node.children().is_some() {
-            self.lowering.mistake(head_span(node), "`include` takes the path of a file", "of which file?", help);
+            self.lowering.mistake(
+                head_span(node),
+                "`include` takes the path of a file",
+                "of which file?",
+                help,
+            );
             return;
         }
         for entry in node.entries() {
@@ -191,8 +196,12 @@ impl Assembly<'_> {
     /// The last file of the chain includes the one at `first`.
     fn cycle(&mut self, first: usize, path: &str) {
         let links = &self.chain[first..];
-        let names: Vec<String> =
-            links.iter().map(|link| link.path.as_str()).chain([path]).map(|path| self.world.shown(path)).collect();
+        let names: Vec<String> = links
+            .iter()
+            .map(|link| link.path.as_str())
+            .chain([path])
+            .map(|path| self.world.shown(path))
+            .collect();
         let Some((last, before)) = links.split_last() else { return };
         let sources = &self.lowering.places.sources;
         let message = format!("{} includes itself", names[0]);
@@ -233,7 +242,9 @@ impl Assembly<'_> {
                         });
                     }
                 },
-                None => self.lowering.mistake(name_span(entry), "a preset is named by a text", "not a name", help),
+                None => {
+                    self.lowering.mistake(name_span(entry), "a preset is named by a text", "not a name", help)
+                }
             }
         }
     }
@@ -254,7 +265,8 @@ impl Assembly<'_> {
                 None => {
                     let text = SourceText::new("--preset", name);
                     let message = format!("no preset {}", quoted(name));
-                    let mistake = Mistake::at(&text, (0, name.len()), "xp::spec::preset", message, "not defined");
+                    let mistake =
+                        Mistake::at(&text, (0, name.len()), "xp::spec::preset", message, "not defined");
                     let help = self.presets.known(name);
                     self.lowering.push(|_| mistake.help(help));
                 }

@@ -63,12 +63,12 @@ pub fn load(world: &dyn World, path: &str, changes: &Changes) -> Result<Loaded, 
     let name = world.shown(path);
     let text = world.read(path, MAX_BYTES).map_err(|error| match error {
         ReadError::Io { source, .. } | ReadError::NotAFile { source, .. } => SpecErrors::io(&name, source),
-        ReadError::TooLarge { .. } => {
-            Mistake::new("xp::spec::too_large", cannot_read(&name, &error).0).help("is this an experiment?").into()
-        }
-        ReadError::NotUtf8 { .. } => {
-            Mistake::new("xp::spec::not_utf8", cannot_read(&name, &error).0).help("save it as UTF-8 text").into()
-        }
+        ReadError::TooLarge { .. } => Mistake::new("xp::spec::too_large", cannot_read(&name, &error).0)
+            .help("is this an experiment?")
+            .into(),
+        ReadError::NotUtf8 { .. } => Mistake::new("xp::spec::not_utf8", cannot_read(&name, &error).0)
+            .help("save it as UTF-8 text")
+            .into(),
     })?;
     check_all(world, path, &text, changes)
 }

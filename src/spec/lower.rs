@@ -324,7 +324,12 @@ impl Lowering {
 
     pub(super) fn nothing_to_take_back(&mut self, what: &str, at: Span) {
         let help = "leave the setting away to get its default; `#null` takes back what an included file says";
-        self.mistake(at, format!("there is no `{what}` that `#null` could take back"), "nothing to take back", help);
+        self.mistake(
+            at,
+            format!("there is no `{what}` that `#null` could take back"),
+            "nothing to take back",
+            help,
+        );
     }
 
     pub(super) fn twice(&mut self, name: &str, at: Span, pointer: &str) {

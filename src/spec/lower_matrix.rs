@@ -92,8 +92,7 @@ impl Lowering {
             return None;
         }
         let lines = node.children().map_or(&[][..], KdlDocument::nodes);
-        let axes: Vec<Draft> =
-            lines.iter().take(MAX_AXES).filter_map(|line| self.axis(line, seen)).collect();
+        let axes: Vec<Draft> = lines.iter().take(MAX_AXES).filter_map(|line| self.axis(line, seen)).collect();
         if lines.len() < 2 {
             let message = format!("a zip of {}", if lines.is_empty() { "no axis" } else { "one axis" });
             self.mistake(at, message, "binds nothing together", help);
@@ -108,7 +107,8 @@ impl Lowering {
             self.given_again(path, at, Some(first));
             return None;
         }
-        let mut axis = Draft { path: path.to_owned(), values: Vec::new(), places: Vec::new(), refused: false };
+        let mut axis =
+            Draft { path: path.to_owned(), values: Vec::new(), places: Vec::new(), refused: false };
         axis.places.push((String::new(), self.place(at, head_span(node))));
         axis.places.push(("/path".to_owned(), self.place(at, at)));
         for entry in node.entries() {
@@ -144,7 +144,8 @@ impl Lowering {
         let mut seen: HashMap<String, Span> = HashMap::new();
         // The places of an axis and its path come first.
         for (row, (_, place)) in dimension.axes[0].places.iter().skip(2).enumerate() {
-            let values: Vec<String> = dimension.axes.iter().map(|axis| axis.values[row].to_string()).collect();
+            let values: Vec<String> =
+                dimension.axes.iter().map(|axis| axis.values[row].to_string()).collect();
             let settings = values.join(" ");
             if let Some(first) = seen.insert(settings.clone(), place.value) {
                 self.given_again(&settings, place.value, Some(first));

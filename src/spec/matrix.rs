@@ -31,8 +31,9 @@ pub struct Cell {
 /// A path leads nowhere, there are more than [`MAX_RUNS`] cells or more than [`MAX_MATRIX_REQUESTS`] requests,
 /// or a cell is no valid experiment.
 pub fn expand(experiment: &Experiment) -> Result<Vec<Cell>, SpecErrors> {
-    let refused =
-        |findings: Vec<CellFinding>| SpecErrors::new(&experiment.name, findings.iter().map(CellFinding::unplaced).collect());
+    let refused = |findings: Vec<CellFinding>| {
+        SpecErrors::new(&experiment.name, findings.iter().map(CellFinding::unplaced).collect())
+    };
     cells(experiment, None).map(|expansion| expansion.cells).map_err(refused)
 }
 
@@ -55,6 +56,9 @@ mod tests {
     #[test]
     fn axes_of_a_zip_are_one_dimension() {
         assert_eq!(dimensions::<u32>(&[]), Vec::<Vec<usize>>::new());
-        assert_eq!(dimensions(&[None, Some(1), Some(2), Some(1), None]), [vec![0], vec![1, 3], vec![2], vec![4]]);
+        assert_eq!(
+            dimensions(&[None, Some(1), Some(2), Some(1), None]),
+            [vec![0], vec![1, 3], vec![2], vec![4]]
+        );
     }
 }

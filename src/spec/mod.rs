@@ -9,6 +9,7 @@
 //! [`matrix`] and its [`cells`]. Files are read through a [`World`].
 
 mod admission;
+mod blank;
 mod cells;
 mod check;
 mod check_backend;

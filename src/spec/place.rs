@@ -127,7 +127,9 @@ impl Places {
 
     /// Forgets a value and all that is in it; gives their places, by what follows `pointer`.
     pub fn take(&mut self, pointer: &str) -> Vec<(String, Place)> {
-        let inside = |key: &str| key.strip_prefix(pointer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let inside = |key: &str| {
+            key.strip_prefix(pointer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
         // Between a value and what is in it stand those whose names go on with a `-`.
         let from = self.places.range(pointer.to_owned()..).map(|(key, _)| key);
         let keys: Vec<String> =
@@ -196,7 +198,8 @@ impl Places {
         let mut mistake = if finding.warning { mistake.as_warning() } else { mistake };
         for Also { pointer, label, near } in &finding.also {
             let other = if *near { self.nearest(pointer).map(|(place, _)| place) } else { self.get(pointer) };
-            let Some(other) = other.filter(|other| (other.source, other.value) != (place.source, span)) else {
+            let Some(other) = other.filter(|other| (other.source, other.value) != (place.source, span))
+            else {
                 continue;
             };
             let text = &self.sources[other.source];

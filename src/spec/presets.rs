@@ -66,7 +66,8 @@ impl Presets {
             for inner in node.children().map_or(&[][..], KdlDocument::nodes) {
                 let directive = inner.name().value();
                 if DIRECTIVES.contains(&directive) {
-                    let help = format!("write `{directive}` beside the preset, in the braces of the experiment");
+                    let help =
+                        format!("write `{directive}` beside the preset, in the braces of the experiment");
                     let message = format!("a preset has no `{directive}`");
                     lowering.mistake(span(inner.name().span()), message, "not in a preset", help);
                 }

@@ -51,20 +51,17 @@ impl Scan<'_> {
                 return;
             }
         }
+        self.brace_at_end();
     }
 
     /// Skips what is left of a node, and opens its block, if it has one, as one to be blanked.
     fn skip_node(&mut self) -> Result<(), Refusal> {
         let start = self.statement;
-        let from = self.at;
         loop {
             match self.peek() {
                 None => break,
                 Some('}') => break,
-                Some(c) if is_newline(c) => {
-                    self.brace_at_end(from);
-                    break;
-                }
+                Some(c) if is_newline(c) => break,
                 Some(';') => {
                     self.at += 1;
                     break;
@@ -72,7 +69,10 @@ impl Scan<'_> {
                 Some('{') => break,
                 Some('"' | '#') => match lexeme(self.text, self.at) {
                     Ok((end, _)) => self.at = end,
-                    Err(_) => self.skip_line(),
+                    Err(_) => {
+                        self.skip_line();
+                        self.brace_at_end();
+                    }
                 },
                 _ if self.rest().starts_with("//") => self.skip_line(),
                 _ if self.rest().starts_with("/*") => self.block_comment()?,
@@ -91,29 +91,28 @@ impl Scan<'_> {
         self.at += rest.find(is_newline).unwrap_or(rest.len());
     }
 
-    /// A text that lacks its quote has swallowed a brace at the end of its line: goes back to it.
-    fn brace_at_end(&mut self, from: usize) {
-        let line = self.text[..self.at].rfind(is_newline).map_or(0, |at| at + 1);
+    /// A text that lacks its quote swallows braces at the end of its line: goes back to them.
+    fn brace_at_end(&mut self) {
+        let line = line_start(self.text, self.at);
         let text = self.text[line..self.at].trim_end_matches(is_space);
-        let opened_here = self.open.iter().filter(|open| open.at >= line).count();
-        let swallowed = text.len() - text.trim_end_matches(['}', ';']).len();
-        let brace = line + text.len() - 1.min(text.len());
-        if text.ends_with('{') && self.open.last().is_none_or(|open| open.at != brace) {
-            self.at = brace;
-        } else if opened_here > 0 && text.ends_with(['}', ';']) && swallowed > 0 {
-            let braces = self.text[line + text.len() - swallowed..line + text.len()].match_indices('}');
-            let behind: Vec<usize> = braces.map(|(at, _)| line + text.len() - swallowed + at).collect();
-            if let Some(first) = behind.len().checked_sub(opened_here).map_or(behind.first(), |at| behind.get(at)) {
-                self.at = (*first).max(from.min(*first));
-            }
+        let end = line + text.len();
+        if text.ends_with('{') {
+            self.at = end - 1;
+            return;
+        }
+        // Braces that close blocks of this line; others are part of what is wrong.
+        let opened = self.open.iter().filter(|open| open.at >= line).count();
+        let behind = text.len() - text.trim_end_matches(['}', ';', ' ']).len();
+        let braces = self.text[end - behind..end].rmatch_indices('}');
+        if let Some((first, _)) = braces.take(opened).last() {
+            self.at = end - behind + first;
         }
     }
 
     /// Remembers a block whose closing brace starts its line and is indented less than its node.
     pub(super) fn note_indentation(&mut self, opened: usize) {
         let indent = |at: usize| {
-            let line = self.text[..at].rfind(is_newline).map_or(0, |at| at + 1);
-            let before = &self.text[line..at];
+            let before = &self.text[line_start(self.text, at)..at];
             (before.len() - before.trim_start_matches(is_space).len(), before.chars().all(is_space))
         };
         let ((node, _), (brace, starts_line)) = (indent(opened), indent(self.at));
@@ -130,12 +129,20 @@ impl Scan<'_> {
             Refusal::new((at, 1), "a block without its closing `}`", "opened here", help)
         };
         let refusal = match self.dedented {
-            Some((opened, brace)) => refuse(opened, "close it with `}` before the next node that is not part of it")
-                .also((brace, 1), "closes it, and by its indentation is meant for another"),
+            Some((opened, brace)) => {
+                refuse(opened, "close it with `}` before the next node that is not part of it")
+                    .also((brace, 1), "closes it, and by its indentation is meant for another")
+            }
             None => refuse(innermost.at, "close it with `}`"),
         };
         self.refusals.push(refusal);
     }
+}
+
+/// Where the line of a place starts.
+fn line_start(text: &str, at: usize) -> usize {
+    let newline = text[..at].char_indices().rev().find(|(_, c)| is_newline(*c));
+    newline.map_or(0, |(at, c)| at + c.len_utf8())
 }
 
 /// Why a bare word that runs into a quote is wrong, where that can be told.
@@ -149,7 +156,12 @@ pub(super) fn half_quoted(text: &str, start: usize, end: usize) -> Option<Refusa
     let is_bare = !word.is_empty() && !word.contains(['"', '#']);
     if is_bare && rest.starts_with('"') && line.matches('"').count() % 2 == 1 {
         let help = format!("write `\"{word}\"`");
-        return Some(Refusal::new((start, end + 1 - start), "a text without its opening quote", "ends here", help));
+        return Some(Refusal::new(
+            (start, end + 1 - start),
+            "a text without its opening quote",
+            "ends here",
+            help,
+        ));
     }
     None
 }
@@ -182,6 +194,8 @@ mod tests {
         assert_eq!((said.len(), rest.as_str()), (2, "c 3 d 4"), "{said:?}");
         let (said, rest) = refused("a \"\\x\" { b 1; }\nc 2");
         assert_eq!((said.len(), rest.as_str()), (1, "c 2"), "{said:?}");
+        let (said, rest) = refused("a=1 // {\nb 2");
+        assert_eq!((said.len(), rest.as_str()), (1, "b 2"), "{said:?}");
         let (said, rest) = refused("; a 1\n");
         assert_eq!((said.len(), rest.as_str()), (1, "a 1"), "{said:?}");
     }

@@ -88,7 +88,9 @@ mod tests {
         assert_eq!(join(from, "./x//b.kdl").unwrap(), "experiments/deep/x/b.kdl");
         assert_eq!(join(from, "../../shared/b.kdl").unwrap(), "shared/b.kdl");
         assert_eq!(join("a.kdl", "b.kdl").unwrap(), "b.kdl");
-        for bad in ["", "/etc/passwd", "~/b.kdl", "C:/b.kdl", "a\\b", "../../../b.kdl", "..", "b/", "a\nb", "."] {
+        for bad in
+            ["", "/etc/passwd", "~/b.kdl", "C:/b.kdl", "a\\b", "../../../b.kdl", "..", "b/", "a\nb", "."]
+        {
             assert!(join(from, bad).is_err(), "{bad:?}");
         }
     }

@@ -27,7 +27,10 @@ pub fn run(args: &SpecArgs) -> Result<ExitCode, CliError> {
 
 fn check(path: &Path, changes: &Changes) -> Result<(), CliError> {
     let project = Project::of(path).map_err(|error| {
-        CliError::system(format!("cannot find the project of {}: {error}", path.display()), "is the path right?")
+        CliError::system(
+            format!("cannot find the project of {}: {error}", path.display()),
+            "is the path right?",
+        )
     })?;
     let relative = project.relative(path);
     let files = ProjectFiles::new(project.root(), path, &relative).named_as_given();
