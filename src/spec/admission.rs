@@ -15,8 +15,8 @@ use crate::catalog::ModelConfig;
 /// Bytes of one number in the KV cache: keys and values are kept in f32.
 const KV_ELEMENT_BYTES: u64 = 4;
 
-/// Bytes that a thread loads in a nanosecond at most: no core makes more than two 64-byte loads a cycle, from
-/// whatever cache, and none has 7.8 cycles a nanosecond.
+/// Bytes that a thread loads in a nanosecond at most. No core makes more than two 64-byte loads in a cycle, from the
+/// fastest of its caches, and 1,000 bytes would take 7.8 such cycles: clocks end at some 6 GHz.
 const BYTES_PER_THREAD_NS: u64 = 1_000;
 
 /// The KV cache of an engine.
@@ -179,7 +179,8 @@ impl View {
             .label(format!("{memory} hold {blocks} blocks of {block_bytes} bytes"))
             .near(longest, format!("{tokens} tokens in blocks of {} are {needed} blocks", candle.block_size));
         if watermark > 0 {
-            finding = finding.also(at("watermark"), format!("{watermark} blocks are kept free"));
+            let plural = if watermark == 1 { " is" } else { "s are" };
+            finding = finding.also(at("watermark"), format!("{watermark} block{plural} kept free"));
         }
         // Rounded up to whole MiB, with the watermark's share on top.
         let share = 1.0 - (candle.watermark.0 / 100.0).min(0.99);
@@ -254,21 +255,24 @@ fn check_context(index: usize, candle: &CandleBackend, context: u64, out: &mut V
         out.push(finding.near("/model/name", format!("{context} tokens of context")).help("16 is usual"));
     }
     let batch = u64::from(candle.max_batch_size);
+    let plural = if batch == 1 { "" } else { "s" };
     let most = context.saturating_mul(batch);
     let at = format!("/backends/{index}/chunk-size");
     if chunk > most {
         let finding = Finding::new(at, CODE, format!("a step never has {chunk} tokens to compute"));
         let finding = finding
             .label("more than can be there")
-            .near(format!("/backends/{index}/max-batch-size"), format!("{batch} requests at once"))
+            .near(format!("/backends/{index}/max-batch-size"), format!("{batch} request{plural} at once"))
             .near("/model/name", format!("{context} tokens of context"));
-        out.push(finding.help(format!("{batch} requests of at most {context} tokens are {most}")));
+        let help =
+            format!("{batch} request{plural} of at most {context} tokens make {most}: take that or less");
+        out.push(finding.help(help));
     } else if chunk > context {
         let message = format!("a chunk of {chunk} tokens is larger than the model's context of {context}");
         let finding = Finding::new(at, CODE, message).label("more than a prompt can have").as_warning();
         let finding = finding.near("/model/name", format!("{context} tokens of context"));
         out.push(finding.help(format!(
-            "no prompt is ever computed in chunks, and a step this large takes several prompts: was {context} meant, or less?"
+            "no prompt fills it: a step of that size holds several prompts whole. Was a number up to {context} meant?"
         )));
     }
 }

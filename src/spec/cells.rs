@@ -11,7 +11,7 @@ use super::experiment::{Backend, Experiment, Lengths, WorkloadSpec};
 use super::matrix::{Cell, MAX_MATRIX_REQUESTS, MAX_RUNS, dimensions};
 use super::path::{Target, resolve, set};
 use super::place::{Finding, Places};
-use super::schema::{fits_range, leaf, validator};
+use super::schema::{Range, leaf, validator};
 use super::violations::violations;
 use super::{check_backend, check_workload};
 use crate::catalog::ModelConfig;
@@ -34,8 +34,9 @@ pub(super) struct Expansion {
 /// Something is wrong with a cell.
 #[derive(Debug)]
 pub(super) struct CellFinding {
+    /// What the matrix varies is named by the axis's value.
     finding: Finding,
-    /// The axis whose value it is about, if it is one's: axis and value.
+    /// The axis that has to do with it, if one has: axis and value.
     axis: Option<(usize, usize)>,
     /// Such as `workload.arrivals.qps=4`.
     cell: String,
@@ -44,12 +45,8 @@ pub(super) struct CellFinding {
 impl CellFinding {
     /// The finding at the axis's value that causes it, else at the setting, with the cell's name.
     pub fn mistake(&self, places: &Places) -> Mistake {
-        if let Some((axis, value)) = self.axis {
-            let pointer = format!("/matrix/{axis}/values/{value}");
-            return places.mistake_at(&self.finding, places.nearest(&pointer));
-        }
         let mut finding = self.finding.clone();
-        if !self.cell.is_empty() {
+        if self.axis.is_none() && !self.cell.is_empty() {
             finding.message = format!("{} (in the run with {})", finding.message, self.cell);
         }
         places.mistake(&finding)
@@ -281,8 +278,8 @@ impl Matrix<'_> {
             validator().is_valid(&instance)
                 && others.iter().all(|axis| {
                     let Axis { target, values, .. } = &self.axes[*axis];
-                    let schema = leaf(&instance, &target.pointer());
-                    let plainly = |value| schema.is_some_and(|schema| fits_range(schema, value));
+                    let range = leaf(&instance, &target.pointer()).and_then(Range::of);
+                    let plainly = |value| range.is_some_and(|range| range.admits(value));
                     (0..values.len()).all(|value| plainly(&values[value]) || fits(*axis, value))
                 })
         })
@@ -338,18 +335,23 @@ impl Matrix<'_> {
 
     /// Adds findings of a cell that no earlier cell had.
     fn report(&mut self, findings: Vec<Finding>, choice: &[usize]) {
-        for finding in findings {
+        for mut finding in findings {
             let about = |pointer: &str| self.axes.iter().position(|axis| axis.target.pointer() == pointer);
-            let also = || finding.also.iter().find_map(|also| about(&also.pointer));
-            let axis = about(&finding.pointer).or_else(also).map(|axis| (axis, self.value(axis, choice)));
+            let mut of_axis = None;
+            let also = finding.also.iter_mut().map(|also| &mut also.pointer);
+            for pointer in std::iter::once(&mut finding.pointer).chain(also) {
+                let Some(axis) = about(pointer) else { continue };
+                let value = self.value(axis, choice);
+                *pointer = format!("/matrix/{axis}/values/{value}");
+                of_axis = of_axis.or(Some((axis, value)));
+            }
             let told = if finding.warning { &self.warnings } else { &self.findings };
-            if told.iter().any(|other| other.axis == axis && other.finding.message == finding.message) {
+            if told.iter().any(|other| other.axis == of_axis && other.finding.message == finding.message) {
                 continue;
             }
             let settings = self.overrides(choice);
-            let cell =
-                settings.iter().map(|(path, value)| format!("{path}={value}")).collect::<Vec<_>>().join(", ");
-            let found = CellFinding { axis, cell, finding };
+            let cell: Vec<String> = settings.iter().map(|(path, value)| format!("{path}={value}")).collect();
+            let found = CellFinding { axis: of_axis, cell: cell.join(", "), finding };
             if !found.finding.warning {
                 self.findings.push(found);
             } else if self.warnings.len() < ENOUGH {

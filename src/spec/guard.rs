@@ -196,7 +196,7 @@ impl Scan<'_> {
     }
 
     /// A value or `key=value`, and the space behind it.
-    fn entry(&mut self) -> Result<bool, Refusal> {
+    pub(super) fn entry(&mut self) -> Result<bool, Refusal> {
         let start = self.at;
         let lexeme = self.token()?;
         let token = (start, self.at - start);

@@ -1,6 +1,8 @@
 //! Files → one instance: what is included first, what a file says itself over
 //! that, the presets that it uses over both, and those of the command line last.
 
+use std::io::ErrorKind;
+
 use kdl::{KdlDocument, KdlNode};
 use serde_json::{Map, Value};
 
@@ -144,6 +146,8 @@ impl Assembly<'_> {
         let Some(from) = self.chain.last_mut() else { return };
         from.include = at;
         let source = from.source;
+        // What seems to be missing may be in a file that is not read.
+        let was_broken = std::mem::replace(&mut self.broken, true);
         let refuse = |lowering: &mut Lowering, message: String, label: &str, help: &str| {
             lowering.push(|text| Mistake::at(text, at, "xp::spec::include", message, label).help(help));
         };
@@ -175,7 +179,11 @@ impl Assembly<'_> {
             Ok(text) => text,
             Err(error) => {
                 let (message, cause) = cannot_read(&self.world.shown(&path), &error);
-                let cause = cause.map_or_else(|| "this file".to_owned(), |cause| cause.to_string());
+                let cause = match cause {
+                    Some(cause) if cause.kind() == ErrorKind::NotFound => "there is no such file".to_owned(),
+                    Some(cause) => cause.to_string(),
+                    None => "this file".to_owned(),
+                };
                 let help = "the path is relative to the file that includes";
                 return refuse(&mut self.lowering, message, &cause, help);
             }
@@ -185,6 +193,7 @@ impl Assembly<'_> {
             let message = format!("the files that are included have more than {MAX_TOTAL} bytes together");
             return refuse(&mut self.lowering, message, "too much with this one", "include less");
         }
+        self.broken = was_broken;
         let Some((included, document)) = self.document(&path, &text) else { return };
         let Some(body) = body_of_included(&document, &mut self.lowering) else { return };
         self.chain.push(Link { path, source: included, include: (0, 0) });

@@ -1,8 +1,9 @@
 //! Going on after an error of syntax: what is wrong is skipped up to the end of
 //! its node, and blanked, so that all else is still read.
 
+use super::diagnostic::Span;
 use super::guard::{Block, Scan};
-use super::lexeme::{Refusal, is_newline, is_space, lexeme};
+use super::lexeme::{After, Refusal, is_newline, is_space, lexeme};
 
 /// Errors after which a text is not looked at any further.
 const ENOUGH: usize = 20;
@@ -10,27 +11,19 @@ const ENOUGH: usize = 20;
 impl Scan<'_> {
     /// Notes an error and goes on behind its node; whether there is more to read.
     pub(super) fn recover(&mut self, refusal: Refusal) -> bool {
-        let Refusal { span, is_fatal, .. } = refusal;
+        let (span, after, read) = (refusal.span, refusal.after, self.at);
         self.refusals.push(refusal);
-        if is_fatal || self.refusals.len() >= ENOUGH {
+        if after == After::Nothing || self.refusals.len() >= ENOUGH {
             self.is_balanced = false;
             return false;
         }
-        if span == (self.at, 1) && self.statement == self.at && matches!(self.peek(), Some('}' | ';')) {
+        if span == (read, 1) && self.statement == read && matches!(self.peek(), Some('}' | ';')) {
             self.is_balanced &= self.peek() != Some('}');
-            self.edits.push((self.at, self.at + 1, b' '));
+            self.edits.push((read, read + 1, b' '));
             self.at += 1;
             return true;
         }
-        let read = self.at;
-        self.at = self.at.max(span.0 + span.1);
-        while !self.text.is_char_boundary(self.at) {
-            self.at += 1;
-        }
-        // An error inside of a text: it ends with the next quote, if one follows on its line.
-        if self.text[read..].starts_with(['"', '#']) && self.at > read {
-            self.skip_to_quote();
-        }
+        self.skip_error(span, after, read);
         match self.skip_node() {
             Ok(()) => true,
             Err(refusal) => {
@@ -38,6 +31,21 @@ impl Scan<'_> {
                 self.is_balanced = false;
                 false
             }
+        }
+    }
+
+    /// Goes behind what is wrong; `read` is where its token starts.
+    fn skip_error(&mut self, span: Span, after: After, read: usize) {
+        self.at = self.at.max(span.0 + span.1);
+        while !self.text.is_char_boundary(self.at) {
+            self.at += 1;
+        }
+        if after == After::Line {
+            self.skip_line();
+            self.brace_at_end();
+        } else if self.text[read..].starts_with(['"', '#']) && self.at > read {
+            // An error inside of a text: it ends with the next quote, if one follows on its line.
+            self.skip_to_quote();
         }
     }
 
@@ -54,19 +62,32 @@ impl Scan<'_> {
         self.brace_at_end();
     }
 
-    /// Skips what is left of a node, and opens its block, if it has one, as one to be blanked.
+    /// Reads what is left of a node that is wrong, notes what else is wrong with it, and opens its block, if it
+    /// has one, as one to be blanked.
     fn skip_node(&mut self) -> Result<(), Refusal> {
         let start = self.statement;
         loop {
             match self.peek() {
-                None => break,
-                Some('}') => break,
+                None | Some('{' | '}') => break,
                 Some(c) if is_newline(c) => break,
                 Some(';') => {
                     self.at += 1;
                     break;
                 }
-                Some('{') => break,
+                Some(c) if is_space(c) => {
+                    self.space()?;
+                    if matches!(self.peek(), None | Some('{' | '}' | ';')) || self.rest().starts_with('/') {
+                        continue;
+                    }
+                    if let Err(refusal) = self.entry() {
+                        let (span, after, read) = (refusal.span, refusal.after, self.at);
+                        if after == After::Nothing || self.refusals.len() + 1 >= ENOUGH {
+                            return Err(refusal);
+                        }
+                        self.refusals.push(refusal);
+                        self.skip_error(span, after, read);
+                    }
+                }
                 Some('"' | '#') => match lexeme(self.text, self.at) {
                     Ok((end, _)) => self.at = end,
                     Err(_) => {
@@ -145,23 +166,32 @@ fn line_start(text: &str, at: usize) -> usize {
     newline.map_or(0, |(at, c)| at + c.len_utf8())
 }
 
-/// Why a bare word that runs into a quote is wrong, where that can be told.
+/// Why a token that runs into the next one is wrong, where that can be told: a quote of it is missing.
 pub(super) fn half_quoted(text: &str, start: usize, end: usize) -> Option<Refusal> {
-    let (word, rest) = (&text[start..end], &text[end..]);
-    if word == "r" && rest.starts_with(['"', '#']) {
+    let (token, rest) = (&text[start..end], &text[end..]);
+    if token == "r" && rest.starts_with(['"', '#']) {
         let help = "in KDL 2 a raw text is written `#\"…\"#`";
         return Some(Refusal::new((start, 2), "a raw text of KDL 1", "an `r` before its quotes", help));
     }
     let line = &rest[..rest.find(is_newline).unwrap_or(rest.len())];
-    let is_bare = !word.is_empty() && !word.contains(['"', '#']);
-    if is_bare && rest.starts_with('"') && line.matches('"').count() % 2 == 1 {
+    if line.matches('"').count() % 2 == 0 {
+        return None;
+    }
+    if let Some(word) = token.strip_prefix('"').and_then(|inner| inner.split(is_space).next()) {
+        // The text goes up to where the next one should start.
+        if word.len() + 2 >= token.len() || token.starts_with("\"\"\"") {
+            return None;
+        }
         let help = format!("write `\"{word}\"`");
-        return Some(Refusal::new(
-            (start, end + 1 - start),
-            "a text without its opening quote",
-            "ends here",
-            help,
-        ));
+        let span = (start, word.len() + 1);
+        let refusal = Refusal::new(span, "a text without its closing quote", "starts here", help);
+        return Some(refusal.to_end_of_line());
+    }
+    let is_bare = !token.is_empty() && !token.contains(['"', '#']);
+    if is_bare && rest.starts_with('"') {
+        let help = format!("write `\"{token}\"`");
+        let span = (start, end + 1 - start);
+        return Some(Refusal::new(span, "a text without its opening quote", "ends here", help));
     }
     None
 }

@@ -121,7 +121,45 @@ fn null_takes_back_what_an_included_file_says() {
     assert_eq!((experiment.workload.lengths, experiment.matrix.len()), (None, 1));
     assert!(over_base("matrix #null").matrix.is_empty());
     let text = "experiment \"x\" {\n    include \"base.kdl\"\n    report #null\n    backend \"fast\" #null\n    matrix { workload.requests #null; }\n}";
-    insta::assert_snapshot!(said(&[("experiments/x.kdl", text), ("experiments/base.kdl", BASE)]), @"");
+    insta::assert_snapshot!(said(&[("experiments/x.kdl", text), ("experiments/base.kdl", BASE)]), @r#"
+      × experiments/x.kdl: 3 mistakes
+
+    Error: xp::spec::grammar
+
+      × there is no `report` that `#null` could take back
+       ╭─[experiments/x.kdl:3:12]
+     2 │     include "base.kdl"
+     3 │     report #null
+       ·            ──┬──
+       ·              ╰── nothing to take back
+     4 │     backend "fast" #null
+       ╰────
+      help: leave the setting away to get its default; `#null` takes back what an included file says
+
+    Error: xp::spec::grammar
+
+      × there is no `backend fast` that `#null` could take back
+       ╭─[experiments/x.kdl:4:20]
+     3 │     report #null
+     4 │     backend "fast" #null
+       ·                    ──┬──
+       ·                      ╰── nothing to take back
+     5 │     matrix { workload.requests #null; }
+       ╰────
+      help: leave the setting away to get its default; `#null` takes back what an included file says
+
+    Error: xp::spec::grammar
+
+      × there is no `workload.requests` that `#null` could take back
+       ╭─[experiments/x.kdl:5:32]
+     4 │     backend "fast" #null
+     5 │     matrix { workload.requests #null; }
+       ·                                ──┬──
+       ·                                  ╰── nothing to take back
+     6 │ }
+       ╰────
+      help: leave the setting away to get its default; `#null` takes back what an included file says
+    "#);
 }
 
 #[test]
@@ -174,10 +212,98 @@ fn files_include_others_relative_to_themselves() {
 fn mistakes_are_shown_in_the_file_that_makes_them() {
     let x = "experiment \"x\" {\n    include \"base.kdl\"\n    workload \"w\" { lengths max=4; }\n}";
     let base = BASE.replace("requests 8", "requests 0").replace("seed 1", "sed 1");
-    insta::assert_snapshot!(said(&[("experiments/x.kdl", x), ("experiments/base.kdl", &base)]), @"");
+    insta::assert_snapshot!(said(&[("experiments/x.kdl", x), ("experiments/base.kdl", &base)]), @r#"
+      × experiments/x.kdl: 3 mistakes
+
+    Error: xp::spec::grammar
+
+      × unknown setting "sed" of `experiment`
+       ╭─[experiments/base.kdl:2:1]
+     1 │
+     2 │ sed 1
+       · ─┬─
+       ·  ╰── not known here
+     3 │ model "qwen3-tiny"
+       ╰────
+      help: did you mean `seed`? `experiment` has: `description`, `seed`, `model`, `hardware`,
+            `workload`, `backend`, `slo`, `compare`, `matrix`, `max-runs`, `report`, `include`,
+            `preset` or `use`
+
+    Error: xp::spec::value
+
+      × `requests` takes a whole number from 1 to 10000000, not 0
+       ╭─[experiments/base.kdl:5:14]
+     4 │ workload "base" {
+     5 │     requests 0
+       ·              ┬
+       ·              ╰── here
+     6 │     lengths "zipf" min=8 max=64
+       ╰────
+      help: Number of requests. For trace lengths: at most this many rows.
+
+    Error: xp::spec::rule
+
+      × max 4 is less than min 8
+       ╭─[experiments/x.kdl:3:32]
+     2 │     include "base.kdl"
+     3 │     workload "w" { lengths max=4; }
+       ·                                ┬
+       ·                                ╰── less than `min`
+     4 │ }
+       ╰────
+      help: swap them, or correct one
+
+    Advice:
+      ☞ and in experiments/base.kdl
+       ╭─[experiments/base.kdl:6:24]
+     5 │     requests 0
+     6 │     lengths "zipf" min=8 max=64
+       ·                        ┬
+       ·                        ╰── `min`
+     7 │     arrivals "gamma" qps=5 cv=2
+       ╰────
+    "#);
     let x = "experiment \"x\" {\n    include \"base.kdl\"\n    wrkload \"w\"\n}";
     let text = said(&[("experiments/x.kdl", x), ("experiments/base.kdl", "seed = 5\nmodel \"nope")]);
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r#"
+      × experiments/x.kdl: 3 mistakes
+
+    Error: xp::spec::syntax
+
+      × a setting on a line of its own takes no `=`
+       ╭─[experiments/base.kdl:1:6]
+     1 │ seed = 5
+       ·      ┬
+       ·      ╰── here
+     2 │ model "nope
+       ╰────
+      help: write `seed 5`
+
+    Error: xp::spec::syntax
+
+      × a text without its closing quote
+       ╭─[experiments/base.kdl:2:7]
+     1 │ seed = 5
+     2 │ model "nope
+       ·       ──┬──
+       ·         ╰── starts here
+       ╰────
+      help: texts start and end with `"`, on one line
+
+    Error: xp::spec::grammar
+
+      × unknown setting "wrkload" of `experiment`
+       ╭─[experiments/x.kdl:3:5]
+     2 │     include "base.kdl"
+     3 │     wrkload "w"
+       ·     ───┬───
+       ·        ╰── not known here
+     4 │ }
+       ╰────
+      help: did you mean `workload`? `experiment` has: `description`, `seed`, `model`, `hardware`,
+            `workload`, `backend`, `slo`, `compare`, `matrix`, `max-runs`, `report`, `include`,
+            `preset` or `use`
+    "#);
     // A file that is included twice has its mistakes once.
     let x = "experiment \"x\" { include \"a.kdl\" \"a.kdl\"; }";
     let base = format!("{BASE}\nsed 5");
@@ -187,7 +313,70 @@ fn mistakes_are_shown_in_the_file_that_makes_them() {
 #[test]
 fn files_that_cannot_be_included_say_why() {
     let x = "experiment \"x\" {\n    include \"none.kdl\"\n    include \"../../etc/passwd\"\n    include 5\n    include\n    workload { include \"base.kdl\"; }\n}";
-    insta::assert_snapshot!(said(&[("experiments/x.kdl", x)]), @"");
+    insta::assert_snapshot!(said(&[("experiments/x.kdl", x)]), @r#"
+      × experiments/x.kdl: 5 mistakes
+
+    Error: xp::spec::include
+
+      × cannot read experiments/none.kdl
+       ╭─[experiments/x.kdl:2:13]
+     1 │ experiment "x" {
+     2 │     include "none.kdl"
+       ·             ─────┬────
+       ·                  ╰── there is no such file
+     3 │     include "../../etc/passwd"
+       ╰────
+      help: the path is relative to the file that includes
+
+    Error: xp::spec::include
+
+      × "../../etc/passwd" is no path inside the project
+       ╭─[experiments/x.kdl:3:13]
+     2 │     include "none.kdl"
+     3 │     include "../../etc/passwd"
+       ·             ─────────┬────────
+       ·                      ╰── `..` leaves the project
+     4 │     include 5
+       ╰────
+      help: an experiment includes only files of its project, so that it means the same on every
+            machine
+
+    Error: xp::spec::grammar
+
+      × `include` takes the path of a file
+       ╭─[experiments/x.kdl:4:13]
+     3 │     include "../../etc/passwd"
+     4 │     include 5
+       ·             ┬
+       ·             ╰── not a path
+     5 │     include
+       ╰────
+      help: write `include "base.kdl"`: the path of a file, relative to this one
+
+    Error: xp::spec::grammar
+
+      × `include` takes the path of a file
+       ╭─[experiments/x.kdl:5:5]
+     4 │     include 5
+     5 │     include
+       ·     ───┬───
+       ·        ╰── of which file?
+     6 │     workload { include "base.kdl"; }
+       ╰────
+      help: write `include "base.kdl"`: the path of a file, relative to this one
+
+    Error: xp::spec::grammar
+
+      × unknown setting "include" of `workload`
+       ╭─[experiments/x.kdl:6:16]
+     5 │     include
+     6 │     workload { include "base.kdl"; }
+       ·                ───┬───
+       ·                   ╰── not known here
+     7 │ }
+       ╰────
+      help: it belongs to `experiment`
+    "#);
     let large = " ".repeat(2 << 20);
     let x = "experiment \"x\" { include \"large.kdl\"; }";
     let text = said(&[("experiments/x.kdl", x), ("experiments/large.kdl", &large)]);
@@ -207,7 +396,26 @@ fn a_cycle_is_shown_with_its_chain() {
         ("experiments/a.kdl", "seed 1\ninclude \"b.kdl\"\n"),
         ("experiments/b.kdl", "include \"a.kdl\"\n"),
     ];
-    insta::assert_snapshot!(said(&files), @"");
+    insta::assert_snapshot!(said(&files), @r#"
+    xp::spec::include
+
+      × experiments/a.kdl includes itself
+       ╭─[experiments/b.kdl:1:9]
+     1 │ include "a.kdl"
+       ·         ───┬───
+       ·            ╰── includes it again
+       ╰────
+      help: experiments/a.kdl → experiments/b.kdl → experiments/a.kdl: take one of these out
+
+    Advice:
+      ☞ by way of experiments/b.kdl
+       ╭─[experiments/a.kdl:2:9]
+     1 │ seed 1
+     2 │ include "b.kdl"
+       ·         ───┬───
+       ·            ╰── included here
+       ╰────
+    "#);
     let itself = [("experiments/x.kdl", "experiment \"x\" { include \"./x.kdl\"; }")];
     assert!(said(&itself).contains("experiments/x.kdl includes itself"));
 }
@@ -283,12 +491,148 @@ fn mistakes_of_presets_are_told_whether_they_are_used_or_not() {
     use
 }"#;
     let files = [("experiments/x.kdl", x), ("experiments/base.kdl", BASE)];
-    insta::assert_snapshot!(said(&files), @"");
+    insta::assert_snapshot!(said(&files), @r#"
+      × experiments/x.kdl: 9 mistakes
+
+    Error: xp::spec::value
+
+      × `requests` takes a whole number from 1 to 10000000, not 0
+       ╭─[experiments/x.kdl:3:42]
+     2 │     include "base.kdl"
+     3 │     preset "small" { workload { requests 0; }; }
+       ·                                          ┬
+       ·                                          ╰── here
+     4 │     preset "smoke" { workload { request 4; }; use "small"; }
+       ╰────
+      help: Number of requests. For trace lengths: at most this many rows.
+
+    Error: xp::spec::grammar
+
+      × unknown setting "request" of `workload`
+       ╭─[experiments/x.kdl:4:33]
+     3 │     preset "small" { workload { requests 0; }; }
+     4 │     preset "smoke" { workload { request 4; }; use "small"; }
+       ·                                 ───┬───
+       ·                                    ╰── not known here
+     5 │     preset "smoke"
+       ╰────
+      help: did you mean `requests`? `workload` has: `requests`, `prompts`, `lengths`, `arrivals` or
+            `decode-tokens`
+
+    Error: xp::spec::grammar
+
+      × a preset has no `use`
+       ╭─[experiments/x.kdl:4:47]
+     3 │     preset "small" { workload { requests 0; }; }
+     4 │     preset "smoke" { workload { request 4; }; use "small"; }
+       ·                                               ─┬─
+       ·                                                ╰── not in a preset
+     5 │     preset "smoke"
+       ╰────
+      help: write `use` beside the preset, in the braces of the experiment
+
+    Error: xp::spec::grammar
+
+      × `smoke` is given twice
+       ╭─[experiments/x.kdl:5:12]
+     3 │     preset "small" { workload { requests 0; }; }
+     4 │     preset "smoke" { workload { request 4; }; use "small"; }
+       ·            ───┬───
+       ·               ╰── given first
+     5 │     preset "smoke"
+       ·            ───┬───
+       ·               ╰── given again
+     6 │     preset
+       ╰────
+      help: keep one of them
+
+    Error: xp::spec::grammar
+
+      × `preset` needs a name
+       ╭─[experiments/x.kdl:6:5]
+     5 │     preset "smoke"
+     6 │     preset
+       ·     ───┬──
+       ·        ╰── without a name
+     7 │     preset "a b" { seed 1; }
+       ╰────
+      help: write `preset "smoke" { workload { requests 4; }; }`
+
+    Error: xp::spec::preset
+
+      × "a b" is no name of a preset
+       ╭─[experiments/x.kdl:7:12]
+     6 │     preset
+     7 │     preset "a b" { seed 1; }
+       ·            ──┬──
+       ·              ╰── here
+     8 │     use "smok" "small" 5
+       ╰────
+      help: it starts with a letter or digit and goes on with letters, digits, `-`, `_` and `.`, 100
+            at most
+
+    Error: xp::spec::preset
+
+      × no preset "smok"
+       ╭─[experiments/x.kdl:8:9]
+     7 │     preset "a b" { seed 1; }
+     8 │     use "smok" "small" 5
+       ·         ───┬──
+       ·            ╰── not defined
+     9 │     use
+       ╰────
+      help: did you mean `smoke`? the experiment has: `small` or `smoke`
+
+    Error: xp::spec::grammar
+
+      × a preset is named by a text
+       ╭─[experiments/x.kdl:8:24]
+     7 │     preset "a b" { seed 1; }
+     8 │     use "smok" "small" 5
+       ·                        ┬
+       ·                        ╰── not a name
+     9 │     use
+       ╰────
+      help: write `use "smoke"`: the name of a preset
+
+    Error: xp::spec::grammar
+
+      × `use` takes the names of presets
+        ╭─[experiments/x.kdl:9:5]
+      8 │     use "smok" "small" 5
+      9 │     use
+        ·     ─┬─
+        ·      ╰── of which?
+     10 │ }
+        ╰────
+      help: write `use "smoke"`: the name of a preset
+    "#);
     let unknown = with_presets(&[("experiments/x.kdl", GOOD)], &["smoke"]).unwrap_err();
-    insta::assert_snapshot!(render(&unknown), @"");
+    insta::assert_snapshot!(render(&unknown), @r#"
+    xp::spec::preset
+
+      × no preset "smoke"
+       ╭─[--preset:1:1]
+     1 │ smoke
+       · ──┬──
+       ·   ╰── not defined
+       ╰────
+      help: the experiment has no presets; one is written `preset "smoke" { workload { requests
+            4; }; }`
+    "#);
     let text = GOOD.replace("seed 7", "seed 7\npreset \"smoke\" { seed 1; }");
     let unknown = with_presets(&[("experiments/x.kdl", &text)], &["smke"]).unwrap_err();
-    insta::assert_snapshot!(render(&unknown), @"");
+    insta::assert_snapshot!(render(&unknown), @r#"
+    xp::spec::preset
+
+      × no preset "smke"
+       ╭─[--preset:1:1]
+     1 │ smke
+       · ──┬─
+       ·   ╰── not defined
+       ╰────
+      help: did you mean `smoke`?
+    "#);
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn axes_of_a_zip_go_together() {
     let zips: Vec<Option<u32>> = loaded.experiment.matrix.iter().map(|axis| axis.zip).collect();
     assert_eq!(zips, [None, Some(1), Some(1)]);
     // Without a zip, nothing of it is written.
-    assert!(!serde_json::to_string(&good()).unwrap().contains("zip"));
+    assert!(!serde_json::to_string(&good()).unwrap().contains("\"zip\""));
     let json = serde_json::to_string(&loaded.experiment).unwrap();
     assert_eq!(serde_json::from_str::<Experiment>(&json).unwrap(), loaded.experiment);
     assert_eq!(faults(&serde_json::to_value(&loaded.experiment).unwrap()), []);
@@ -60,8 +60,52 @@ fn zips_are_checked() {
         Err(error) => render(&error),
     };
     let matrix = "matrix {\n        zip {\n            backend.sarathi.chunk-size 64 128\n            backend.sarathi.max-batch-size 8 16 32\n        }\n    }";
-    insta::assert_snapshot!(said(matrix), @"");
-    insta::assert_snapshot!(said("matrix { zip { workload.requests 1 2; }; zip; }"), @"");
+    insta::assert_snapshot!(said(matrix), @r"
+    xp::spec::matrix
+
+      × axes of a zip differ in length: `backend.sarathi.chunk-size` has 2 values,
+      │ `backend.sarathi.max-batch-size` has 3
+        ╭─[x.kdl:19:13]
+     17 │         zip {
+     18 │             backend.sarathi.chunk-size 64 128
+        ·             ────────────────┬────────────────
+        ·                             ╰── 2 values
+     19 │             backend.sarathi.max-batch-size 8 16 32
+        ·             ───────────────────┬──────────────────
+        ·                                ╰── 3 values
+     20 │         }
+        ╰────
+      help: a zip takes the first value of each axis, then the second, and so on: give each as many
+    ");
+    insta::assert_snapshot!(said("matrix { zip { workload.requests 1 2; }; zip; }"), @r#"
+      × x.kdl: 2 mistakes
+
+    Error: xp::spec::grammar
+
+      × a zip of one axis
+        ╭─[x.kdl:16:14]
+     15 │     compare real="sarathi" sim="vidur" pass="5%" warn="9%" repeats=3
+     16 │     matrix { zip { workload.requests 1 2; }; zip; }
+        ·              ─┬─
+        ·               ╰── binds nothing together
+     17 │     report "reports/chat.pdf"
+        ╰────
+      help: write its axes in its block: `zip { backend.sarathi.chunk-size 64 128;
+            backend.sarathi.max-batch-size 8 16 }`
+
+    Error: xp::spec::grammar
+
+      × a zip of no axis
+        ╭─[x.kdl:16:46]
+     15 │     compare real="sarathi" sim="vidur" pass="5%" warn="9%" repeats=3
+     16 │     matrix { zip { workload.requests 1 2; }; zip; }
+        ·                                              ─┬─
+        ·                                               ╰── binds nothing together
+     17 │     report "reports/chat.pdf"
+        ╰────
+      help: write its axes in its block: `zip { backend.sarathi.chunk-size 64 128;
+            backend.sarathi.max-batch-size 8 16 }`
+    "#);
     let twice =
         "matrix { workload.requests 1 2; zip { workload.requests 1 2; workload.arrivals.qps 1 1; }; }";
     assert!(said(twice).contains("`workload.requests` is given twice"));
@@ -73,7 +117,19 @@ fn zips_are_checked() {
             .contains("no setting \"zip\"")
     );
     let bad = "matrix { zip { workload.requests 1 0; workload.arrivals.qps 1 2; }; }";
-    insta::assert_snapshot!(said(bad), @"");
+    insta::assert_snapshot!(said(bad), @r#"
+    xp::spec::value
+
+      × `requests` takes a whole number from 1 to 10000000, not 0
+        ╭─[x.kdl:16:40]
+     15 │     compare real="sarathi" sim="vidur" pass="5%" warn="9%" repeats=3
+     16 │     matrix { zip { workload.requests 1 0; workload.arrivals.qps 1 2; }; }
+        ·                                        ┬
+        ·                                        ╰── here
+     17 │     report "reports/chat.pdf"
+        ╰────
+      help: Number of requests. For trace lengths: at most this many rows.
+    "#);
 }
 
 #[test]
@@ -88,7 +144,29 @@ fn a_matrix_of_too_many_runs_names_each_axis() {
     );
     let load = |limit: &str| load_text("x.kdl", &with(&format!("{limit}{matrix}")), &[]);
     assert_eq!(load("").unwrap().cells.len(), 3_000);
-    insta::assert_snapshot!(render(&load("max-runs 2999\n    ").unwrap_err()), @"");
+    insta::assert_snapshot!(render(&load("max-runs 2999\n    ").unwrap_err()), @r#"
+    xp::spec::matrix
+
+      × the matrix has 3000 runs, at most 2999 are run
+        ╭─[x.kdl:17:5]
+     15 │     compare real="sarathi" sim="vidur" pass="5%" warn="9%" repeats=3
+     16 │     max-runs 2999
+        ·              ──┬─
+        ·                ╰── the limit
+     17 │     matrix {
+        ·     ───┬──
+        ·        ╰── their product is too large
+     18 │         workload.arrivals.qps 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60
+        ·         ──────────┬──────────
+        ·                   ╰── 60 values
+     19 │         backend.sarathi.chunk-size 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50
+        ·         ─────────────┬────────────
+        ·                      ╰── 50 values
+     20 │         workload.requests 5
+        ╰────
+      help: 60 of `workload.arrivals.qps` × 50 of `backend.sarathi.chunk-size`: take values out, split
+            the experiment, or raise `max-runs`, to 50000 at most
+    "#);
     assert_eq!(load("max-runs 3000\n    ").unwrap().experiment.max_runs, Some(3_000));
     assert!(render(&load("max-runs 60000\n    ").unwrap_err()).contains("from 1 to 50000"));
     let set = [Override::parse("max-runs=10").unwrap()];
@@ -112,7 +190,7 @@ fn a_matrix_of_too_many_runs_names_each_axis() {
 #[test]
 fn kinds_may_vary_with_their_settings() {
     let matrix = "matrix { workload.arrivals static poisson; workload.requests 3 4; }";
-    let loaded = load_text("x.kdl", &with(matrix), &[]);
+    let loaded = load_text("x.kdl", &with(matrix).replace("\"poisson\" qps=2.0", "\"static\""), &[]);
     // Without a rate, a Poisson process is none.
     assert!(render(&loaded.unwrap_err()).contains("needs `qps`"));
     let matrix = "matrix { workload.arrivals poisson gamma; workload.arrivals.cv 2 3; }";

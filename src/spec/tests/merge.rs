@@ -141,9 +141,9 @@ proptest! {
 
     #[test]
     fn a_file_wins_over_what_it_includes(a in layer(), b in layer()) {
-        let body = format!("{REST}{}", a.kdl());
+        let body = format!("include \"rest.kdl\"\n{}", a.kdl());
         let text = format!("experiment \"x\" {{\ninclude \"a.kdl\"\n{}}}", b.kdl());
-        let files = Files::new(&[("x.kdl", &text), ("a.kdl", &body)]);
+        let files = Files::new(&[("x.kdl", &text), ("a.kdl", &body), ("rest.kdl", REST)]);
         let found = load(&files, "x.kdl", &Changes::default()).unwrap().experiment;
         prop_assert_eq!(found, of(&[&a.with(&b)], false));
     }
