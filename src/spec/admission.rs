@@ -182,11 +182,10 @@ impl View {
             let plural = if watermark == 1 { " is" } else { "s are" };
             finding = finding.also(at("watermark"), format!("{watermark} block{plural} kept free"));
         }
-        // Rounded up to whole MiB, with the watermark's share on top.
+        // The watermark's share is rounded down; one block more, for the rounding of the quotient.
         let share = 1.0 - (candle.watermark.0 / 100.0).min(0.99);
-        let enough =
-            ((needed as f64 / share).ceil() as u64 + 1).saturating_mul(block_bytes).div_ceil(1 << 20);
-        let enough = ByteSize(enough.saturating_mul(1 << 20));
+        let enough = ((needed - 1) as f64 / share) as u64 + 2;
+        let enough = ByteSize(enough.saturating_mul(block_bytes).div_ceil(1 << 20).saturating_mul(1 << 20));
         out.push(finding.help(format!("`kv-memory \"{enough}\"` is enough; or shorten the requests")));
     }
 

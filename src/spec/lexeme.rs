@@ -187,7 +187,9 @@ fn number(word: &str, unsigned: &str, at: usize) -> Result<(), Refusal> {
     if !valid {
         let help = match word.strip_suffix(',') {
             Some(number) => format!("values are separated by spaces: write `{number}` without the comma"),
-            None => "texts that start with a digit are put into quotes, such as \"500ms\" or \"5%\"".to_owned(),
+            None => {
+                "texts that start with a digit are put into quotes, such as \"500ms\" or \"5%\"".to_owned()
+            }
         };
         return Err(Refusal::new((at, word.len()), "not a number", "starts like a number", help));
     }

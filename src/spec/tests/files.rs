@@ -170,14 +170,14 @@ fn a_missing_file_has_an_io_error_as_its_cause() {
     assert_eq!(error.to_string(), "cannot read no/such.kdl");
 }
 
-/// Every `kdl` block of a document that starts with `experiment`.
+/// Every `kdl` block of a document.
 fn examples(document: &str) -> Vec<&str> {
-    document
-        .split("```kdl\n")
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next())
-        .filter(|text| text.starts_with("experiment"))
-        .collect()
+    document.split("```kdl\n").skip(1).filter_map(|rest| rest.split("```").next()).collect()
+}
+
+/// The file that an example says it is, in its first line.
+fn file_of(example: &str) -> Option<&str> {
+    example.lines().next()?.strip_prefix("// ")
 }
 
 #[test]
@@ -189,8 +189,16 @@ fn the_examples_of_the_documentation_check() {
     for (name, document) in documents {
         let examples = examples(document);
         assert!(!examples.is_empty(), "{name} has no example");
-        for text in examples {
-            load_text(name, text, &[]).unwrap_or_else(|error| panic!("{name}:\n{text}\n{}", render(&error)));
+        let files: Vec<(&str, &str)> =
+            examples.iter().map(|text| (file_of(text).unwrap_or(name), *text)).collect();
+        let files = layers::Files::new(&files);
+        for text in examples.iter().filter(|text| text.contains("experiment \"")) {
+            let checked = match file_of(text) {
+                Some(path) => load(&files, path, &Changes::default()),
+                None => load_text(name, text, &[]),
+            };
+            let loaded = checked.unwrap_or_else(|error| panic!("{name}:\n{text}\n{}", render(&error)));
+            assert!(loaded.warnings.is_empty(), "{name}:\n{text}\n{:?}", loaded.warnings);
         }
     }
     for text in
@@ -198,6 +206,49 @@ fn the_examples_of_the_documentation_check() {
     {
         load_text("x.kdl", text, &[]).unwrap_or_else(|error| panic!("{}", render(&error)));
     }
+}
+
+#[test]
+fn what_the_documentation_says_of_its_files_holds() {
+    let examples = examples(include_str!("../../../docs/spec.md"));
+    let files: Vec<(&str, &str)> = examples.iter().filter_map(|text| Some((file_of(text)?, *text))).collect();
+    let files = layers::Files::new(&files);
+    let of = |path: &str, presets: &[&str]| {
+        let presets = presets.iter().map(|name| (*name).to_owned()).collect();
+        load(&files, path, &Changes { presets, overrides: Vec::new() }).unwrap().experiment
+    };
+    let steady = of("experiments/steady.kdl", &[]);
+    assert_eq!((steady.workload.requests, steady.slo), (32, Slo::default()));
+    assert_eq!(steady.workload.arrivals, Arrivals::Poisson { qps: 4.0 });
+    assert!(matches!(steady.workload.lengths, Some(Lengths::Zipf { max: 400, .. })));
+    let smoke = of("experiments/presets.kdl", &["qwen", "smoke"]);
+    assert_eq!((smoke.model.name.as_str(), smoke.workload.requests), ("qwen3-0.6b", 4));
+    assert_eq!(smoke.workload.arrivals, Arrivals::Gamma { qps: 4.0, cv: 4.0 });
+    let zipped = examples.iter().find(|text| text.contains("zip {")).unwrap();
+    assert_eq!(load_text("x.kdl", zipped, &[]).unwrap().cells.len(), 6);
+}
+
+#[test]
+fn every_node_and_kind_has_an_example() {
+    use super::grammar::{EXPERIMENT, Object, Shape};
+    fn walk(object: &'static Object, words: &mut Vec<&'static str>) {
+        let of_kinds = object.kinds.iter().flat_map(|kind| kind.fields);
+        for field in object.fields.iter().chain(of_kinds) {
+            words.push(field.node);
+            if let Shape::Object(inner) | Shape::Named(inner) = field.shape {
+                words.extend(inner.kinds.iter().map(|kind| kind.name));
+                walk(inner, words);
+            }
+        }
+    }
+    let mut words = vec!["zip", "#null"];
+    words.extend(lower::DIRECTIVES);
+    walk(&EXPERIMENT, &mut words);
+    let examples = examples(include_str!("../../../docs/spec.md")).concat();
+    let is_word = |c: char| c.is_ascii_alphanumeric() || "-#".contains(c);
+    let used: Vec<&str> = examples.split(|c: char| !is_word(c)).collect();
+    words.retain(|word| !used.contains(word));
+    assert_eq!(words, [""; 0], "have no example");
 }
 
 #[test]

@@ -180,7 +180,7 @@ fn a_matrix_of_too_many_runs_names_each_axis() {
     let many = format!("matrix {{ workload.arrivals.qps {} }}", values(1, 10_001));
     let text = render(&load_text("x.kdl", &with(&many), &[]).unwrap_err());
     assert!(
-        text.contains("10001 runs, at most 10000 are run") && text.contains("raise `max-runs`"),
+        text.contains("10001 runs, at most 10000 are run") && text.contains("experiment, or raise"),
         "{text}"
     );
     let wide = |limit: &str| load_text("x.kdl", &with(&format!("{limit}{many}")), &[]);
