@@ -94,7 +94,7 @@ fn the_longest_request_fits_the_kv_cache() {
        ·                                                                ╰── 10MiB hold 40 blocks of 262144 bytes
      9 │     slo ttft-p99="1s" tpot-p99="100ms" e2e-p99="10s"
        ╰────
-      help: `kv-memory "18MiB"` is enough; or shorten the requests
+      help: `kv-memory "17MiB"` is enough; or shorten the requests
     "#);
     // The default is told where it could be written.
     assert!(

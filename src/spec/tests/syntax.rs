@@ -62,7 +62,7 @@ fn all_errors_of_syntax_are_told_and_mistakes_of_the_rest_too() {
        ·                   ╰── starts like a number
      9 │         lengths "zipf" theta=0.6 min=16 max=true prefill-to-decode=4
        ╰────
-      help: texts that start with a digit are put into quotes, such as "500ms" or "5%"
+      help: values are separated by spaces: write `64` without the comma
 
     Error: xp::spec::syntax
 
@@ -110,7 +110,7 @@ fn all_errors_of_syntax_are_told_and_mistakes_of_the_rest_too() {
         ·                                     ╰── starts like a number
      17 │     report "reports/chat.pdf"
         ╰────
-      help: texts that start with a digit are put into quotes, such as "500ms" or "5%"
+      help: values are separated by spaces: write `1` without the comma
 
     Error: xp::spec::syntax
 
