@@ -29,6 +29,8 @@ pub enum Command {
     Init(InitArgs),
     /// Check an experiment and report every mistake in it
     Check(SpecArgs),
+    /// Write experiments in canonical form
+    Fmt(FmtArgs),
     /// Resolve an experiment into its lockfile
     Lock(LockArgs),
     /// Run an experiment or a lock: every stage that is not up to date, then the report
@@ -78,6 +80,16 @@ pub struct SpecArgs {
     pub specs: Vec<PathBuf>,
     #[command(flatten)]
     pub set: SetArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct FmtArgs {
+    /// Files to format, or `-` for standard input; without any, all below experiments/
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Write nothing; exit with 1 and what would change when a file is not in canonical form
+    #[arg(long)]
+    pub check: bool,
 }
 
 #[derive(Debug, Args)]

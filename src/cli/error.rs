@@ -24,9 +24,17 @@ impl CliError {
 
     /// Prints the diagnostic; the process's exit code.
     pub fn report(self) -> ExitCode {
-        output::note(format_args!("{:?}", self.report));
-        ExitCode::from(self.code)
+        report_all(vec![self]).unwrap_or(ExitCode::SUCCESS)
     }
+}
+
+/// Prints diagnostics; the gravest exit code, if there are any.
+pub fn report_all(errors: Vec<CliError>) -> Option<ExitCode> {
+    for error in &errors {
+        output::note(format_args!("{:?}", error.report));
+    }
+    // A file that cannot be read weighs more than one with mistakes.
+    errors.iter().map(|error| error.code).max().map(ExitCode::from)
 }
 
 impl<E: Diagnostic + Send + Sync + 'static> From<E> for CliError {

@@ -1,6 +1,7 @@
 //! An experiment's file → a checked experiment and its cells.
 
-use std::path::Path;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,7 +17,7 @@ use super::{check, violations};
 use crate::store::{self, ReadError};
 
 /// Largest experiment that is read, in bytes.
-const MAX_BYTES: u64 = 1 << 20;
+pub(super) const MAX_BYTES: u64 = 1 << 20;
 
 /// A checked experiment and its cells (at least one).
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +46,38 @@ pub fn faults(instance: &Value) -> Vec<Fault> {
 /// # Errors
 /// The file cannot be read (the cause is an [`std::io::Error`]), or it has mistakes: all of them.
 pub fn load(path: &Path, name: &str, overrides: &[Override]) -> Result<Loaded, SpecErrors> {
-    let text = store::read_text_bounded(path, MAX_BYTES).map_err(|error| match error {
+    let text = read_text(path, name)?;
+    load_text(name, &text, overrides)
+}
+
+/// Reads an experiment's file; `name` is what diagnostics call it.
+///
+/// # Errors
+/// The file cannot be read (the cause is an [`std::io::Error`]), is too large, or is not UTF-8.
+pub fn read_text(path: &Path, name: &str) -> Result<String, SpecErrors> {
+    store::read_text_bounded(path, MAX_BYTES).map_err(|error| unreadable(name, error))
+}
+
+/// Reads an experiment from a stream; otherwise like [`read_text`].
+///
+/// # Errors
+/// Those of [`read_text`].
+pub fn read_stream(stream: impl Read, name: &str) -> Result<String, SpecErrors> {
+    let path = PathBuf::from(name);
+    let mut bytes = Vec::new();
+    if let Err(source) = stream.take(MAX_BYTES + 1).read_to_end(&mut bytes) {
+        return Err(unreadable(name, ReadError::Io { path, source }));
+    }
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(unreadable(name, ReadError::TooLarge { path, limit: MAX_BYTES }));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        unreadable(name, ReadError::NotUtf8 { path, offset: error.utf8_error().valid_up_to() })
+    })
+}
+
+fn unreadable(name: &str, error: ReadError) -> SpecErrors {
+    match error {
         ReadError::Io { source, .. } | ReadError::NotAFile { source, .. } => SpecErrors::io(name, source),
         ReadError::TooLarge { limit, .. } => {
             let message = format!("{name} is larger than {limit} bytes");
@@ -55,8 +87,7 @@ pub fn load(path: &Path, name: &str, overrides: &[Override]) -> Result<Loaded, S
             let message = format!("{name} is not UTF-8: byte {offset} does not belong to a character");
             Mistake::new("xp::spec::not_utf8", message).help("save it as UTF-8 text").into()
         }
-    })?;
-    load_text(name, &text, overrides)
+    }
 }
 
 /// Checks an experiment's text without looking at any file.

@@ -10,6 +10,7 @@ mod check;
 mod check_texts;
 mod diagnostic;
 mod experiment;
+mod format;
 mod grammar;
 mod guard;
 mod kdl_value;
@@ -37,7 +38,8 @@ pub use experiment::{
     Arrivals, Axis, Backend, CandleBackend, Compare, Dtype, Experiment, Hardware, Lengths, Model, Predictor,
     ProfileSource, Sampling, SimBackend, Slo, Source, WorkloadSpec,
 };
-pub use load::{Fault, Loaded, faults, load, load_text};
+pub use format::canonical;
+pub use load::{Fault, Loaded, faults, load, load_text, read_stream, read_text};
 pub use matrix::{Cell, MAX_MATRIX_REQUESTS, expand};
 pub use overrides::Override;
 pub use parse::parse_kdl;

@@ -3,6 +3,7 @@
 mod check;
 mod compare;
 mod diff;
+mod fmt;
 mod init;
 mod lock;
 mod profile;
@@ -25,6 +26,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
     match cli.command {
         Command::Init(args) => init::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Fmt(args) => fmt::run(&args),
         Command::Lock(args) => lock::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Status(args) => status::run(&args),

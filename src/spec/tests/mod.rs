@@ -2,6 +2,7 @@
 
 mod diagnostics;
 mod files;
+mod format;
 mod hostile;
 
 use super::*;
