@@ -36,7 +36,7 @@ pub enum Command {
     /// Run an experiment or a lock: every stage that is not up to date, then the report
     Run(RunArgs),
     /// Say which stages are up to date, and why the others are not
-    Status(TargetArgs),
+    Status(StatusArgs),
     /// Say what differs between two locks, and which results that invalidates
     Diff(DiffArgs),
     /// Write the workload's files
@@ -51,8 +51,32 @@ pub enum Command {
     Compare(CompareArgs),
     /// Render comparisons as a PDF
     Report(ReportArgs),
+    /// Tell the long story of a diagnostic
+    Explain(ExplainArgs),
     /// Print or write the JSON Schemas of xp's files
     Schema(SchemaArgs),
+    /// Print a shell's completion script
+    Completions(CompletionsArgs),
+}
+
+impl Command {
+    /// The command's name, if its answer is to be JSON.
+    pub fn json(&self) -> Option<&'static str> {
+        match self {
+            Self::Check(args) if args.json.json => Some("check"),
+            Self::Lock(args) if args.json.json => Some("lock"),
+            Self::Status(args) if args.json.json => Some("status"),
+            _ => None,
+        }
+    }
+}
+
+/// How a command answers.
+#[derive(Debug, Args, Clone, Copy, Default)]
+pub struct JsonArgs {
+    /// Answer with one JSON document on standard output, errors too (docs/json.md)
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -80,6 +104,8 @@ pub struct SpecArgs {
     pub specs: Vec<PathBuf>,
     #[command(flatten)]
     pub set: SetArgs,
+    #[command(flatten)]
+    pub json: JsonArgs,
 }
 
 #[derive(Debug, Args)]
@@ -105,6 +131,8 @@ pub struct LockArgs {
     /// Measure a new profiling bundle even where the pinned one still holds
     #[arg(long, conflicts_with = "check")]
     pub upgrade_profile: bool,
+    #[command(flatten)]
+    pub json: JsonArgs,
 }
 
 /// Changes to the experiment, and whether its lock may change.
@@ -148,6 +176,14 @@ pub struct RunArgs {
     /// Exit with 1 on this verdict or a worse one
     #[arg(long, value_name = "VERDICT")]
     pub fail_on: Option<FailOn>,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub json: JsonArgs,
 }
 
 #[derive(Debug, Args)]
@@ -246,8 +282,21 @@ pub struct ReportArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Codes, such as xp::spec::value, or spec::value for short; without any, all are listed
+    #[arg(value_name = "CODE")]
+    pub codes: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
 pub struct SchemaArgs {
-    /// Which one: experiment, lock, run_meta, workload_meta, bundle or comparison
+    /// Which one, such as experiment or lock; without it, their names are listed
     pub name: Option<String>,
     /// Write all of them into this folder
     #[arg(long, value_name = "DIR", conflicts_with = "name")]

@@ -39,7 +39,7 @@ pub fn run(args: &FmtArgs) -> Result<ExitCode, CliError> {
             Err(error) => refused.push(error),
         }
     }
-    match error::report_all(refused) {
+    match error::report_all(&refused) {
         Some(code) => Ok(code),
         None if args.check && differs => Ok(ExitCode::from(1)),
         None => Ok(ExitCode::SUCCESS),

@@ -2,7 +2,9 @@
 
 mod check;
 mod compare;
+mod completions;
 mod diff;
+mod explain;
 mod fmt;
 mod init;
 mod lock;
@@ -37,7 +39,9 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Real(args) => real::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Schema(args) => schema::run(&args),
+        Command::Completions(args) => completions::run(&args),
     }
 }
 
