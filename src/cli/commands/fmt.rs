@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 use std::{fs, io};
 
 use anstyle::AnsiColor;
@@ -13,6 +14,9 @@ use crate::{spec, store};
 
 /// Lines of a difference that are shown; the rest is counted.
 const SHOWN_LINES: usize = 40;
+
+/// Longest time that is spent on making a difference small.
+const DIFF_TIME: Duration = Duration::from_secs(1);
 
 /// What diagnostics call standard input.
 const STDIN: &str = "<stdin>";
@@ -91,7 +95,8 @@ fn of_stdin(check: bool) -> Result<ExitCode, CliError> {
 /// Shows what would change, as a unified diff.
 fn show(name: &str, text: &str, made: &str) -> Result<(), CliError> {
     output::line(format_args!("{name}: not in canonical form; `xp fmt` would change"))?;
-    let diff = TextDiff::from_lines(text, made);
+    // Two large files that share nothing could be compared for minutes; the diff is only longer then.
+    let diff = TextDiff::configure().timeout(DIFF_TIME).diff_lines(text, made);
     let mut lines = Vec::new();
     for hunk in diff.unified_diff().context_radius(2).iter_hunks() {
         lines.push(hunk.header().to_string());
