@@ -30,6 +30,8 @@ pub enum Command {
     Init(InitArgs),
     /// Check an experiment and report every mistake in it
     Check(SpecArgs),
+    /// Write experiments in canonical form
+    Fmt(FmtArgs),
     /// Resolve an experiment into its lockfile
     Lock(LockArgs),
     /// Run an experiment or a lock: every stage that is not up to date, then the report
@@ -52,8 +54,32 @@ pub enum Command {
     Report(ReportArgs),
     /// Remove results that no lock or report needs
     Gc(GcArgs),
+    /// Tell the long story of a diagnostic
+    Explain(ExplainArgs),
     /// Print or write the JSON Schemas of xp's files
     Schema(SchemaArgs),
+    /// Print a shell's completion script
+    Completions(CompletionsArgs),
+}
+
+impl Command {
+    /// The command's name, if its answer is to be JSON.
+    pub fn json(&self) -> Option<&'static str> {
+        match self {
+            Self::Check(args) if args.json.json => Some("check"),
+            Self::Lock(args) if args.json.json => Some("lock"),
+            Self::Status(args) if args.json.json => Some("status"),
+            _ => None,
+        }
+    }
+}
+
+/// How a command answers.
+#[derive(Debug, Args, Clone, Copy, Default)]
+pub struct JsonArgs {
+    /// Answer with one JSON document on standard output, errors too (docs/json.md)
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -84,6 +110,18 @@ pub struct SpecArgs {
     pub specs: Vec<PathBuf>,
     #[command(flatten)]
     pub set: SetArgs,
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct FmtArgs {
+    /// Files to format, or `-` for standard input; without any, all below experiments/
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Write nothing; exit with 1 and what would change when a file is not in canonical form
+    #[arg(long)]
+    pub check: bool,
 }
 
 #[derive(Debug, Args)]
@@ -102,6 +140,8 @@ pub struct LockArgs {
     pub upgrade: Vec<String>,
     #[command(flatten)]
     pub network: NetworkArgs,
+    #[command(flatten)]
+    pub json: JsonArgs,
 }
 
 /// Whether the network may be used.
@@ -144,6 +184,8 @@ pub struct StatusArgs {
     /// Say of every stage what changed, where its files are, and what would be made after it
     #[arg(long)]
     pub explain: bool,
+    #[command(flatten)]
+    pub json: JsonArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -293,8 +335,21 @@ fn age(text: &str) -> Result<Duration, String> {
 }
 
 #[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Codes, such as xp::spec::value, or spec::value for short; without any, all are listed
+    #[arg(value_name = "CODE")]
+    pub codes: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
 pub struct SchemaArgs {
-    /// Which one: experiment, lock, run_meta, workload_meta, bundle or comparison
+    /// Which one, such as experiment or lock; without it, their names are listed
     pub name: Option<String>,
     /// Write all of them into this folder
     #[arg(long, value_name = "DIR", conflicts_with = "name")]

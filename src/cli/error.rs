@@ -2,7 +2,8 @@ use std::process::ExitCode;
 
 use miette::{Diagnostic, GraphicalTheme, MietteHandlerOpts, Report};
 
-use super::output;
+use super::{json, output};
+use crate::explain;
 
 /// What a command could not do.
 #[derive(Debug)]
@@ -22,11 +23,56 @@ impl CliError {
         Self { report: miette::miette!(help = help.to_owned(), "{message}"), code: 1 }
     }
 
-    /// Prints the diagnostic; the process's exit code.
-    pub fn report(self) -> ExitCode {
-        output::note(format_args!("{:?}", self.report));
+    /// The process's exit code.
+    pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }
+
+    /// All that is to say, for `--json`.
+    pub fn diagnostics(&self) -> Vec<json::Diagnostic> {
+        json::diagnostics(&self.report)
+    }
+
+    /// Prints the diagnostic; the process's exit code.
+    pub fn report(self) -> ExitCode {
+        report_all(&[self]).unwrap_or(ExitCode::SUCCESS)
+    }
+}
+
+/// Prints diagnostics, and once where to read more; the gravest exit code, if there are any.
+pub fn report_all(errors: &[CliError]) -> Option<ExitCode> {
+    for error in errors {
+        output::note(format_args!("{:?}", error.report));
+    }
+    let mut codes = Vec::new();
+    errors.iter().for_each(|error| collect_codes(error.report.as_ref(), &mut codes));
+    let more = match codes.as_slice() {
+        [] => None,
+        codes @ ([_] | [_, _] | [_, _, _]) => Some(codes.join(" ")),
+        _ => Some("CODE".to_owned()),
+    };
+    if let Some(codes) = more {
+        const DIM: anstyle::Style = anstyle::Style::new().dimmed();
+        output::note(format_args!("{DIM}  `xp explain {codes}` tells more{DIM:#}"));
+    }
+    worst(errors)
+}
+
+/// The gravest exit code: a file that cannot be read weighs more than one with mistakes.
+pub fn worst(errors: &[CliError]) -> Option<ExitCode> {
+    errors.iter().map(|error| error.code).max().map(ExitCode::from)
+}
+
+/// Codes that have an explanation, without `xp::`.
+fn collect_codes(diagnostic: &dyn Diagnostic, out: &mut Vec<String>) {
+    let code = diagnostic.code().map(|code| code.to_string()).unwrap_or_default();
+    if let Some(short) = code.strip_prefix("xp::")
+        && !out.iter().any(|known| known == short)
+        && !explain::find(&code).is_empty()
+    {
+        out.push(short.to_owned());
+    }
+    diagnostic.related().into_iter().flatten().for_each(|related| collect_codes(related, out));
 }
 
 impl<E: Diagnostic + Send + Sync + 'static> From<E> for CliError {

@@ -3,6 +3,8 @@
 mod args;
 mod commands;
 mod error;
+mod help;
+mod json;
 mod out_folder;
 mod output;
 mod table;
@@ -10,15 +12,19 @@ mod terminal;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 /// Entry point of the `xp` binary.
 pub fn main() -> ExitCode {
     error::install_hook();
-    let args = match args::Cli::try_parse() {
+    let parsed = help::command().try_get_matches();
+    let args = match parsed.and_then(|mut matches| args::Cli::from_arg_matches_mut(&mut matches)) {
         Ok(args) => args,
         // Help and the version come this way too, on standard output.
         Err(message) => {
+            if let Some(code) = json::misused(&message) {
+                return code;
+            }
             let printed = message.print();
             return match output::checked(printed) {
                 Err(error) if !message.use_stderr() => error.report(),
@@ -26,6 +32,7 @@ pub fn main() -> ExitCode {
             };
         }
     };
+    let json = args.command.json();
     // Parsers recurse and reports lay out deep trees: more stack than a main thread may have.
     let worker = std::thread::Builder::new().name("xp".to_owned()).stack_size(64 << 20);
     let run = worker.spawn(move || commands::run(args)).and_then(|thread| {
@@ -33,9 +40,15 @@ pub fn main() -> ExitCode {
     });
     match run {
         Ok(Ok(code)) => code,
-        Ok(Err(error)) => error.report(),
+        Ok(Err(error)) => match json {
+            Some(command) => json::fail(command, &error),
+            None => error.report(),
+        },
         Err(error) => {
             output::note(format_args!("error: {error}"));
+            if let Some(command) = json {
+                json::fail(command, &error::CliError::system(error.to_string(), "see standard error"));
+            }
             ExitCode::from(101)
         }
     }

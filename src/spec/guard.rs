@@ -186,7 +186,7 @@ impl Scan<'_> {
                 _ if self.rest().starts_with("/-") => {
                     self.slashdash()?;
                     if self.peek() == Some('{') {
-                        return self.open(Block::Slashed);
+                        return self.open(if slashed { Block::OfSlashedNode } else { Block::Slashed });
                     }
                     spaced = self.entry()?;
                 }

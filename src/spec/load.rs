@@ -1,6 +1,7 @@
 //! An experiment's file → a checked experiment and its cells.
 
-use std::io;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,7 +17,7 @@ use super::place::{Finding, Places};
 use super::world::{OneText, World};
 use super::{check, violations};
 use crate::catalog::{self, ModelConfig};
-use crate::store::ReadError;
+use crate::store::{self, ReadError};
 
 /// Largest file of an experiment that is read, in bytes.
 pub(super) const MAX_BYTES: u64 = 1 << 20;
@@ -61,16 +62,47 @@ pub fn faults(instance: &Value) -> Vec<Fault> {
 /// mistakes: all of them.
 pub fn load(world: &dyn World, path: &str, changes: &Changes) -> Result<Loaded, SpecErrors> {
     let name = world.shown(path);
-    let text = world.read(path, MAX_BYTES).map_err(|error| match error {
-        ReadError::Io { source, .. } | ReadError::NotAFile { source, .. } => SpecErrors::io(&name, source),
-        ReadError::TooLarge { .. } => Mistake::new("xp::spec::too_large", cannot_read(&name, &error).0)
-            .help("is this an experiment?")
-            .into(),
-        ReadError::NotUtf8 { .. } => Mistake::new("xp::spec::not_utf8", cannot_read(&name, &error).0)
-            .help("save it as UTF-8 text")
-            .into(),
-    })?;
+    let text = world.read(path, MAX_BYTES).map_err(|error| unreadable(&name, error))?;
     check_all(world, path, &text, changes)
+}
+
+/// Reads an experiment's file; `name` is what diagnostics call it.
+///
+/// # Errors
+/// The file cannot be read (the cause is an [`std::io::Error`]), is too large, or is not UTF-8.
+pub fn read_text(path: &Path, name: &str) -> Result<String, SpecErrors> {
+    store::read_text_bounded(path, MAX_BYTES).map_err(|error| unreadable(name, error))
+}
+
+/// Reads an experiment from a stream; otherwise like [`read_text`].
+///
+/// # Errors
+/// Those of [`read_text`].
+pub fn read_stream(stream: impl Read, name: &str) -> Result<String, SpecErrors> {
+    let path = PathBuf::from(name);
+    let mut bytes = Vec::new();
+    if let Err(source) = stream.take(MAX_BYTES + 1).read_to_end(&mut bytes) {
+        return Err(unreadable(name, ReadError::Io { path, source }));
+    }
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(unreadable(name, ReadError::TooLarge { path, limit: MAX_BYTES }));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        unreadable(name, ReadError::NotUtf8 { path, offset: error.utf8_error().valid_up_to() })
+    })
+}
+
+fn unreadable(name: &str, error: ReadError) -> SpecErrors {
+    let said = cannot_read(name, &error).0;
+    match error {
+        ReadError::Io { source, .. } | ReadError::NotAFile { source, .. } => SpecErrors::io(name, source),
+        ReadError::TooLarge { .. } => {
+            Mistake::new("xp::spec::too_large", said).help("is this an experiment?").into()
+        }
+        ReadError::NotUtf8 { .. } => {
+            Mistake::new("xp::spec::not_utf8", said).help("save it as UTF-8 text").into()
+        }
+    }
 }
 
 /// Checks an experiment's text without looking at any file: it can include none.

@@ -19,6 +19,7 @@ mod check_workload;
 mod diagnostic;
 mod document;
 mod experiment;
+mod format;
 mod grammar;
 mod guard;
 mod kdl_value;
@@ -52,7 +53,8 @@ pub use experiment::{
     Arrivals, Axis, Backend, CandleBackend, Compare, Dtype, Experiment, Hardware, Lengths, Model, Predictor,
     ProfileSource, Sampling, SimBackend, Slo, Source, WorkloadSpec,
 };
-pub use load::{Changes, Fault, Loaded, faults, load, load_text, unfit};
+pub use format::canonical;
+pub use load::{Changes, Fault, Loaded, faults, load, load_text, read_stream, read_text, unfit};
 pub use matrix::{Cell, MAX_MATRIX_REQUESTS, MAX_RUNS, MAX_RUNS_DEFAULT, expand};
 pub use overrides::Override;
 pub use parse::parse_kdl;

@@ -1,12 +1,15 @@
 //! End-to-end tests: the real binary on real files, one test binary for all.
 
 mod bad_input;
+mod ci;
 #[cfg(unix)]
 mod crash;
 mod determinism;
 mod edges;
 mod folders;
+mod format;
 mod hub;
+mod json;
 mod language;
 mod locks;
 mod loopback;
@@ -15,4 +18,5 @@ mod resume;
 mod sharing;
 mod snapshots;
 mod stages;
+mod text;
 mod write_layer;

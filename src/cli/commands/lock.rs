@@ -1,14 +1,31 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::super::args::LockArgs;
 use super::super::error::CliError;
-use super::super::output;
 use super::super::terminal::Terminal;
-use crate::run::{Observer, Quiet, Request, Session, Upgrade};
+use super::super::{json, output};
+use crate::lock::Stale;
+use crate::run::{Observer, Quiet, Request, RunError, Session, Upgrade};
 
 /// Names that `--upgrade` takes.
 const PINS: [&str; 3] = ["all", "bundle", "model"];
+
+/// What `xp lock --json` found.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct LockAnswer {
+    /// The lock, relative to the project.
+    lock: String,
+    /// Whether it says what the experiment means, once the command is done.
+    up_to_date: bool,
+    /// Whether it was written.
+    written: bool,
+    /// Why it is out of date; without `--check`, why it was written.
+    reasons: Vec<json::Reason>,
+}
 
 /// Locks an experiment, or says why its lock is out of date.
 pub fn run(args: &LockArgs) -> Result<ExitCode, CliError> {
@@ -22,7 +39,7 @@ pub fn run(args: &LockArgs) -> Result<ExitCode, CliError> {
         ..Request::default()
     };
     if args.check {
-        return check(request);
+        return check(request, args.json.json);
     }
     let terminal = Terminal::new();
     let mut session = Session::open(request, &terminal)?;
@@ -30,9 +47,14 @@ pub fn run(args: &LockArgs) -> Result<ExitCode, CliError> {
     if upgrade == Upgrade::default() && session.staleness().is_empty() {
         // Nothing that a lock says would be another.
         terminal.locked(&session.project.relative(&session.lock_path), &[]);
-        return Ok(ExitCode::SUCCESS);
+    } else {
+        session.pin()?;
     }
-    session.pin()?;
+    if args.json.json {
+        // Of what was read: why it was written.
+        let answer = answer(&session, &session.staleness(), true);
+        json::print(&json::Document::new("lock", Vec::new(), answer))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -67,18 +89,39 @@ fn target(args: &LockArgs) -> Result<(PathBuf, Upgrade), CliError> {
     Ok((spec, upgrade))
 }
 
-fn check(request: Request) -> Result<ExitCode, CliError> {
+fn check(request: Request, in_json: bool) -> Result<ExitCode, CliError> {
     let session = Session::open(request, &Quiet)?;
     let reasons = session.staleness();
     let path = session.project.relative(&session.lock_path);
+    let stale = stale(path.clone(), &reasons);
+    if in_json {
+        let diagnostics = stale.as_ref().map(CliError::diagnostics).unwrap_or_default();
+        json::print(&json::Document::new("lock", diagnostics, answer(&session, &reasons, false)))?;
+        return Ok(stale.map_or(ExitCode::SUCCESS, |stale| stale.exit_code()));
+    }
+    match stale {
+        Some(stale) => Err(stale),
+        None => {
+            output::line(format_args!("{path} is up to date"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn answer(session: &Session<'_>, reasons: &[Stale], locked: bool) -> LockAnswer {
+    LockAnswer {
+        lock: session.project.relative(&session.lock_path),
+        up_to_date: locked || reasons.is_empty(),
+        written: locked && !reasons.is_empty(),
+        reasons: json::reasons(reasons),
+    }
+}
+
+/// That the lock is out of date, with every reason, if there are any.
+fn stale(path: String, reasons: &[Stale]) -> Option<CliError> {
     if reasons.is_empty() {
-        output::line(format_args!("{path} is up to date"))?;
-        return Ok(ExitCode::SUCCESS);
+        return None;
     }
-    let mut message = format!("{path} is out of date:");
-    for reason in &reasons {
-        message.push_str("\n  ");
-        message.push_str(&reason.to_string());
-    }
-    Err(CliError::failed(message, "`xp lock` brings it up to date"))
+    let reasons = reasons.iter().map(|reason| format!("\n  {reason}")).collect();
+    Some(RunError::StaleLock { path, reasons, help: "`xp lock` brings it up to date" }.into())
 }

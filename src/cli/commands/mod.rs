@@ -2,7 +2,10 @@
 
 mod check;
 mod compare;
+mod completions;
 mod diff;
+mod explain;
+mod fmt;
 mod gc;
 mod init;
 mod lock;
@@ -27,6 +30,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
     match cli.command {
         Command::Init(args) => init::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Fmt(args) => fmt::run(&args),
         Command::Lock(args) => lock::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Status(args) => status::run(&args),
@@ -38,7 +42,9 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Compare(args) => compare::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Gc(args) => gc::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Schema(args) => schema::run(&args),
+        Command::Completions(args) => completions::run(&args),
     }
 }
 

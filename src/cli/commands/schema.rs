@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use super::super::args::SchemaArgs;
 use super::super::error::CliError;
+use super::super::json::Document;
 use super::super::output;
+use super::{check, lock as lock_command, status};
 use crate::compare::Comparison;
 use crate::metrics::RunMeta;
 use crate::profile::BundleMeta;
@@ -20,6 +22,9 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("workload_meta", schemars::schema_for!(WorkloadMeta).into()),
         ("bundle", schemars::schema_for!(BundleMeta).into()),
         ("comparison", schemars::schema_for!(Comparison).into()),
+        ("json_check", schemars::schema_for!(Document<check::Check>).into()),
+        ("json_lock", schemars::schema_for!(Document<lock_command::LockAnswer>).into()),
+        ("json_status", schemars::schema_for!(Document<status::Status>).into()),
     ]
 }
 

@@ -1,26 +1,71 @@
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::super::args::StatusArgs;
 use super::super::error::CliError;
-use super::super::output;
 use super::super::table::size;
+use super::super::{json, output};
 use super::request;
-use crate::run::{self, Quiet, Session, StageStatus, Standing};
+use crate::run::{self, InputChange, Quiet, Session, StageStatus, Standing};
 use crate::store::abbreviate;
+
+/// What `xp status --json` found. That something is stale is no error.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Status {
+    lock: LockStatus,
+    /// In the order of execution.
+    stages: Vec<StageAnswer>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct LockStatus {
+    /// The lock, relative to the project.
+    path: String,
+    up_to_date: bool,
+    /// Why it is out of date.
+    reasons: Vec<json::Reason>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct StageAnswer {
+    /// `workload`, `profile`, `sim`, `real`, `compare` or `report`.
+    stage: String,
+    /// Which of its kind: a run, a repeat, a file.
+    label: String,
+    standing: Standing,
+    /// Why it is, or is not, fresh.
+    reason: String,
+    /// Inputs that have other values than when it was last made.
+    changes: Vec<InputChange>,
+    /// Digest of its inputs; null while they are not known.
+    key: Option<String>,
+    /// Where its files are, or will be, from the project's root.
+    output: Option<String>,
+    /// Their size; null while there are none.
+    bytes: Option<u64>,
+}
 
 /// Says which stages are up to date and why the others are not. Writes nothing.
 pub fn run(args: &StatusArgs) -> Result<ExitCode, CliError> {
     let session = Session::open(request(&args.target), &Quiet)?;
     let path = session.project.relative(&session.lock_path);
     let reasons = session.staleness();
+    let stages = run::status(&session)?;
+    if args.json.json {
+        let lock = LockStatus { path, up_to_date: reasons.is_empty(), reasons: json::reasons(&reasons) };
+        let stages = stages.into_iter().map(answer).collect();
+        json::print(&json::Document::new("status", Vec::new(), Status { lock, stages }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let standing = if reasons.is_empty() { Standing::Fresh } else { Standing::Stale };
     output::line(format_args!("{:<8}  {}  {path}", "lock", word(standing)))?;
     for reason in reasons {
         output::line(format_args!("                   {reason}"))?;
     }
-    for stage in run::status(&session)? {
+    for stage in stages {
         let name = stage.stage.name();
         output::line(format_args!("{name:<8}  {}  {}  {}", word(stage.standing), stage.label, stage.reason))?;
         if args.explain {
@@ -28,6 +73,19 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, CliError> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn answer(stage: StageStatus) -> StageAnswer {
+    StageAnswer {
+        stage: stage.stage.name().to_owned(),
+        label: stage.label,
+        standing: stage.standing,
+        reason: stage.reason,
+        changes: stage.changes,
+        key: stage.key.map(|key| key.to_string()),
+        output: stage.output,
+        bytes: stage.bytes,
+    }
 }
 
 /// The word for where a stage stands, in seven columns and in colour.

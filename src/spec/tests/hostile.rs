@@ -138,6 +138,7 @@ fn statements() -> impl Strategy<Value = String> {
         "é ü\n",
         "aa /-{} {}\n",
         "bb {} /-{}\n",
+        "/-ii /-{} \\\n;",
         "cc\\ // c\n1\n",
         "dd /- 1 {\n",
         "ee#\"\"#\n",

@@ -3,6 +3,7 @@
 mod admission;
 mod diagnostics;
 mod files;
+mod format;
 mod hostile;
 mod layers;
 mod matrix;
