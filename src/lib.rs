@@ -9,6 +9,8 @@ pub mod cli;
 pub mod compare;
 pub mod drive;
 pub mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod lock;
 pub mod metrics;
 pub mod model;

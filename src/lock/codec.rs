@@ -48,7 +48,7 @@ pub(super) fn is_scalar_list(field: &str) -> bool {
 }
 
 /// Appends the canonical text of an object.
-pub(super) fn write(out: &mut String, value: &Value) {
+pub(crate) fn write(out: &mut String, value: &Value) {
     if let Value::Object(map) = value {
         write_object(out, map, 0);
     }
@@ -149,20 +149,20 @@ fn write_scalar(out: &mut String, value: &Value) {
 }
 
 /// Byte range in the source text.
-pub(super) type Span = (usize, usize);
+pub(crate) type Span = (usize, usize);
 
 /// Why a document is not a lock's shape, and where.
 #[derive(Debug)]
-pub(super) struct ShapeError {
+pub(crate) struct ShapeError {
     pub message: String,
     pub span: Span,
 }
 
 /// Where each value stands, by JSON pointer.
-pub(super) type Spans = BTreeMap<String, Span>;
+pub(crate) type Spans = BTreeMap<String, Span>;
 
 /// Reads a document into an object, remembering where each value stands.
-pub(super) fn read(document: &KdlDocument) -> Result<(Map<String, Value>, Spans), ShapeError> {
+pub(crate) fn read(document: &KdlDocument) -> Result<(Map<String, Value>, Spans), ShapeError> {
     let mut spans = Spans::new();
     let value = read_object(document.nodes(), "", &mut spans)?;
     Ok((value, spans))

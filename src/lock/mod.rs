@@ -14,6 +14,7 @@ mod stale;
 mod violation;
 mod workloads;
 
+pub(crate) use codec::{read as read_facts, write as write_facts};
 pub use diff::{Change, LockDiff, diff};
 pub use fact::{Impact, facts};
 pub use pins::{
