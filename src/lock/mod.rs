@@ -14,6 +14,7 @@ mod stale;
 mod violation;
 mod workloads;
 
+pub(crate) use canonical::parse as parse_canonical;
 pub(crate) use codec::{read as read_facts, write as write_facts};
 pub use diff::{Change, LockDiff, diff};
 pub use fact::{Impact, facts};
@@ -21,6 +22,7 @@ pub use pins::{
     BundlePin, FORMAT, HardwareFact, Lock, ModelPin, RunPin, SeedsPin, SetPin, SimPin, SpecPin, Versions,
     WorkloadPin,
 };
+pub(crate) use read::parse_kdl_text;
 pub use read::{LockError, lock_schema, parse, read, read_any};
 pub use resolve::{ResolveError, resolve, scheduler_config};
 pub(crate) use resolve::{measured_backend, simulated_backend};

@@ -15,6 +15,9 @@ use crate::catalog::{self, ModelConfig};
 /// Most cells of a matrix.
 pub(super) const MAX_CELLS: usize = 10_000;
 
+/// More backends than the schema admits are not compared with one another, nor listed.
+const MOST_BACKENDS: usize = 64;
+
 /// Devices this version runs on.
 const DEVICES: &[&str] = &["cpu"];
 
@@ -154,8 +157,7 @@ fn name_of(backend: &Value) -> Option<&str> {
 
 fn check_backends(instance: &Value, backends: &[Option<Backend>], out: &mut Vec<Finding>) {
     let items = instance.get("backends").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    // More backends than the schema admits are not compared with one another.
-    for (index, item) in items.iter().enumerate().take(64) {
+    for (index, item) in items.iter().enumerate().take(MOST_BACKENDS) {
         let Some(name) = name_of(item) else { continue };
         if let Some(first) = items[..index].iter().position(|other| name_of(other) == Some(name)) {
             let finding = Finding::new(
@@ -199,6 +201,8 @@ fn check_compare(instance: &Value, out: &mut Vec<Finding>) {
             .iter()
             .filter(|item| item.get("kind").is_some_and(|own| own == kind))
             .filter_map(name_of)
+            .filter(|name| name.len() <= 100)
+            .take(MOST_BACKENDS)
             .collect();
         let example = if kind == "candle" { "backend \"sarathi\"" } else { "backend \"vidur\"" };
         let allowed = match of_kind.as_slice() {

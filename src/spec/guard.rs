@@ -15,6 +15,10 @@ const MAX_DEPTH: usize = 32;
 /// Blocks that may be commented out inside one another: the parser reads each of them several times.
 const MAX_SLASHED: usize = 2;
 
+/// Names and values of a text at most. Each takes the parser some 600 bytes, and the lock of a matrix
+/// of 10,000 runs has half a million.
+const MAX_TOKENS: usize = 2_000_000;
+
 /// What a brace opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Block {
@@ -28,7 +32,7 @@ enum Block {
 /// Checks a text's structure; returns it as the parser may see it, byte for byte in place: block
 /// comments are blanked, and the `;` that ends what is commented out is a new line.
 pub(super) fn check(text: &str) -> Result<Cow<'_, str>, Refusal> {
-    let mut scan = Scan { text, at: 0, open: Vec::new(), edits: Vec::new() };
+    let mut scan = Scan { text, at: 0, tokens: 0, open: Vec::new(), edits: Vec::new() };
     scan.document()?;
     if scan.edits.is_empty() {
         return Ok(Cow::Borrowed(text));
@@ -43,6 +47,8 @@ pub(super) fn check(text: &str) -> Result<Cow<'_, str>, Refusal> {
 struct Scan<'a> {
     text: &'a str,
     at: usize,
+    /// Names and values so far.
+    tokens: usize,
     /// Open blocks and where each starts.
     open: Vec<(usize, Block)>,
     /// Bytes to overwrite: start, end, with what.
@@ -176,6 +182,11 @@ impl Scan<'_> {
 
     /// A token, and a check that something ends it.
     fn token(&mut self) -> Result<Lexeme, Refusal> {
+        self.tokens += 1;
+        if self.tokens > MAX_TOKENS {
+            let message = format!("the text has more than {MAX_TOKENS} names and values");
+            return Err(Refusal::new((self.at, 1), message, "one too many", "no file of xp needs that"));
+        }
         let (end, lexeme) = lexeme(self.text, self.at)?;
         let start = std::mem::replace(&mut self.at, end);
         let ended = match self.peek() {

@@ -33,6 +33,7 @@ mod violations;
 mod tests;
 
 pub use diagnostic::SpecErrors;
+pub(crate) use diagnostic::long_place;
 pub use experiment::{
     Arrivals, Axis, Backend, CandleBackend, Compare, Dtype, Experiment, Hardware, Lengths, Model, Predictor,
     ProfileSource, Sampling, SimBackend, Slo, Source, WorkloadSpec,
