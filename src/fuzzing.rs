@@ -58,11 +58,17 @@ fn shown(error: &dyn miette::Diagnostic) {
 /// What was read, unless it was refused with a diagnostic that can be shown. Most of the time would go into
 /// rendering: it is done where there are spans.
 fn accepted<T, E: miette::Diagnostic>(read: Result<T, E>) -> Option<T> {
-    read.inspect_err(|error| match error.source_code().is_some() || error.related().is_some() {
-        true => shown(error),
-        false => assert!(error.to_string().len() < 1 << 20),
-    })
-    .ok()
+    let error = match read {
+        Ok(read) => return Some(read),
+        Err(error) => error,
+    };
+    if error.source_code().is_some() || error.related().is_some() {
+        shown(&error);
+    }
+    assert!(error.to_string().len() < 1 << 20);
+    let cause = error.source().map(ToString::to_string).unwrap_or_default();
+    assert!(!cause.contains("internal error"), "{error}: {cause}");
+    None
 }
 
 fn same<T: PartialEq + Debug>(one: &T, other: &T, what: &str) {
@@ -217,8 +223,7 @@ pub fn bundle(data: &[u8]) {
     }
 }
 
-/// A safetensors file, and behind the first separator of its data nothing: the header says where it
-/// ends. An index is read from the same bytes.
+/// A safetensors file, or the index of several.
 pub fn weights(data: &[u8]) {
     let read = source::parse_header(data, data.len() as u64, Path::new("m.safetensors"), "m.safetensors");
     if let Some(metadata) = accepted(read) {

@@ -6,6 +6,7 @@ mod crash;
 mod determinism;
 mod edges;
 mod folders;
+mod fuzz_replay;
 mod hub;
 mod locks;
 mod loopback;
