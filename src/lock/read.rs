@@ -11,7 +11,7 @@ use crate::spec::{self, SpecErrors};
 use crate::store::{self, ReadError};
 
 /// Largest lock that is read, in bytes: a matrix of 10,000 runs takes some 12 MB.
-const MAX_LOCK_BYTES: u64 = 64 << 20;
+pub const MAX_LOCK_BYTES: u64 = 64 << 20;
 
 /// A lock could not be read.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
