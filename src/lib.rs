@@ -10,6 +10,8 @@ pub mod compare;
 pub mod drive;
 pub mod engine;
 pub mod explain;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gc;
 pub mod lock;
 pub mod metrics;

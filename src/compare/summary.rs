@@ -37,7 +37,7 @@ pub fn verdict_sentence(comparison: &Comparison) -> String {
 }
 
 /// The text of `summary.md`.
-pub(super) fn summary(comparison: &Comparison) -> String {
+pub(crate) fn summary(comparison: &Comparison) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = fill(&mut out, comparison);

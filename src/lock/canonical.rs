@@ -15,7 +15,7 @@ use super::violation;
 const MAX_DEPTH: usize = 16;
 
 /// The lock that a text holds, if the text is the canonical one of a lock.
-pub(super) fn parse(text: &str) -> Option<Lock> {
+pub(crate) fn parse(text: &str) -> Option<Lock> {
     let value = facts(text)?;
     let lock: Lock = serde_json::from_value(value).ok()?;
     (lock.to_kdl() == text && violation::is_sound(&lock)).then_some(lock)

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use kdl::{KdlDocument, KdlNode, KdlValue};
+use kdl::{KdlDocument, KdlIdentifier, KdlNode, KdlValue};
 use serde_json::{Map, Number, Value};
 
 /// A list field whose elements are nodes of their own, named by their key.
@@ -48,7 +48,7 @@ pub(super) fn is_scalar_list(field: &str) -> bool {
 }
 
 /// Appends the canonical text of an object.
-pub(super) fn write(out: &mut String, value: &Value) {
+pub(crate) fn write(out: &mut String, value: &Value) {
     if let Value::Object(map) = value {
         write_object(out, map, 0);
     }
@@ -149,20 +149,20 @@ fn write_scalar(out: &mut String, value: &Value) {
 }
 
 /// Byte range in the source text.
-pub(super) type Span = (usize, usize);
+pub(crate) type Span = (usize, usize);
 
 /// Why a document is not a lock's shape, and where.
 #[derive(Debug)]
-pub(super) struct ShapeError {
+pub(crate) struct ShapeError {
     pub message: String,
     pub span: Span,
 }
 
 /// Where each value stands, by JSON pointer.
-pub(super) type Spans = BTreeMap<String, Span>;
+pub(crate) type Spans = BTreeMap<String, Span>;
 
 /// Reads a document into an object, remembering where each value stands.
-pub(super) fn read(document: &KdlDocument) -> Result<(Map<String, Value>, Spans), ShapeError> {
+pub(crate) fn read(document: &KdlDocument) -> Result<(Map<String, Value>, Spans), ShapeError> {
     let mut spans = Spans::new();
     let value = read_object(document.nodes(), "", &mut spans)?;
     Ok((value, spans))
@@ -173,6 +173,20 @@ fn span_of(node: &KdlNode) -> Span {
     (span.offset(), span.len())
 }
 
+/// Longest name of a fact, in bytes. A pointer holds the names of all that is around a value.
+const MAX_NAME: usize = 64;
+
+/// The name of a node or a property, if a fact can have it.
+fn named(name: &KdlIdentifier) -> Result<&str, ShapeError> {
+    let text = name.value();
+    if text.len() <= MAX_NAME {
+        return Ok(text);
+    }
+    let start: String = text.chars().take(40).collect();
+    let message = format!("`{start}…` is no fact of a lock");
+    Err(ShapeError { message, span: (name.span().offset(), name.span().len()) })
+}
+
 fn read_object(
     nodes: &[KdlNode],
     pointer: &str,
@@ -181,7 +195,7 @@ fn read_object(
     let mut out = Map::new();
     let mut keys = BTreeSet::new();
     for node in nodes {
-        let name = node.name().value();
+        let name = named(node.name())?;
         if let Some(rule) = LISTS.iter().find(|rule| rule.node == name && is_element(node, rule)) {
             let list = out.entry(rule.field).or_insert_with(|| Value::Array(Vec::new()));
             let Value::Array(items) = list else { return Err(twice(node)) };
@@ -191,7 +205,9 @@ fn read_object(
             if let Some(Value::String(key)) = element.get(rule.key)
                 && !keys.insert((rule.node, key.clone()))
             {
-                let message = format!("`{} {key:?}` is given twice", rule.node);
+                let shown: String = key.chars().take(MAX_NAME).collect();
+                let cut = if shown.len() < key.len() { "…" } else { "" };
+                let message = format!("`{} {:?}` is given twice", rule.node, shown + cut);
                 let span = spans.get(&format!("{at}/{}", rule.key)).copied().unwrap_or(span_of(node));
                 return Err(ShapeError { message, span });
             }
@@ -229,7 +245,7 @@ fn read_element(
     for entry in node.entries() {
         let span = (entry.span().offset(), entry.span().len());
         let name = match entry.name() {
-            Some(name) => name.value(),
+            Some(name) => named(name)?,
             None if keyed => {
                 return Err(ShapeError { message: format!("`{}` takes one argument", rule.node), span });
             }

@@ -16,13 +16,16 @@ mod violation;
 mod workloads;
 mod world;
 
+pub(crate) use canonical::parse as parse_canonical;
+pub(crate) use codec::{read as read_facts, write as write_facts};
 pub use diff::{Change, LockDiff, diff};
 pub use fact::{Impact, facts};
 pub use pins::{
     BundlePin, FORMAT, HardwareFact, Lock, ModelPin, RunPin, SeedsPin, SetPin, SimPin, SpecPin, Versions,
     WorkloadPin,
 };
-pub use read::{LockError, lock_schema, parse, read, read_any};
+pub(crate) use read::parse_kdl_text;
+pub use read::{LockError, MAX_LOCK_BYTES, lock_schema, parse, read, read_any};
 pub use resolve::{ResolveError, resolve, scheduler_config};
 pub(crate) use resolve::{measured_backend, simulated_backend};
 pub use resolved::{Extent, Resolved};

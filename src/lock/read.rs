@@ -11,7 +11,7 @@ use crate::spec::{self, SpecErrors};
 use crate::store::{self, ReadError};
 
 /// Largest lock that is read, in bytes: a matrix of 10,000 runs takes some 12 MB.
-const MAX_LOCK_BYTES: u64 = 64 << 20;
+pub const MAX_LOCK_BYTES: u64 = 64 << 20;
 
 /// A lock could not be read.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
@@ -38,10 +38,11 @@ pub enum LockError {
     )]
     Invalid {
         message: String,
+        /// None where the lines around the place are too long to show: the message names it.
         #[source_code]
-        source_code: NamedSource<String>,
+        source_code: Option<NamedSource<String>>,
         #[label("here")]
-        span: SourceSpan,
+        span: Option<SourceSpan>,
     },
 }
 
@@ -89,13 +90,18 @@ pub(super) fn parse_any(path: &Path, text: &str) -> Result<(Lock, u32), LockErro
 }
 
 /// The long way, with spans and diagnostics.
-pub(super) fn parse_kdl_text(path: &Path, text: &str) -> Result<(Lock, u32), LockError> {
+pub(crate) fn parse_kdl_text(path: &Path, text: &str) -> Result<(Lock, u32), LockError> {
     let name = path.display().to_string();
     let document = spec::parse_kdl(&name, text, MAX_LOCK_BYTES)?;
-    let invalid = |message: String, (offset, length): codec::Span| LockError::Invalid {
-        message,
-        source_code: NamedSource::new(&name, text.to_owned()),
-        span: SourceSpan::new(offset.into(), length),
+    let invalid = |message: String, span: codec::Span| match spec::long_place(&name, text, span) {
+        None => LockError::Invalid {
+            message,
+            source_code: Some(NamedSource::new(&name, text.to_owned())),
+            span: Some(SourceSpan::new(span.0.into(), span.1)),
+        },
+        Some(place) => {
+            LockError::Invalid { message: format!("{place}: {message}"), source_code: None, span: None }
+        }
     };
     // First of all: a newer lock may have facts of another shape.
     let format = format(&document);
@@ -155,7 +161,8 @@ mod tests {
         let text = tiny_lock();
         assert!(text.contains(from), "{from:?} is not in\n{text}");
         match parse(Path::new("x.lock.kdl"), &text.replacen(from, to, 1)) {
-            Err(LockError::Invalid { message, source_code, span }) => {
+            Err(LockError::Invalid { message, source_code: None, .. }) => message,
+            Err(LockError::Invalid { message, source_code: Some(source_code), span: Some(span) }) => {
                 let labelled = &source_code.inner()[span.offset()..span.offset() + span.len()];
                 assert!(message.chars().count() <= 210, "{message}");
                 format!("{message} <{}>", labelled.chars().take(80).collect::<String>())
@@ -217,8 +224,8 @@ mod tests {
         runs.0.scheduler.max-context: invalid value: integer `8589934592`, expected u32 <8589934592>
         runs.0.workload.prefill-tokens: -1 is less than the minimum of 0 <-1>
         spec.sha256: "x6a74ffab6e6eb2e1050f2e6d433f194fa5d9259959ab57cab108631724eac9d3" does not match "^[0-9a-f]{64}$" <"x6a74ffab6e6eb2e1050f2e6d433f194fa5d9259959ab57cab108631724eac9d3">
-        spec.sha256: "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx… <"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx>
-        seeds.root: value is not of type "integer" <root>
+        x.lock.kdl:12:12: spec.sha256: "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…
+        x.lock.kdl:58:5: seeds.root: value is not of type "integer"
         xp: 1 is not of type "string" <1>
         experiment.backends.0.chunk-size: `chunk-size` takes a whole number from 1 to 1048576, not 0 <0>
         experiment.backends.0.chunk: `chunk` is no setting of a `candle` backend <3>
@@ -230,6 +237,31 @@ mod tests {
         `backend "sarathi"` is given twice <"sarathi">
         `file "tokenizer.json"` is given twice <"tokenizer.json">
         "###);
+    }
+
+    #[test]
+    fn what_is_said_of_a_hostile_lock_is_short() {
+        let (name, text) = ("n".repeat(100_000), tiny_lock());
+        let many = |from: &str| {
+            let settings: String = (0..5_000).map(|index| format!("u{index} 1\n")).collect();
+            text.replacen(from, &format!("{settings}{from}"), 1)
+        };
+        for (hostile, wanted) in [
+            (name.clone(), "`nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn…` is no fact of a lock"),
+            (format!("{name} {{\n{}}}\n", "a 1\n".repeat(1_000)), "is no fact of a lock"),
+            (format!("file \"x\" {name}=1\n"), "is no fact of a lock"),
+            (format!("run \"{name}\"\nrun \"{name}\"\n"), "…\"` is given twice"),
+            (format!("a \"{name}\""), "this is not a lock"),
+            (many("seed 7"), "experiment.u0: `u0` is no setting of `experiment`"),
+            (many("chunk-size 16"), "`u0` is no setting of a `candle` backend"),
+        ] {
+            let error = parse(Path::new("x.lock.kdl"), &hostile).unwrap_err();
+            let mut shown = String::new();
+            let theme = miette::GraphicalTheme::unicode_nocolor();
+            miette::GraphicalReportHandler::new_themed(theme).render_report(&mut shown, &error).unwrap();
+            assert!(error.to_string().contains(wanted), "{:.300}, not {wanted}", error.to_string());
+            assert!(shown.len() < 3_000, "{} bytes: {:.300}", shown.len(), shown);
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! What the JSON form of a lock has against being one, and where.
 
-use jsonschema::ValidationError;
+use std::sync::LazyLock;
+
 use jsonschema::error::ValidationErrorKind;
+use jsonschema::{ValidationError, Validator};
 use serde_json::Value;
 
 use super::pins::{FORMAT, Lock};
@@ -39,8 +41,9 @@ pub(super) fn violation(value: &Value) -> Option<Violation> {
     if let Some(fault) = experiment.and_then(|experiment| spec::faults(experiment).into_iter().next()) {
         return Some(Violation::new(format!("/experiment{}", fault.pointer), &fault.message));
     }
-    let validator = jsonschema::validator_for(&lock_schema()).expect("the lock's own schema is valid");
-    let found = validator.iter_errors(value).next().map(|error| of_schema(&error));
+    static VALIDATOR: LazyLock<Validator> =
+        LazyLock::new(|| jsonschema::validator_for(&lock_schema()).expect("the lock's own schema is valid"));
+    let found = VALIDATOR.iter_errors(value).next().map(|error| of_schema(&error));
     found.or_else(|| of_types(value))
 }
 

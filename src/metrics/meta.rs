@@ -90,15 +90,19 @@ pub(super) fn output_tokens(requests: &[RequestRecord]) -> u64 {
 /// Reads `run_meta.json` alone.
 pub fn read_meta(folder: &Path) -> Result<RunMeta, ContractError> {
     let path = folder.join("run_meta.json");
-    let file = path.display().to_string();
-    let bytes = store::read_bounded(&path, MAX_META_BYTES)?;
+    parse_meta(&path.display().to_string(), &store::read_bounded(&path, MAX_META_BYTES)?)
+}
+
+/// Reads the bytes of `run_meta.json`, which errors call `file`.
+pub(super) fn parse_meta(file: &str, bytes: &[u8]) -> Result<RunMeta, ContractError> {
+    let file = file.to_owned();
     let json = |error: serde_json::Error| ContractError::Json {
         file: file.clone(),
         line: error.line(),
         column: error.column(),
         message: without_place(&error),
     };
-    let versions: Versions = serde_json::from_slice(&bytes).map_err(json)?;
+    let versions: Versions = serde_json::from_slice(bytes).map_err(json)?;
     for (what, found, known) in [
         ("format", versions.format, RUN_FORMAT),
         ("metrics_version", versions.metrics_version, METRICS_VERSION),
@@ -111,7 +115,7 @@ pub fn read_meta(folder: &Path) -> Result<RunMeta, ContractError> {
         let message = "format and metrics_version count from 1".to_owned();
         return Err(ContractError::Contradiction { file, message });
     }
-    serde_json::from_slice(&bytes).map_err(json)
+    serde_json::from_slice(bytes).map_err(json)
 }
 
 /// serde_json's message without its trailing place, which is told apart from it.

@@ -1,13 +1,14 @@
 //! The strict reader of a run's folder: the files are checked by themselves
 //! and against each other, so that what is compared is what was run.
 
+use std::io::Read;
 use std::path::Path;
 
 use super::error::ContractError;
-use super::meta::{RunKind, RunMeta, output_tokens, read_meta};
+use super::meta::{RunKind, RunMeta, output_tokens, parse_meta, read_meta};
 use super::packed_members::unpack;
 use super::record::{RequestRecord, RequestStatus, RunRecord, StepLog, StepMember};
-use super::row_reader::RowReader;
+use super::row_reader::{RowReader, open};
 use super::{REQUEST_COLUMNS, STEP_COLUMNS, TOKEN_COLUMNS};
 
 /// Longest record of request and token files.
@@ -22,14 +23,37 @@ const MAX_STEP_ROW: usize = 2 << 20;
 /// that is no whole number, or contradicts itself or another file of the run.
 pub fn read_run(folder: &Path) -> Result<(RunRecord, RunMeta), ContractError> {
     let meta = read_meta(folder)?;
-    let requests = read_requests(folder, &meta)?;
-    let steps = read_steps(folder, &meta, &requests)?;
-    let token_ids = read_tokens(folder, &meta, &requests, &steps)?;
-    Ok((RunRecord { requests, steps, token_ids }, meta))
+    let record = read_record(&meta, |name| open(folder, name))?;
+    Ok((record, meta))
 }
 
-fn read_requests(folder: &Path, meta: &RunMeta) -> Result<Vec<RequestRecord>, ContractError> {
-    let mut rows = RowReader::open(folder, "request_metrics.csv", REQUEST_COLUMNS, MAX_ROW)?;
+/// Checks a run whose files are in memory: `run_meta.json`, and the CSV files by name.
+pub(crate) fn parse_run<'a>(
+    meta: &[u8],
+    file: impl Fn(&str) -> &'a [u8],
+) -> Result<(RunRecord, RunMeta), ContractError> {
+    let meta = parse_meta("run_meta.json", meta)?;
+    let record = read_record(&meta, |name| Ok((file(name), name.to_owned())))?;
+    Ok((record, meta))
+}
+
+/// Reads the CSV files, each of which `open` yields with what errors call it.
+fn read_record<R: Read>(
+    meta: &RunMeta,
+    open: impl Fn(&str) -> Result<(R, String), ContractError>,
+) -> Result<RunRecord, ContractError> {
+    let requests =
+        read_requests(RowReader::new(open("request_metrics.csv")?, REQUEST_COLUMNS, MAX_ROW)?, meta)?;
+    let steps = read_steps(RowReader::new(open("steps.csv")?, STEP_COLUMNS, MAX_STEP_ROW)?, meta, &requests)?;
+    let tokens = RowReader::new(open("token_metrics.csv")?, TOKEN_COLUMNS, MAX_ROW)?;
+    let token_ids = read_tokens(tokens, meta, &requests, &steps)?;
+    Ok(RunRecord { requests, steps, token_ids })
+}
+
+fn read_requests(
+    mut rows: RowReader<impl Read, 12>,
+    meta: &RunMeta,
+) -> Result<Vec<RequestRecord>, ContractError> {
     let mut requests = Vec::new();
     while rows.advance()? {
         if requests.len() as u64 == meta.num_requests {
@@ -50,7 +74,11 @@ fn read_requests(folder: &Path, meta: &RunMeta) -> Result<Vec<RequestRecord>, Co
     Ok(requests)
 }
 
-fn read_request(rows: &RowReader<12>, index: u64, meta: &RunMeta) -> Result<RequestRecord, ContractError> {
+fn read_request(
+    rows: &RowReader<impl Read, 12>,
+    index: u64,
+    meta: &RunMeta,
+) -> Result<RequestRecord, ContractError> {
     let request_id = rows.u32(0)?;
     if u64::from(request_id) != index {
         return Err(rows.bad(0, format!("{index}: requests are numbered from 0, in order, each once")));
@@ -116,8 +144,11 @@ struct Yielded {
     last_step: u64,
 }
 
-fn read_steps(folder: &Path, meta: &RunMeta, requests: &[RequestRecord]) -> Result<StepLog, ContractError> {
-    let mut rows = RowReader::open(folder, "steps.csv", STEP_COLUMNS, MAX_STEP_ROW)?;
+fn read_steps(
+    mut rows: RowReader<impl Read, 7>,
+    meta: &RunMeta,
+    requests: &[RequestRecord],
+) -> Result<StepLog, ContractError> {
     let mut steps = StepLog::default();
     let mut yielded = vec![Yielded::default(); requests.len()];
     let mut members: Vec<StepMember> = Vec::new();
@@ -177,7 +208,7 @@ fn read_steps(folder: &Path, meta: &RunMeta, requests: &[RequestRecord]) -> Resu
 
 /// A member names a request of the run, once a step, and yields the tokens that the request has, when it has them.
 fn check_member(
-    rows: &RowReader<7>,
+    rows: &RowReader<impl Read, 7>,
     member: &StepMember,
     index: u64,
     end_ns: u64,
@@ -222,12 +253,11 @@ fn check_member(
 
 /// Checks `token_metrics.csv` against the steps, from which it is derived, and keeps what is new in it: the ids.
 fn read_tokens(
-    folder: &Path,
+    mut rows: RowReader<impl Read, 5>,
     meta: &RunMeta,
     requests: &[RequestRecord],
     steps: &StepLog,
 ) -> Result<Option<Vec<Vec<u32>>>, ContractError> {
-    let mut rows = RowReader::open(folder, "token_metrics.csv", TOKEN_COLUMNS, MAX_ROW)?;
     let times = steps.token_times(requests.len());
     // A run that yielded no token cannot show whether it has ids: engines do, simulations do not.
     let mut with_ids = meta.kind == RunKind::Measured;

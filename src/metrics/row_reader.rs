@@ -6,32 +6,38 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::error::ContractError;
-use crate::store;
+use crate::store::{self, BoundedRecords, OutOfBounds};
 
 /// No honest file of a run is larger.
 const MAX_FILE_BYTES: u64 = 4 << 30;
 
 /// Reads one CSV file row by row; `N` columns.
-pub(super) struct RowReader<const N: usize> {
+pub(super) struct RowReader<R, const N: usize> {
     file: String,
     columns: [&'static str; N],
-    reader: csv::Reader<BoundedRecords<File>>,
+    reader: csv::Reader<BoundedRecords<R>>,
     record: csv::ByteRecord,
     line: u64,
 }
 
-impl<const N: usize> RowReader<N> {
-    /// Opens `folder/name`, whose header must be exactly `columns` and whose records have at most
-    /// `max_record` bytes.
-    pub(super) fn open(
-        folder: &Path,
-        name: &str,
+/// Opens a file of a run's folder; with it, what errors call it.
+pub(super) fn open(folder: &Path, name: &str) -> Result<(File, String), ContractError> {
+    let path = folder.join(name);
+    let file = path.display().to_string();
+    match store::open_file(&path) {
+        Ok(source) => Ok((source, file)),
+        Err(source) => Err(ContractError::Io { path, source }),
+    }
+}
+
+impl<R: Read, const N: usize> RowReader<R, N> {
+    /// Reads `source`, which errors call `file`; its header must be exactly `columns`, and its records
+    /// have at most `max_record` bytes.
+    pub(super) fn new(
+        (source, file): (R, String),
         columns: [&'static str; N],
         max_record: usize,
     ) -> Result<Self, ContractError> {
-        let path = folder.join(name);
-        let file = path.display().to_string();
-        let source = store::open_file(&path).map_err(|source| ContractError::Io { path, source })?;
         let reader = csv::ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
@@ -59,7 +65,7 @@ impl<const N: usize> RowReader<N> {
             Err(error) => return Err(self.broken(error)),
         };
         let source = self.reader.get_ref();
-        if source.at_end && !source.is_whole() {
+        if source.ends_within_a_record() {
             return Err(ContractError::Truncated { file: self.file.clone() });
         }
         Ok(more)
@@ -169,84 +175,6 @@ pub(super) fn parse_number(cell: &[u8]) -> Option<u64> {
     })
 }
 
-#[derive(Debug, thiserror::Error)]
-enum OutOfBounds {
-    #[error("larger than {limit} bytes")]
-    File { limit: u64 },
-    #[error("line {line} is longer than {limit} bytes")]
-    Record { line: u64, limit: usize },
-    #[error("line {line} is empty")]
-    EmptyLine { line: u64 },
-}
-
-/// Passes bytes on and refuses a file, or a record, that is too long before
-/// the CSV reader gathers it. A line break inside quotes does not end a record.
-struct BoundedRecords<R> {
-    inner: R,
-    left: u64,
-    max_file: u64,
-    max_record: usize,
-    /// Bytes of the record so far, and the line that it is on.
-    record: usize,
-    line: u64,
-    in_quotes: bool,
-    at_end: bool,
-}
-
-impl<R> BoundedRecords<R> {
-    fn new(inner: R, max_file: u64, max_record: usize) -> Self {
-        Self {
-            inner,
-            left: max_file,
-            max_file,
-            max_record,
-            record: 0,
-            line: 1,
-            in_quotes: false,
-            at_end: false,
-        }
-    }
-
-    /// Whether all bytes so far are whole records.
-    fn is_whole(&self) -> bool {
-        self.record == 0
-    }
-
-    fn account(&mut self, bytes: &[u8]) -> Result<(), OutOfBounds> {
-        self.left =
-            self.left.checked_sub(bytes.len() as u64).ok_or(OutOfBounds::File { limit: self.max_file })?;
-        for byte in bytes {
-            match byte {
-                b'\n' if !self.in_quotes => {
-                    if self.record == 0 {
-                        return Err(OutOfBounds::EmptyLine { line: self.line });
-                    }
-                    self.record = 0;
-                    self.line += 1;
-                    continue;
-                }
-                b'\n' => self.line += 1,
-                b'"' => self.in_quotes = !self.in_quotes,
-                _ => {}
-            }
-            self.record += 1;
-            if self.record > self.max_record {
-                return Err(OutOfBounds::Record { line: self.line, limit: self.max_record });
-            }
-        }
-        Ok(())
-    }
-}
-
-impl<R: Read> Read for BoundedRecords<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.at_end = read == 0;
-        self.account(&buffer[..read]).map_err(io::Error::other)?;
-        Ok(read)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,7 +182,7 @@ mod tests {
     fn open(text: &[u8]) -> Result<Vec<(u64, String)>, ContractError> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("t.csv"), text).unwrap();
-        let mut rows = RowReader::open(dir.path(), "t.csv", ["n", "what"], 64)?;
+        let mut rows = RowReader::new(super::open(dir.path(), "t.csv")?, ["n", "what"], 64)?;
         let mut found = Vec::new();
         while rows.advance()? {
             found.push((rows.u64(0)?, rows.text(1)?.to_owned()));
@@ -293,13 +221,5 @@ mod tests {
             let error = open(text).unwrap_err().to_string();
             assert!(error.contains(wanted) && error.contains("t.csv"), "{wanted}: {error}");
         }
-    }
-
-    #[test]
-    fn a_file_over_the_limit_is_refused_while_it_is_read() {
-        let mut source = BoundedRecords::new(io::repeat(b'\n').chain(io::empty()), 10, 4);
-        source.record = 1;
-        let error = io::copy(&mut source, &mut io::sink()).unwrap_err();
-        assert!(error.to_string().contains("larger than 10 bytes"), "{error}");
     }
 }

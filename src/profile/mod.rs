@@ -18,7 +18,9 @@ pub use error::ProfileError;
 pub use machine::{MachineFacts, engine_id, machine};
 pub use measure::{Subject, measure};
 pub use plan::Limits;
+pub(crate) use read::parse_bundle;
 pub use read::read_bundle;
 #[cfg(test)]
 pub(crate) use sample::sample_bundle;
+pub(crate) use write::render;
 pub use write::{content_digest, write_bundle};

@@ -11,43 +11,71 @@ use super::bundle::{
 use super::samples::{BATCHING, SCHEDULE, feature_of};
 use super::write::{ATTENTION_KEYS, STEP_COLUMNS, compute_folder, curve_file};
 use crate::model::Op;
-use crate::store::{self, Digest};
+use crate::store::{self, BoundedRecords, Digest};
 
 /// Largest file of a bundle, in bytes.
 const MAX_BYTES: u64 = 64 << 20;
 /// Longest duration that is believed: an hour, ms.
 const MAX_MS: f64 = 3.6e6;
-/// Largest count of tokens, sequences or layers that is believed.
+/// Largest count of layers, and of tokens of a context, that is believed.
 const MAX_COUNT: u32 = 1 << 24;
+/// Largest count of tokens or requests of a step that is believed: predictors hold a table of as many
+/// durations. No `chunk-size` is larger.
+const MAX_STEP: u32 = 1 << 20;
+/// Longest row, in bytes: more than 200,000 decodes.
+const MAX_ROW: usize = 2 << 20;
 
 /// Reads a bundle's folder and checks all of it.
 pub fn read_bundle(folder: &Path) -> Result<Bundle, ProfileError> {
-    let meta = read_meta(folder)?;
+    let path = folder.join("bundle.json");
+    let meta = parse_meta(&path, &store::read_text_bounded(&path, MAX_BYTES)?)?;
+    let pinned = |name: &str| meta.files.iter().find(|pinned| pinned.file == name);
+    parse_tables(&meta, |name| {
+        let path = folder.join(name);
+        let bytes = store::read_bounded(&path, MAX_BYTES)?;
+        if pinned(name).is_none_or(|pinned| pinned.sha256 != Digest::of(&bytes)) {
+            return Err(ProfileError::Digest { path });
+        }
+        Ok((path, bytes))
+    })
+}
+
+/// Checks a bundle whose files are in memory: `bundle.json`, whose digests are let be, and the CSV files
+/// by the last part of their names.
+pub(crate) fn parse_bundle(meta: &str, file: impl Fn(&str) -> Vec<u8>) -> Result<Bundle, ProfileError> {
+    let meta = parse_meta(Path::new("bundle.json"), meta)?;
+    parse_tables(&meta, |name| Ok((PathBuf::from(name), file(name.rsplit('/').next().unwrap_or_default()))))
+}
+
+/// Reads the CSV files, each of which `open` yields with its path.
+fn parse_tables(
+    meta: &BundleMeta,
+    open: impl Fn(&str) -> Result<(PathBuf, Vec<u8>), ProfileError>,
+) -> Result<Bundle, ProfileError> {
+    let open = |name: &str| open(name).map(|(path, bytes)| Table { path, bytes });
     let compute = compute_folder(&meta.model);
     let mut curves = Vec::new();
     for feature in [Feature::Tokens, Feature::Sequences, Feature::BatchSize] {
         let (file, column) = curve_file(feature, &compute);
-        curves.extend(read_curves(&Table::open(folder, &meta, &file)?, feature, column)?);
+        curves.extend(read_curves(&open(&file)?, feature, column)?);
     }
-    let attention = read_attention(&Table::open(folder, &meta, &format!("{compute}/attention.csv"))?)?;
-    let steps = read_steps(&Table::open(folder, &meta, "steps.csv")?)?;
-    Ok(Bundle { meta, curves, attention, steps })
+    let attention = read_attention(&open(&format!("{compute}/attention.csv"))?)?;
+    let steps = read_steps(&open("steps.csv")?)?;
+    Ok(Bundle { meta: meta.clone(), curves, attention, steps })
 }
 
-fn read_meta(folder: &Path) -> Result<BundleMeta, ProfileError> {
-    let path = folder.join("bundle.json");
-    let text = store::read_text_bounded(&path, MAX_BYTES)?;
-    let invalid = |line: usize, message: String| ProfileError::invalid(&path, line as u64, message);
+fn parse_meta(path: &Path, text: &str) -> Result<BundleMeta, ProfileError> {
+    let invalid = |line: usize, message: String| ProfileError::invalid(path, line as u64, message);
     let value: serde_json::Value =
-        serde_json::from_str(&text).map_err(|error| invalid(error.line(), error.to_string()))?;
+        serde_json::from_str(text).map_err(|error| invalid(error.line(), error.to_string()))?;
     if let Some(found) = value.get("format").and_then(serde_json::Value::as_u64)
         && found > u64::from(BUNDLE_FORMAT)
     {
         let found = u32::try_from(found).unwrap_or(u32::MAX);
-        return Err(ProfileError::Newer { path, found, newest: BUNDLE_FORMAT });
+        return Err(ProfileError::Newer { path: path.to_owned(), found, newest: BUNDLE_FORMAT });
     }
     let meta: BundleMeta =
-        serde_json::from_str(&text).map_err(|error| invalid(error.line(), error.to_string()))?;
+        serde_json::from_str(text).map_err(|error| invalid(error.line(), error.to_string()))?;
     for (name, count) in [
         ("num_layers", meta.num_layers),
         ("block_size", meta.block_size),
@@ -65,64 +93,74 @@ fn read_meta(folder: &Path) -> Result<BundleMeta, ProfileError> {
     Ok(meta)
 }
 
-/// A CSV file whose bytes are the pinned ones.
+/// A CSV file, read row by row: cells of a hostile one would take many times its bytes.
 struct Table {
     path: PathBuf,
-    header: Vec<String>,
-    /// Line number and cells.
-    rows: Vec<(u64, Vec<String>)>,
+    bytes: Vec<u8>,
+}
+
+/// One row and where it is.
+struct Row<'a> {
+    path: &'a Path,
+    line: u64,
+    cells: &'a csv::StringRecord,
 }
 
 impl Table {
-    fn open(folder: &Path, meta: &BundleMeta, file: &str) -> Result<Self, ProfileError> {
-        let path = folder.join(file);
-        let bytes = store::read_bounded(&path, MAX_BYTES)?;
-        let pinned = meta.files.iter().find(|pinned| pinned.file == file);
-        if pinned.is_none_or(|pinned| pinned.sha256 != Digest::of(&bytes)) {
-            return Err(ProfileError::Digest { path });
-        }
-        let mut reader = csv::ReaderBuilder::new().has_headers(true).from_reader(bytes.as_slice());
-        let broken = |error: csv::Error| {
-            let line = error.position().map_or(0, csv::Position::line);
-            ProfileError::invalid(&path, line, error.to_string())
-        };
-        let header = reader.headers().map_err(broken)?.iter().map(str::to_owned).collect();
-        let mut rows = Vec::new();
-        for record in reader.records() {
-            let record = record.map_err(broken)?;
-            let line = record.position().map_or(0, csv::Position::line);
-            rows.push((line, record.iter().map(str::to_owned).collect()));
-        }
-        Ok(Self { path, header, rows })
-    }
-
     fn invalid(&self, line: u64, message: impl Into<String>) -> ProfileError {
         ProfileError::invalid(&self.path, line, message)
     }
 
-    fn count(&self, line: u64, cell: &str, name: &str) -> Result<u32, ProfileError> {
-        match u32::from_str(cell) {
-            Ok(count) if count <= MAX_COUNT => Ok(count),
-            _ => Err(self.invalid(line, format!("{name} is {cell:?}, not a count up to {MAX_COUNT}"))),
+    /// Requires these columns and a row at least; calls `each` for every row in order.
+    fn rows(
+        &self,
+        columns: &[String],
+        mut each: impl FnMut(&Row<'_>) -> Result<(), ProfileError>,
+    ) -> Result<(), ProfileError> {
+        let bounded = BoundedRecords::lenient(self.bytes.as_slice(), u64::MAX, MAX_ROW);
+        let mut reader = csv::ReaderBuilder::new().has_headers(true).from_reader(bounded);
+        let broken = |error: csv::Error| {
+            let line = error.position().map_or(0, csv::Position::line);
+            self.invalid(line, error.to_string())
+        };
+        if !reader.headers().map_err(broken)?.iter().eq(columns) {
+            return Err(self.invalid(1, format!("the columns are not {}", columns.join(","))));
+        }
+        let mut cells = csv::StringRecord::new();
+        let mut empty = true;
+        while reader.read_record(&mut cells).map_err(broken)? {
+            let line = cells.position().map_or(0, csv::Position::line);
+            each(&Row { path: &self.path, line, cells: &cells })?;
+            empty = false;
+        }
+        if empty { Err(self.invalid(1, "the file has no rows")) } else { Ok(()) }
+    }
+}
+
+impl Row<'_> {
+    fn cell(&self, column: usize) -> &str {
+        self.cells.get(column).unwrap_or_default()
+    }
+
+    fn invalid(&self, message: impl Into<String>) -> ProfileError {
+        ProfileError::invalid(self.path, self.line, message)
+    }
+
+    /// A whole number of at most `most`.
+    fn count(&self, text: &str, name: &str, most: u32) -> Result<u32, ProfileError> {
+        match u32::from_str(text) {
+            Ok(count) if count <= most => Ok(count),
+            _ => Err(self.invalid(format!("{name} is {text:?}, not a count up to {most}"))),
         }
     }
 
     /// A duration in ms, as ns.
-    fn duration(&self, line: u64, cell: &str, name: &str) -> Result<f64, ProfileError> {
-        match f64::from_str(cell) {
+    fn duration(&self, column: usize, name: &str) -> Result<f64, ProfileError> {
+        let text = self.cell(column);
+        match f64::from_str(text) {
             Ok(ms) if (0.0..=MAX_MS).contains(&ms) => Ok(ms * 1e6),
-            _ => Err(self.invalid(line, format!("{name} is {cell:?}, not a duration in ms up to {MAX_MS}"))),
+            _ => Err(self.invalid(format!("{name} is {text:?}, not a duration in ms up to {MAX_MS}"))),
         }
-    }
-
-    fn require_header(&self, wanted: &[String]) -> Result<(), ProfileError> {
-        if self.header != wanted {
-            return Err(self.invalid(1, format!("the columns are not {}", wanted.join(","))));
-        }
-        if self.rows.is_empty() {
-            return Err(self.invalid(1, "the file has no rows"));
-        }
-        Ok(())
     }
 }
 
@@ -144,30 +182,30 @@ fn stats(op: &str) -> [String; 2] {
 
 fn read_curves(table: &Table, feature: Feature, column: &str) -> Result<Vec<OpCurve>, ProfileError> {
     let ops = ops_of(feature);
-    let mut header = vec![column.to_owned()];
-    header.extend(ops.iter().flat_map(|(op, _)| stats(op)));
-    table.require_header(&header)?;
+    let mut columns = vec![column.to_owned()];
+    columns.extend(ops.iter().flat_map(|(op, _)| stats(op)));
     let mut curves: Vec<OpCurve> = ops
         .iter()
         .map(|&(op, per_layer)| OpCurve { op: op.to_owned(), feature, per_layer, points: Vec::new() })
         .collect();
     let mut last = 0;
-    for (line, cells) in &table.rows {
-        let x = table.count(*line, &cells[0], column)?;
+    table.rows(&columns, |row| {
+        let x = row.count(row.cell(0), column, MAX_STEP)?;
         if x <= last {
-            return Err(table.invalid(*line, format!("{column} {x} does not ascend")));
+            return Err(row.invalid(format!("{column} {x} does not ascend")));
         }
         last = x;
         for (index, curve) in curves.iter_mut().enumerate() {
-            let (mean, mad) = (&cells[1 + 2 * index], &cells[2 + 2 * index]);
-            if mean.is_empty() && mad.is_empty() {
+            let (mean, mad) = (1 + 2 * index, 2 + 2 * index);
+            if row.cell(mean).is_empty() && row.cell(mad).is_empty() {
                 continue;
             }
-            let mean_ns = table.duration(*line, mean, &curve.op)?;
-            let mad_ns = table.duration(*line, mad, &curve.op)?;
+            let mean_ns = row.duration(mean, &curve.op)?;
+            let mad_ns = row.duration(mad, &curve.op)?;
             curve.points.push(OpPoint { x, mean_ns, mad_ns });
         }
-    }
+        Ok(())
+    })?;
     match curves.iter().find(|curve| curve.points.is_empty()) {
         Some(curve) => Err(table.invalid(1, format!("{} has no durations", curve.op))),
         None => Ok(curves),
@@ -175,15 +213,14 @@ fn read_curves(table: &Table, feature: Feature, column: &str) -> Result<Vec<OpCu
 }
 
 fn read_attention(table: &Table) -> Result<Vec<AttentionPoint>, ProfileError> {
-    let mut header: Vec<String> = ATTENTION_KEYS.map(str::to_owned).into();
-    header.extend(["attn_prefill", "attn_decode"].iter().flat_map(|op| stats(op)));
-    table.require_header(&header)?;
-    let mut points = Vec::with_capacity(table.rows.len());
-    for (line, cells) in &table.rows {
-        let count = |index: usize| table.count(*line, &cells[index], &header[index]);
-        let duration = |index: usize| table.duration(*line, &cells[index], &header[index]);
-        let (batch, chunk, kv) = (count(1)?, count(2)?, count(3)?);
-        points.push(match cells[0].as_str() {
+    let mut columns: Vec<String> = ATTENTION_KEYS.map(str::to_owned).into();
+    columns.extend(["attn_prefill", "attn_decode"].iter().flat_map(|op| stats(op)));
+    let mut points = Vec::new();
+    table.rows(&columns, |row| {
+        let count = |index: usize, most: u32| row.count(row.cell(index), &columns[index], most);
+        let duration = |index: usize| row.duration(index, &columns[index]);
+        let (batch, chunk, kv) = (count(1, MAX_STEP)?, count(2, MAX_STEP)?, count(3, MAX_COUNT)?);
+        points.push(match row.cell(0) {
             "true" if chunk > 0 => AttentionPoint {
                 prefill_chunk: chunk,
                 kv_prefill: kv,
@@ -200,11 +237,10 @@ fn read_attention(table: &Table) -> Result<Vec<AttentionPoint>, ProfileError> {
                 mean_ns: duration(6)?,
                 mad_ns: duration(7)?,
             },
-            _ => {
-                return Err(table.invalid(*line, "the row is neither a prefill chunk nor a batch of decodes"));
-            }
+            _ => return Err(row.invalid("the row is neither a prefill chunk nor a batch of decodes")),
         });
-    }
+        Ok(())
+    })?;
     let key =
         |point: &AttentionPoint| (point.prefill_chunk, point.kv_prefill, point.n_decode, point.kv_decode);
     let mut keys: Vec<_> = points.iter().map(key).collect();
@@ -221,32 +257,32 @@ fn read_attention(table: &Table) -> Result<Vec<AttentionPoint>, ProfileError> {
 }
 
 fn read_steps(table: &Table) -> Result<Vec<StepSample>, ProfileError> {
-    table.require_header(&STEP_COLUMNS.map(str::to_owned))?;
-    let mut steps = Vec::with_capacity(table.rows.len());
-    for (line, cells) in &table.rows {
+    let mut steps = Vec::new();
+    table.rows(&STEP_COLUMNS.map(str::to_owned), |row| {
         let mut prefills = Vec::new();
-        for part in cells[0].split_whitespace() {
-            let (chunk, kv) = part
-                .split_once(':')
-                .ok_or_else(|| table.invalid(*line, format!("{part:?} is not `chunk:kv`")))?;
-            prefills.push((table.count(*line, chunk, "chunk")?, table.count(*line, kv, "kv")?));
+        for part in row.cell(0).split_whitespace() {
+            let (chunk, kv) =
+                part.split_once(':').ok_or_else(|| row.invalid(format!("{part:?} is not `chunk:kv`")))?;
+            prefills.push((row.count(chunk, "chunk", MAX_STEP)?, row.count(kv, "kv", MAX_COUNT)?));
         }
-        let decodes = cells[1]
+        let decodes = row
+            .cell(1)
             .split_whitespace()
-            .map(|kv| table.count(*line, kv, "decode"))
+            .map(|kv| row.count(kv, "decode", MAX_COUNT))
             .collect::<Result<Vec<_>, _>>()?;
-        let completing = table.count(*line, &cells[2], "completing")?;
+        let completing = row.count(row.cell(2), "completing", MAX_STEP)?;
         if completing as usize > prefills.len() || prefills.len() + decodes.len() == 0 {
-            return Err(table.invalid(*line, "no such step"));
+            return Err(row.invalid("no such step"));
         }
         steps.push(StepSample {
             prefills,
             decodes,
             completing,
-            mean_ns: table.duration(*line, &cells[3], "mean")?,
-            mad_ns: table.duration(*line, &cells[4], "mad")?,
+            mean_ns: row.duration(3, "mean")?,
+            mad_ns: row.duration(4, "mad")?,
         });
-    }
+        Ok(())
+    })?;
     Ok(steps)
 }
 
@@ -308,7 +344,7 @@ mod tests {
             ("steps.csv", ",1,", ",7,"),
         ] {
             write_bundle(&folder, &bundle()).unwrap();
-            let mut meta = read_meta(&folder).unwrap();
+            let mut meta = read_bundle(&folder).unwrap().meta;
             let pinned = meta.files.iter_mut().find(|pinned| pinned.file.ends_with(file)).unwrap();
             let path = folder.join(&pinned.file);
             let text = std::fs::read_to_string(&path).unwrap();

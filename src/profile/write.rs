@@ -36,7 +36,7 @@ fn ms(ns: f64) -> String {
 }
 
 /// The files of a bundle but `bundle.json`, by name, and the meta data that describes them.
-fn render(bundle: &Bundle) -> (Vec<(String, String)>, BundleMeta) {
+pub(crate) fn render(bundle: &Bundle) -> (Vec<(String, String)>, BundleMeta) {
     let compute = compute_folder(&bundle.meta.model);
     let mut files = Vec::new();
     for feature in [Feature::Tokens, Feature::Sequences, Feature::BatchSize] {

@@ -57,3 +57,12 @@ pub fn render_figures(comparison: &Comparison) -> Result<Vec<(String, String)>, 
     }
     Ok(document::Figures::NAMES.iter().map(|name| (*name).to_owned()).zip(pages).collect())
 }
+
+/// What the template is given for the PDF and for the figures of one comparison, as JSON.
+///
+/// # Errors
+/// Only by a mistake of xp.
+pub(crate) fn data(comparison: &Comparison) -> serde_json::Result<(String, String)> {
+    let pdf = serde_json::to_string(&document::Document::of(std::slice::from_ref(comparison)))?;
+    Ok((pdf, serde_json::to_string(&document::Figures::of(comparison))?))
+}

@@ -325,9 +325,9 @@ fn merged(recorded: &[String], given: &[String]) -> Vec<String> {
     out
 }
 
-/// Digest of a file's bytes, if it is there.
+/// Digest of a lock's bytes, if it is there and of a lock's size.
 fn digest_of(path: &Path) -> Option<Digest> {
-    store::digest_file(path).ok().map(|(_, digest)| digest)
+    store::read_bounded(path, lock::MAX_LOCK_BYTES).ok().map(Digest::of)
 }
 
 /// Refuses the lock of another experiment that has the same file name.

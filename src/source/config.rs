@@ -74,7 +74,7 @@ impl Checker<'_> {
 }
 
 /// Parses and checks a `config.json`; `file` is shown in errors.
-pub(super) fn parse(file: &str, text: &str) -> Result<ModelConfig, SourceError> {
+pub(crate) fn parse(file: &str, text: &str) -> Result<ModelConfig, SourceError> {
     let raw: HfConfig = serde_json::from_str(text).map_err(|error| {
         let (line, column, message) = json_place(&error);
         SourceError::Config { file: file.to_owned(), line, column, message }

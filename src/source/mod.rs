@@ -11,10 +11,12 @@ mod weights;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use config::parse as parse_config;
 pub use error::SourceError;
 pub use hub::HubError;
 pub use shape::shape;
 pub use tensors::{TensorShape, tensor_table};
+pub(crate) use weights::{parse_header, shards};
 
 use crate::catalog::{self, ModelConfig};
 use crate::model::{Tokenizer, Weights, train_synthetic};

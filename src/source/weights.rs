@@ -1,7 +1,7 @@
 //! Safetensors files, checked by their headers: no weight is read.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
+use std::io::Read;
 use std::path::Path;
 
 use safetensors::Dtype;
@@ -57,7 +57,7 @@ pub(super) fn find(folder: &Path, shown: &str) -> Result<Vec<String>, SourceErro
 }
 
 /// The files that an index names.
-fn shards(file: &str, text: &str) -> Result<Vec<String>, SourceError> {
+pub(crate) fn shards(file: &str, text: &str) -> Result<Vec<String>, SourceError> {
     #[derive(Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
@@ -133,18 +133,29 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Reads the header: eight bytes of length, and JSON. The library checks that the tensors fill the
-/// data without gap or overlap and have the size of their shapes; we check both lengths against the
-/// file before anything is allocated.
+/// Reads the header of a file.
 fn header(path: &Path, file: &str) -> Result<Metadata, SourceError> {
+    let io = |error| SourceError::io(path, error);
+    let reader = open_file(path).map_err(io)?;
+    let size = reader.metadata().map_err(io)?.len();
+    parse_header(reader, size, path, file)
+}
+
+/// Reads the header of `size` bytes: eight bytes of length, and JSON. The library checks that the
+/// tensors fill the data without gap or overlap and have the size of their shapes; we check both lengths
+/// against the file before anything is allocated.
+pub(crate) fn parse_header(
+    mut reader: impl Read,
+    size: u64,
+    path: &Path,
+    file: &str,
+) -> Result<Metadata, SourceError> {
     let io = |error| SourceError::io(path, error);
     let bad = |place: &'static str, message: String| SourceError::Safetensors {
         file: file.to_owned(),
         place,
         message,
     };
-    let mut reader = open_file(path).map_err(io)?;
-    let size = reader.metadata().map_err(io)?.len();
     if size < 8 {
         return Err(bad("byte 0", format!("the file has {size} bytes, and its header's length alone has 8")));
     }

@@ -16,6 +16,9 @@ use super::place::Finding;
 use super::suggest::{did_you_mean, one_of, quoted};
 use crate::catalog;
 
+/// More backends than the schema admits are not compared with one another, nor listed.
+const MOST_BACKENDS: usize = 64;
+
 /// Devices this version runs on.
 const DEVICES: &[&str] = &["cpu"];
 
@@ -99,6 +102,8 @@ fn check_compare(instance: &Value, out: &mut Vec<Finding>) {
             .iter()
             .filter(|item| item.get("kind").is_some_and(|own| own == kind))
             .filter_map(name_of)
+            .filter(|name| name.len() <= 100)
+            .take(MOST_BACKENDS)
             .collect();
         let example = if kind == "candle" { "backend \"sarathi\"" } else { "backend \"vidur\"" };
         let allowed = match of_kind.as_slice() {

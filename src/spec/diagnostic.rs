@@ -61,6 +61,17 @@ impl SourceText {
     }
 }
 
+/// `file:line:column` of a place of a text whose lines are too long to show.
+pub(crate) fn long_place(name: &str, text: &str, span: (usize, usize)) -> Option<String> {
+    let source = SourceText::new(name, text);
+    let span = source.clamp(span);
+    if source.is_readable(span) {
+        return None;
+    }
+    let (line, column) = source.line_and_column(span.0);
+    Some(format!("{name}:{line}:{column}"))
+}
+
 /// One mistake, or something that is worth a warning.
 #[derive(Debug, Clone)]
 pub struct Mistake {

@@ -17,6 +17,10 @@ const MAX_DEPTH: usize = 32;
 /// Blocks that may be commented out inside one another: the parser reads each of them several times.
 const MAX_SLASHED: usize = 2;
 
+/// Names and values of a text at most. Each takes the parser some 600 bytes, and the lock of a matrix
+/// of 10,000 runs has half a million.
+const MAX_TOKENS: usize = 2_000_000;
+
 /// What a brace opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Block {
@@ -52,6 +56,7 @@ pub(super) fn check(text: &str) -> Result<Cow<'_, str>, Refused> {
     let mut scan = Scan {
         text,
         at: 0,
+        tokens: 0,
         statement: 0,
         open: Vec::new(),
         edits: Vec::new(),
@@ -78,6 +83,8 @@ pub(super) fn check(text: &str) -> Result<Cow<'_, str>, Refused> {
 pub(super) struct Scan<'a> {
     pub text: &'a str,
     pub at: usize,
+    /// Names and values so far.
+    tokens: usize,
     /// Where the node, or whatever stands in one's place, starts.
     pub statement: usize,
     pub open: Vec<Open>,
@@ -224,6 +231,13 @@ impl Scan<'_> {
 
     /// A token, and a check that something ends it.
     fn token(&mut self) -> Result<Lexeme, Refusal> {
+        self.tokens += 1;
+        if self.tokens > MAX_TOKENS {
+            let message = format!("the text has more than {MAX_TOKENS} names and values");
+            return Err(
+                Refusal::new((self.at, 1), message, "one too many", "no file of xp needs that").fatal()
+            );
+        }
         let (end, lexeme) = lexeme(self.text, self.at)?;
         let start = std::mem::replace(&mut self.at, end);
         let ended = match self.peek() {

@@ -48,6 +48,7 @@ mod world;
 mod tests;
 
 pub use admission::{KvCache, kv_cache};
+pub(crate) use diagnostic::long_place;
 pub use diagnostic::{Mistake, SpecErrors};
 pub use experiment::{
     Arrivals, Axis, Backend, CandleBackend, Compare, Dtype, Experiment, Hardware, Lengths, Model, Predictor,

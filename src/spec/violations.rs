@@ -29,7 +29,8 @@ pub(super) fn violations(instance: &Value, places: Option<&Places>) -> Vec<Findi
                 vec![missing(instance, &pointer, name)]
             }
             ValidationErrorKind::AdditionalProperties { unexpected } => {
-                unexpected.iter().map(|name| surplus(instance, &pointer, name)).collect()
+                let names = unexpected.iter().take(MAX_VIOLATIONS - out.len());
+                names.map(|name| surplus(instance, &pointer, name)).collect()
             }
             _ => vec![wrong_value(instance, &pointer)],
         };
@@ -39,6 +40,9 @@ pub(super) fn violations(instance: &Value, places: Option<&Places>) -> Vec<Findi
             if !refused(&finding.pointer) && !known {
                 out.push(finding);
             }
+        }
+        if out.len() >= MAX_VIOLATIONS {
+            break;
         }
     }
     out

@@ -2,6 +2,7 @@
 //! that touches the file system for writing.
 
 mod atomic;
+mod bounded_records;
 mod checked;
 mod digest;
 mod digest_cache;
@@ -14,6 +15,7 @@ mod read;
 mod stored_result;
 
 pub use atomic::{StagedDir, copy, is_temporary, rename, write, write_part};
+pub use bounded_records::{BoundedRecords, OutOfBounds};
 pub use checked::{read_checked, write_checked};
 pub use digest::{Digest, FileDigest, ParseDigestError, abbreviate, digest_dir, digest_file};
 pub use digest_cache::DigestCache;

@@ -49,16 +49,19 @@ fn irregular(found: &fs::Metadata) -> Option<io::Error> {
 /// Reads a whole file of at most `limit` bytes; a longer one is refused without being read.
 pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
     let io = |source| ReadError::Io { path: path.to_owned(), source };
-    if let Some(source) = irregular(&fs::metadata(path).map_err(io)?) {
+    let too_large = || ReadError::TooLarge { path: path.to_owned(), limit };
+    let found = fs::metadata(path).map_err(io)?;
+    if let Some(source) = irregular(&found) {
         return Err(ReadError::NotAFile { path: path.to_owned(), source });
+    }
+    if found.len() > limit {
+        return Err(too_large());
     }
     let file = File::open(path).map_err(io)?;
     let mut bytes = Vec::new();
+    // It may grow meanwhile, and some files of the system have no length.
     file.take(limit + 1).read_to_end(&mut bytes).map_err(io)?;
-    if bytes.len() as u64 > limit {
-        return Err(ReadError::TooLarge { path: path.to_owned(), limit });
-    }
-    Ok(bytes)
+    if bytes.len() as u64 > limit { Err(too_large()) } else { Ok(bytes) }
 }
 
 /// Like [`read_bounded`], for text.

@@ -39,7 +39,9 @@ pub(super) fn gaps(
             let scale_ns = mean_ns / shape;
             (0..requests).map(|index| whole(stream.gamma(shape) * scale_ns, index)).collect()
         }
-        Arrivals::Trace { ref path } => trace(path, requests, root),
+        Arrivals::Trace { ref path } => {
+            trace_gaps(path, &read_text_bounded(&data_file(root, path)?, MAX_TRACE)?, requests)
+        }
     }
 }
 
@@ -76,9 +78,8 @@ fn whole(gap_ns: f64, index: u32) -> Result<u64, WorkloadError> {
 }
 
 /// Column `arrival_time_ns`, or else `inter_arrival_ns`; other columns are ignored.
-fn trace(path: &str, requests: u32, root: &Path) -> Result<Vec<u64>, WorkloadError> {
-    let text = read_text_bounded(&data_file(root, path)?, MAX_TRACE)?;
-    let table = Table::open(path, &text)?;
+pub(crate) fn trace_gaps(path: &str, text: &str, requests: u32) -> Result<Vec<u64>, WorkloadError> {
+    let table = Table::open(path, text)?;
     let (times, gaps) = (table.find("arrival_time_ns"), table.find("inter_arrival_ns"));
     let Some(column) = times.or(gaps) else {
         return table.column("arrival_time_ns").map(|_| Vec::new());

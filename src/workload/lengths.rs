@@ -10,7 +10,7 @@ use crate::spec::Lengths;
 use crate::store::read_text_bounded;
 
 /// Tokens of a request: in, out. Out is none where the spec leaves it to `decode-tokens`.
-pub(super) type Pair = (u32, Option<u32>);
+pub(crate) type Pair = (u32, Option<u32>);
 
 /// Longest prompt or output that is believed, in tokens.
 pub(super) const MAX_TOKENS: u32 = 1 << 20;
@@ -40,7 +40,9 @@ pub(super) fn lengths(
             let zipf = Zipf::new(theta, max - min + 1)?;
             Ok((0..requests).map(|_| split.pair(min + zipf.rank(stream.unit()) - 1)).collect())
         }
-        Lengths::Trace { ref path } => trace(path, requests, root),
+        Lengths::Trace { ref path } => {
+            trace_lengths(path, &read_text_bounded(&data_file(root, path)?, MAX_TRACE)?, requests)
+        }
     }
 }
 
@@ -110,9 +112,8 @@ impl Zipf {
 }
 
 /// Columns `num_prefill_tokens` and `num_decode_tokens`; other columns are ignored.
-fn trace(path: &str, requests: u32, root: &Path) -> Result<Vec<Pair>, WorkloadError> {
-    let text = read_text_bounded(&data_file(root, path)?, MAX_TRACE)?;
-    let table = Table::open(path, &text)?;
+pub(crate) fn trace_lengths(path: &str, text: &str, requests: u32) -> Result<Vec<Pair>, WorkloadError> {
+    let table = Table::open(path, text)?;
     let (prefill, decode) = (table.column("num_prefill_tokens")?, table.column("num_decode_tokens")?);
     table.first(requests, |row| {
         Ok((row.bounded(prefill, 1, MAX_TOKENS)?, Some(row.bounded(decode, 1, MAX_TOKENS)?)))

@@ -15,10 +15,14 @@ pub mod seed;
 mod stream;
 mod table;
 
+pub(crate) use arrivals::trace_gaps;
 pub use contract::{FORMAT as WORKLOAD_VERSION, Seeds, WorkloadMeta, digest, workload_files, write_workload};
 pub use data_file::data_file;
 pub use error::WorkloadError;
 pub use generate::generate;
+pub(crate) use lengths::trace_lengths;
+pub(crate) use prompts::texts;
+pub(crate) use read::parse_workload;
 pub use read::read_workload;
 
 /// A workload in memory: row i of each vector belongs to request i.

@@ -35,15 +35,35 @@ pub(super) fn from_file(
     tokenizer: Option<&Tokenizer>,
     root: &Path,
 ) -> Result<Vec<(u32, String)>, WorkloadError> {
+    let tokenizer = tokenizer.ok_or_else(|| WorkloadError::NoTokenizer { file: file.to_owned() })?;
+    let texts = texts(file, &read_text_bounded(&data_file(root, file)?, MAX_PROMPTS)?, requests)?;
+    texts
+        .into_par_iter()
+        .enumerate()
+        .map(|(index, text)| {
+            let tokens = tokenizer.encode(&text)?.len();
+            match u32::try_from(tokens) {
+                Ok(count) if (1..=MAX_TOKENS).contains(&count) => Ok((count, text)),
+                _ => Err(WorkloadError::Cell {
+                    file: file.to_owned(),
+                    line: index as u64 + 1,
+                    column: "text".to_owned(),
+                    message: format!("has {tokens} tokens, not between 1 and {MAX_TOKENS}"),
+                }),
+            }
+        })
+        .collect()
+}
+
+/// The texts of the first `requests` lines; there must be as many, and all lines are checked.
+pub(crate) fn texts(file: &str, content: &str, requests: u32) -> Result<Vec<String>, WorkloadError> {
     #[derive(Deserialize)]
     struct Line {
         text: String,
     }
-    let tokenizer = tokenizer.ok_or_else(|| WorkloadError::NoTokenizer { file: file.to_owned() })?;
-    let content = read_text_bounded(&data_file(root, file)?, MAX_PROMPTS)?;
     let mut texts = Vec::new();
     let mut rows = 0;
-    for line in content.strip_prefix('\u{feff}').unwrap_or(&content).lines() {
+    for line in content.strip_prefix('\u{feff}').unwrap_or(content).lines() {
         rows += 1;
         let Line { text } = object(file, rows, line)?;
         if text.len() > MAX_TEXT {
@@ -61,22 +81,7 @@ pub(super) fn from_file(
     if rows < requests as usize {
         return Err(WorkloadError::TooFew { file: file.to_owned(), what: "prompts", rows, requests });
     }
-    texts
-        .into_par_iter()
-        .enumerate()
-        .map(|(index, text)| {
-            let tokens = tokenizer.encode(&text)?.len();
-            match u32::try_from(tokens) {
-                Ok(count) if (1..=MAX_TOKENS).contains(&count) => Ok((count, text)),
-                _ => Err(WorkloadError::Cell {
-                    file: file.to_owned(),
-                    line: index as u64 + 1,
-                    column: "text".to_owned(),
-                    message: format!("has {tokens} tokens, not between 1 and {MAX_TOKENS}"),
-                }),
-            }
-        })
-        .collect()
+    Ok(texts)
 }
 
 /// Synthetic texts for requests whose lengths are known, and their `prompt_id`s.

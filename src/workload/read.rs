@@ -23,10 +23,17 @@ const MAX_META: u64 = 1 << 20;
 /// # Errors
 /// With file, line and column.
 pub fn read_workload(folder: &Path) -> Result<(Workload, WorkloadMeta), WorkloadError> {
-    let meta = read_meta(&read_text_bounded(&folder.join(META), MAX_META)?)?;
-    let prompts = read_prompts(&read_text_bounded(&folder.join(PROMPTS), MAX_PROMPTS)?)?;
-    let mut requests = read_lengths(&read_text_bounded(&folder.join(LENGTHS), MAX_TRACE)?, prompts.len())?;
-    read_intervals(&read_text_bounded(&folder.join(INTERVALS), MAX_TRACE)?, &mut requests)?;
+    parse_workload(|name, limit| Ok(read_text_bounded(&folder.join(name), limit)?))
+}
+
+/// Checks a workload whose files `read` yields: by their names, of as many bytes at most.
+pub(crate) fn parse_workload<T: AsRef<str>>(
+    read: impl Fn(&str, u64) -> Result<T, WorkloadError>,
+) -> Result<(Workload, WorkloadMeta), WorkloadError> {
+    let meta = read_meta(read(META, MAX_META)?.as_ref())?;
+    let prompts = read_prompts(read(PROMPTS, MAX_PROMPTS)?.as_ref())?;
+    let mut requests = read_lengths(read(LENGTHS, MAX_TRACE)?.as_ref(), prompts.len())?;
+    read_intervals(read(INTERVALS, MAX_TRACE)?.as_ref(), &mut requests)?;
     let made = Workload { requests, prompts };
     let [requests, prefill, decode, last] = totals(&made);
     let claims = [

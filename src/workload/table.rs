@@ -1,11 +1,15 @@
 //! CSV files read strictly: every error has a file, a line and a column.
 
 use super::WorkloadError;
+use crate::store::{BoundedRecords, OutOfBounds};
+
+/// Longest record, in bytes.
+const MAX_RECORD: usize = 1 << 20;
 
 /// A CSV file in memory with a header line.
 pub(super) struct Table<'a> {
     file: &'a str,
-    reader: csv::Reader<&'a [u8]>,
+    reader: csv::Reader<BoundedRecords<&'a [u8]>>,
     header: csv::StringRecord,
 }
 
@@ -21,7 +25,8 @@ impl<'a> Table<'a> {
     /// Reads the header of `text`. `file` is shown in errors.
     pub fn open(file: &'a str, text: &'a str) -> Result<Self, WorkloadError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let mut reader = csv::ReaderBuilder::new().from_reader(text.as_bytes());
+        let bounded = BoundedRecords::lenient(text.as_bytes(), u64::MAX, MAX_RECORD);
+        let mut reader = csv::ReaderBuilder::new().from_reader(bounded);
         let header = reader.headers().map_err(|error| row_error(file, 1, &error))?.clone();
         Ok(Self { file, reader, header })
     }
@@ -138,6 +143,9 @@ fn row_error(file: &str, line: u64, error: &csv::Error) -> WorkloadError {
             format!("{len} fields, the header has {expected_len}")
         }
         csv::ErrorKind::Utf8 { .. } => "the row is not UTF-8".to_owned(),
+        csv::ErrorKind::Io(source) if source.get_ref().is_some_and(|inner| inner.is::<OutOfBounds>()) => {
+            format!("the row is longer than {MAX_RECORD} bytes")
+        }
         _ => error.to_string(),
     };
     WorkloadError::Row { file: file.to_owned(), line, message }

@@ -151,6 +151,57 @@ fn damaged_bundles_runs_and_comparisons_are_refused() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn what_stands_in_a_files_place_is_refused_at_once() {
+    let project = Project::empty();
+    project.write("comparison/tables/x", "");
+    let meta = r#"{"format":1,"xp_version":"0.1.0","metrics_version":1,"run":"r","kind":"measured","backend":"b","repeat":0,
+        "model":"m","dtype":"f32","model_digest":"0000000000000000000000000000000000000000000000000000000000000000",
+        "workload_digest":"0000000000000000000000000000000000000000000000000000000000000000","scheduler":{"policy":"sarathi",
+        "chunk-size":1,"max-batch-size":1,"block-size":1,"kv-blocks":1,"watermark-blocks":0,"max-context":2},"threads":1,
+        "hardware":[],"fingerprint":null,"reference_ns":null,"num_requests":1,"num_steps":1,"output_tokens":1,"duration_ns":1}"#;
+    project.write("run/run_meta.json", meta);
+    let started = std::time::Instant::now();
+    let compare = ["compare", "--real", "run", "--sim", "run", "--out", "out"];
+    for (file, args) in [
+        ("run/request_metrics.csv", &compare[..]),
+        ("run/run_meta.json", &compare[..]),
+        ("experiments/x.kdl", &["check", "experiments/x.kdl"]),
+        ("locks/x.lock.kdl", &["run", "--frozen", "locks/x.lock.kdl"]),
+        ("comparison/comparison.json", &["report", "comparison"]),
+    ] {
+        let path = project.path(file);
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        project.write(file, "");
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(8 << 30).unwrap();
+        let text = project.fails(1, args);
+        assert!(
+            text.contains(&name) && (text.contains("larger than") || text.contains("longer than")),
+            "{text}"
+        );
+        let stand_in = |make: &dyn Fn(), wanted: &str| {
+            make();
+            let text = project.fails(2, args);
+            assert!(text.contains(&name) && text.contains(wanted), "{text}");
+        };
+        std::fs::remove_file(&path).unwrap();
+        stand_in(&|| std::os::unix::fs::symlink("/dev/zero", &path).unwrap(), "a device");
+        std::fs::remove_file(&path).unwrap();
+        if std::process::Command::new("mkfifo").arg(&path).status().is_ok_and(|made| made.success()) {
+            stand_in(&|| (), "a pipe");
+            std::fs::remove_file(&path).unwrap();
+        }
+        stand_in(&|| std::fs::create_dir(&path).unwrap(), "it is a folder");
+        std::fs::remove_dir(&path).unwrap();
+        for bytes in [&b"a\0b\n"[..], b"\xff\xfe\n", "{ ".repeat(10_000).as_bytes(), b"\xef\xbb\xbf\r\n"] {
+            project.write(file, bytes);
+            assert!(project.fails(1, args).contains(&name), "{file}");
+        }
+    }
+    assert!(started.elapsed().as_secs() < 30, "{:?}: 8 GiB of nothing were read", started.elapsed());
+}
+
 #[test]
 fn hostile_models_and_tokenizers_are_refused() {
     let project = Project::empty();

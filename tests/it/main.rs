@@ -8,6 +8,7 @@ mod determinism;
 mod edges;
 mod folders;
 mod format;
+mod fuzz_replay;
 mod hub;
 mod json;
 mod language;

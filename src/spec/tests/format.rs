@@ -357,7 +357,10 @@ proptest! {
         let loaded = |text: &str| {
             load_text("x.kdl", text, &[]).unwrap_or_else(|error| panic!("{}\n{text}", render(&error)))
         };
-        let parts = |text: &str| loaded(text).map(|loaded| (loaded.experiment, loaded.cells));
+        let parts = |text: &str| {
+            let loaded = loaded(text);
+            (loaded.experiment, loaded.cells)
+        };
         prop_assert_eq!(parts(&text), parts(&made));
         prop_assert_eq!(loaded(&made).experiment, good());
     }

@@ -26,6 +26,10 @@ fn nesting_bombs_are_refused_on_a_small_stack() {
         format!("experiment \"x\" {{ matrix {{ {} }}; }}", "seed 1;".repeat(10_000)),
         format!("experiment \"x\" {{ {} }}", "backend \"x\";".repeat(10_000)),
         format!("experiment \"x\" {}", "y=1 ".repeat(10_000)),
+        format!(
+            "experiment \"x\" {{ compare real=\"y\"; {} }}",
+            (0..5_000).map(|index| format!("backend b{index} kind=candle;")).collect::<String>()
+        ),
     ];
     let check = move || {
         for bomb in bombs {
@@ -50,6 +54,22 @@ fn a_lock_with_many_runs_is_no_bomb() {
     assert!(
         parse_kdl("x.lock.kdl", &text, 1_000).unwrap_err().to_string().contains("larger than 1000 bytes")
     );
+}
+
+#[test]
+fn the_faults_of_a_hostile_instance_are_few() {
+    let settings: serde_json::Map<String, serde_json::Value> =
+        (0..2_000).map(|index| (format!("u{index}"), 1.into())).collect();
+    let backends: Vec<serde_json::Value> = (0..300).map(|_| settings.clone().into()).collect();
+    let found = faults(&serde_json::json!({ "workload": settings, "backends": backends }));
+    assert!((100..400).contains(&found.len()), "{}", found.len());
+}
+
+#[test]
+fn more_values_than_any_file_has_are_refused_unparsed() {
+    // Each of them would take some 600 bytes.
+    let error = parse_kdl("x.lock.kdl", &"a\n".repeat(3_000_000), 64 << 20).unwrap_err();
+    assert!(render(&error).contains("more than 2000000 names and values"), "{}", render(&error));
 }
 
 /// Pieces that KDL is made of, good and bad.

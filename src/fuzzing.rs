@@ -1,0 +1,269 @@
+//! Every reader of a file that xp did not just write, as a function of bytes: what `fuzz/` runs with
+//! made-up bytes and `tests/it/fuzz_replay.rs` with those that were kept. A function tells whether they were
+//! accepted, and panics where a
+//! reader would, and where what was accepted does not survive being written and read again. See
+//! `docs/fuzzing.md`.
+
+use std::fmt::Debug;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::predictor::{Interpolate, Predictor};
+use crate::scheduler::{Batch, BatchEntry};
+use crate::spec::{Experiment, Loaded, Override};
+use crate::{compare, lock, metrics, model, profile, report, source, spec, workload};
+
+/// Ends a file where an input holds several: no file of xp has this byte.
+pub const SEPARATOR: u8 = 0x1e;
+
+/// A target's name, which is that of its binary and of its folder in `fuzz/corpus`, and what it runs.
+pub type Target = (&'static str, fn(&[u8]) -> bool);
+
+/// All targets.
+pub const TARGETS: [Target; 11] = [
+    ("spec", spec),
+    ("lock", lock),
+    ("run", run),
+    ("workload", workload),
+    ("trace", trace),
+    ("prompts", prompts),
+    ("bundle", bundle),
+    ("weights", weights),
+    ("config", config),
+    ("tokenizer", tokenizer),
+    ("comparison", comparison),
+];
+
+/// The files of an input; those that are missing are empty.
+fn files<const N: usize>(data: &[u8]) -> [&[u8]; N] {
+    let mut found = data.splitn(N, |byte| *byte == SEPARATOR);
+    std::array::from_fn(|_| found.next().unwrap_or_default())
+}
+
+/// The texts of an input; None when one of them is no UTF-8, which no reader gets to see.
+fn texts<const N: usize>(data: &[u8]) -> Option<[&str; N]> {
+    let texts = files::<N>(data).map(|file| str::from_utf8(file).ok());
+    texts.iter().all(Option::is_some).then(|| texts.map(Option::unwrap_or_default))
+}
+
+/// Renders a diagnostic as on a terminal.
+fn shown(error: &dyn miette::Diagnostic) {
+    let mut text = String::new();
+    let handler = miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::unicode_nocolor());
+    handler.render_report(&mut text, error).expect("a diagnostic is rendered to memory");
+    assert!(text.len() < 1 << 20, "a diagnostic of {} bytes", text.len());
+}
+
+/// What was read, unless it was refused with a diagnostic that can be shown. Most of the time would go into
+/// rendering: it is done where there are spans.
+fn accepted<T, E: miette::Diagnostic>(read: Result<T, E>) -> Option<T> {
+    let error = match read {
+        Ok(read) => return Some(read),
+        Err(error) => error,
+    };
+    if error.source_code().is_some() || error.related().is_some() {
+        shown(&error);
+    }
+    assert!(error.to_string().len() < 1 << 20);
+    let cause = error.source().map(ToString::to_string).unwrap_or_default();
+    assert!(!cause.contains("internal error"), "{error}: {cause}");
+    None
+}
+
+fn same<T: PartialEq + Debug>(one: &T, other: &T, what: &str) {
+    assert!(one == other, "{what} differs:\n{one:?}\n{other:?}");
+}
+
+/// An experiment, and behind the first separator a line for each `--set`.
+pub fn spec(data: &[u8]) -> bool {
+    let Some([text, flags]) = texts(data) else { return false };
+    let overrides: Vec<Override> =
+        flags.lines().take(8).filter_map(|flag| accepted(Override::parse(flag))).collect();
+    let Some(Loaded { experiment, cells, .. }) = accepted(spec::load_text("x.kdl", text, &overrides)) else {
+        return false;
+    };
+    survives_a_lock(&experiment);
+    cells.iter().take(2).for_each(|cell| survives_a_lock(&cell.experiment));
+    same(
+        &spec::expand(&experiment).map(|cells| cells.len()).map_err(|e| e.to_string()),
+        &Ok(cells.len()),
+        "cells",
+    );
+    true
+}
+
+/// A lock holds the experiment in its own form of KDL, and is refused where the experiment would be.
+fn survives_a_lock(experiment: &Experiment) {
+    let value = json!({ "experiment": experiment });
+    let mut text = String::new();
+    lock::write_facts(&mut text, &value);
+    let document = spec::parse_kdl("x.lock.kdl", &text, u64::MAX).unwrap_or_else(|e| panic!("{e}:\n{text}"));
+    let (read, _) = lock::read_facts(&document).unwrap_or_else(|e| panic!("{e:?}:\n{text}"));
+    let faults = spec::faults(&read["experiment"]);
+    assert!(faults.is_empty(), "{faults:?}:\n{text}");
+    let again = Experiment::deserialize(&read["experiment"]).unwrap_or_else(|e| panic!("{e}:\n{text}"));
+    same(experiment, &again, "the experiment of the lock");
+}
+
+/// A lock. The short way takes the canonical text of each lock, and nothing that the long way reads as
+/// another or not at all.
+pub fn lock(data: &[u8]) -> bool {
+    let Some([text]) = texts(data) else { return false };
+    let path = Path::new("x.lock.kdl");
+    let short = lock::parse_canonical(text);
+    let long = accepted(lock::parse_kdl_text(path, text)).map(|(lock, _)| lock);
+    if short.is_some() {
+        same(&short, &long, "the lock that the short way reads");
+    }
+    let Some(read) = long else { return false };
+    let canonical = read.to_kdl();
+    same(&short.is_some(), &(canonical == text), "whether the text is canonical");
+    let (again, _) = lock::parse_kdl_text(path, &canonical).unwrap_or_else(|e| panic!("{e}:\n{canonical}"));
+    same(&read, &again, "the lock");
+    same(&canonical, &again.to_kdl(), "the canonical text");
+    same(&lock::parse_canonical(&canonical).as_ref(), &Some(&read), "the lock that the short way reads");
+    assert!(lock::diff(&read, &again).is_empty());
+    read.input_digest();
+    true
+}
+
+/// `run_meta.json`, `request_metrics.csv`, `steps.csv` and `token_metrics.csv`.
+pub fn run(data: &[u8]) -> bool {
+    let [meta, requests, steps, tokens] = files(data);
+    let read = metrics::parse_run(meta, |name| match name {
+        "request_metrics.csv" => requests,
+        "steps.csv" => steps,
+        _ => tokens,
+    });
+    let Some((record, meta)) = accepted(read) else { return false };
+    for request in &record.requests {
+        let _ = (request.ttft_ns(), request.e2e_ns(), request.tpot_ns());
+    }
+    assert_eq!(record.steps.len() as u64, meta.num_steps);
+    true
+}
+
+/// The four files of a workload: meta, prompts, lengths, intervals.
+pub fn workload(data: &[u8]) -> bool {
+    let Some([meta, prompts, lengths, intervals]) = texts(data) else { return false };
+    let read = workload::parse_workload(|name, _| {
+        Ok(match name {
+            "workload_meta.json" => meta,
+            "prompts.jsonl" => prompts,
+            "trace_lengths.csv" => lengths,
+            _ => intervals,
+        })
+    });
+    let Some((made, meta)) = accepted(read) else { return false };
+    let written = workload::workload_files(&made, &meta.workload, &meta.seeds);
+    let again = workload::parse_workload(|name, _| {
+        let file = written.iter().find(|(file, _)| *file == name);
+        Ok(file.map(|(_, bytes)| String::from_utf8_lossy(bytes)).unwrap_or_default())
+    });
+    let (made_again, meta_again) = again.unwrap_or_else(|e| panic!("{e}"));
+    same(&made, &made_again, "the workload");
+    same(&meta.workload, &meta_again.workload, "its spec");
+    true
+}
+
+/// A CSV file of lengths, of arrivals, or of both.
+pub fn trace(data: &[u8]) -> bool {
+    let Some([text]) = texts(data) else { return false };
+    let lengths = accepted(workload::trace_lengths("t.csv", text, 3)).map(|lengths| lengths.len());
+    let gaps = accepted(workload::trace_gaps("t.csv", text, 3)).map(|gaps| gaps.len());
+    assert!([lengths, gaps].into_iter().flatten().all(|rows| (1..=3).contains(&rows)));
+    lengths.is_some() || gaps.is_some()
+}
+
+/// A JSONL file of prompts.
+pub fn prompts(data: &[u8]) -> bool {
+    let Some([text]) = texts(data) else { return false };
+    accepted(workload::texts("p.jsonl", text, 3)).is_some()
+}
+
+/// `bundle.json`, `mlp.csv`, `per_sequence.csv`, `cpu_overhead.csv`, `attention.csv` and `steps.csv`;
+/// digests are let be. What is accepted predicts steps.
+pub fn bundle(data: &[u8]) -> bool {
+    let Some([meta, mlp, per_sequence, overhead, attention, steps]) = texts(data) else { return false };
+    let read = profile::parse_bundle(meta, |name| {
+        let text = match name {
+            "mlp.csv" => mlp,
+            "per_sequence.csv" => per_sequence,
+            "cpu_overhead.csv" => overhead,
+            "attention.csv" => attention,
+            _ => steps,
+        };
+        text.into()
+    });
+    let Some(bundle) = accepted(read) else { return false };
+    // Durations are written in whole femtoseconds: once written, they stay as they are.
+    let written = |bundle: &profile::Bundle| {
+        let (files, meta) = profile::render(bundle);
+        let json = serde_json::to_string(&meta).expect("a bundle's meta is plain data");
+        let read = profile::parse_bundle(&json, |name| {
+            let file = files.iter().find(|(file, _)| file.ends_with(name));
+            file.map(|(_, text)| text.clone().into_bytes()).unwrap_or_default()
+        });
+        (files, read.unwrap_or_else(|e| panic!("{e}")))
+    };
+    let (files, read) = written(&bundle);
+    let (files_again, read_again) = written(&read);
+    same(&files, &files_again, "the written bundle");
+    same(&read, &read_again, "the bundle");
+    let Some(predictor) = accepted(Interpolate::new(&bundle)) else { return false };
+    let entry =
+        |tokens, context, is_prefill| BatchEntry { request: 0, tokens, context, is_prefill, emits: true };
+    for entries in [
+        vec![entry(1, 0, true)],
+        vec![entry(7, 100, true), entry(1, 90, false), entry(1, 1 << 20, false)],
+        vec![entry(1 << 20, 1 << 20, true); 3],
+    ] {
+        predictor.step_ns(&Batch { entries, ..Batch::default() });
+    }
+    true
+}
+
+/// A safetensors file, or the index of several.
+pub fn weights(data: &[u8]) -> bool {
+    let read = source::parse_header(data, data.len() as u64, Path::new("m.safetensors"), "m.safetensors");
+    if let Some(metadata) = accepted(read) {
+        let data_bytes = metadata.tensors().values().map(|info| info.data_offsets.1).max().unwrap_or(0);
+        assert!(data_bytes < data.len());
+        return true;
+    }
+    let Some([text]) = texts(data) else { return false };
+    accepted(source::shards("i.json", text)).is_some()
+}
+
+/// A `config.json`.
+pub fn config(data: &[u8]) -> bool {
+    let Some([text]) = texts(data) else { return false };
+    let Some(config) = accepted(source::parse_config("config.json", text)) else { return false };
+    let elements: u64 = source::tensor_table(&config).iter().map(source::TensorShape::elements).sum();
+    assert_eq!(elements, config.num_parameters());
+    true
+}
+
+/// A `tokenizer.json`. What is accepted encodes and decodes a text, or says why not.
+pub fn tokenizer(data: &[u8]) -> bool {
+    let Some(tokenizer) = accepted(model::Tokenizer::from_bytes(data, "tokenizer.json")) else {
+        return false;
+    };
+    if let Some(ids) = accepted(tokenizer.encode("The engine waits for 7 tokens.\n naïve \u{1f980}")) {
+        accepted(tokenizer.decode(&ids));
+    }
+    true
+}
+
+/// A `comparison.json`. What is accepted can be reported.
+pub fn comparison(data: &[u8]) -> bool {
+    let Some(read) = accepted(compare::parse_comparison("comparison.json", data)) else { return false };
+    let json = serde_json::to_vec(&read).expect("a comparison is plain data");
+    let again = compare::parse_comparison("comparison.json", &json).unwrap_or_else(|e| panic!("{e}"));
+    same(&read, &again, "the comparison");
+    compare::summary(&read);
+    report::data(&read).expect("a report is plain data");
+    true
+}
