@@ -26,19 +26,28 @@ pub struct ModelConfig {
 impl ModelConfig {
     /// Number of weights.
     pub fn num_parameters(&self) -> u64 {
-        let [h, i, l, q, kv, d, v] = [
+        let embeddings = if self.tie_word_embeddings { 1 } else { 2 };
+        self.num_output_parameters() * embeddings + self.num_layer_parameters() + u64::from(self.hidden_size)
+    }
+
+    /// Weights of all layers: without embedding, last norm and output projection.
+    pub fn num_layer_parameters(&self) -> u64 {
+        let [h, i, l, q, kv, d] = [
             self.hidden_size,
             self.intermediate_size,
             self.num_hidden_layers,
             self.num_attention_heads,
             self.num_key_value_heads,
             self.head_dim,
-            self.vocab_size,
         ]
         .map(u64::from);
         let attention = h * d * (q + 2 * kv) + q * d * h + 2 * d;
-        let layer = attention + 3 * h * i + 2 * h;
-        v * h * if self.tie_word_embeddings { 1 } else { 2 } + l * layer + h
+        l * (attention + 3 * h * i + 2 * h)
+    }
+
+    /// Weights of the output projection, which are the embedding's where the two are tied.
+    pub fn num_output_parameters(&self) -> u64 {
+        u64::from(self.vocab_size) * u64::from(self.hidden_size)
     }
 }
 

@@ -69,6 +69,9 @@ pub struct InitArgs {
 /// Changes to the experiment.
 #[derive(Debug, Args, Clone, Default)]
 pub struct SetArgs {
+    /// Use a preset of the experiment (may be repeated; a later one wins)
+    #[arg(long = "preset", value_name = "NAME")]
+    pub preset: Vec<String>,
     /// Override a setting, such as workload.arrivals.qps=2 (may be repeated)
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub set: Vec<String>,
@@ -118,7 +121,7 @@ pub struct LockingArgs {
     #[arg(long)]
     pub locked: bool,
     /// Use the lock as it is, without looking at the experiment
-    #[arg(long, conflicts_with_all = ["locked", "set"])]
+    #[arg(long, conflicts_with_all = ["locked", "set", "preset"])]
     pub frozen: bool,
     #[command(flatten)]
     pub network: NetworkArgs,
@@ -227,10 +230,10 @@ pub struct CompareArgs {
     #[command(flatten)]
     pub locking: LockingArgs,
     /// Folder of a measured run (may be repeated: repeats of one run)
-    #[arg(long, value_name = "DIR", requires = "sim", conflicts_with_all = ["set", "locked", "frozen"])]
+    #[arg(long, value_name = "DIR", requires = "sim", conflicts_with_all = ["set", "preset", "locked", "frozen"])]
     pub real: Vec<PathBuf>,
     /// Folder of the simulated run
-    #[arg(long, value_name = "DIR", requires = "real", conflicts_with_all = ["set", "locked", "frozen"])]
+    #[arg(long, value_name = "DIR", requires = "real", conflicts_with_all = ["set", "preset", "locked", "frozen"])]
     pub sim: Option<PathBuf>,
     /// Folder to write the comparison into (with folders)
     #[arg(long, value_name = "DIR", required_unless_present = "target", conflicts_with = "target")]

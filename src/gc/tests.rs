@@ -8,10 +8,12 @@ use std::time::SystemTime;
 use proptest::prelude::*;
 
 use super::*;
-use crate::lock::{self, Lock, SpecPin};
+use crate::lock::{self, Lock, SpecPin, Versions};
+use crate::progress::Silent;
 use crate::run::{Inputs, Stage, StageRecord, StageStore};
+use crate::source::{Access, Network};
 use crate::spec::{self, Loaded};
-use crate::store::{self, Digest, FileDigest, StoredResult};
+use crate::store::{self, Digest, DigestCache, FileDigest, Memo, StoredResult};
 
 const TINY: &str = r#"experiment "tiny" {
     seed 7
@@ -27,13 +29,23 @@ fn lock_of(number: u8) -> Lock {
     static TINY_LOCK: OnceLock<Lock> = OnceLock::new();
     let mut lock = TINY_LOCK
         .get_or_init(|| {
-            let Loaded { experiment, cells } = spec::load_text("tiny.kdl", TINY, &[]).unwrap();
+            let Loaded { experiment, cells, .. } = spec::load_text("tiny.kdl", TINY, &[]).unwrap();
             let pin = SpecPin {
                 path: "experiments/tiny.kdl".to_owned(),
                 sha256: Digest::of_json(&experiment),
+                presets: Vec::new(),
                 overrides: Vec::new(),
             };
-            lock::resolve(&experiment, &cells, pin, Path::new("."), None).unwrap().lock
+            let versions = Versions { metrics: 1, workload: 1, engine: 1, simulator: 1 };
+            let (digests, memo) = (DigestCache::default(), Memo::default());
+            let access = Access {
+                root: Path::new("."),
+                digests: &digests,
+                memo: &memo,
+                network: Network::Offline,
+                progress: &Silent,
+            };
+            lock::resolve(&experiment, cells, pin, versions, None, &access).unwrap().lock
         })
         .clone();
     lock.runs[0].workload.sha256 = Digest::of([number]);

@@ -94,7 +94,7 @@ pub fn impact(path: &str) -> Impact {
         "runs" if path.contains(".sim.") => Impact::Simulation,
         "runs" => Impact::Measurement,
         "experiment" => match rest.and_then(|rest| rest.split('.').next()).unwrap_or_default() {
-            "name" | "description" | "report" => Impact::Cosmetic,
+            "name" | "description" | "report" | "max-runs" => Impact::Cosmetic,
             "slo" => Impact::Verdict,
             "compare" if path.ends_with(".repeats") || path.ends_with(".real") => Impact::Measurement,
             "compare" if path.ends_with(".sim") => Impact::Simulation,

@@ -1,6 +1,7 @@
 //! The lockfile: every pin, one fact a line. Resolve, read, write, staleness,
 //! diff.
 
+mod admit;
 mod canonical;
 mod codec;
 mod diff;
@@ -13,6 +14,7 @@ mod resolved;
 mod stale;
 mod violation;
 mod workloads;
+mod world;
 
 pub use diff::{Change, LockDiff, diff};
 pub use fact::{Impact, facts};
@@ -25,3 +27,4 @@ pub use resolve::{ResolveError, resolve, scheduler_config};
 pub(crate) use resolve::{measured_backend, simulated_backend};
 pub use resolved::{Extent, Resolved};
 pub use stale::{Stale, staleness};
+pub use world::ProjectFiles;

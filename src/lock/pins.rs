@@ -57,6 +57,9 @@ pub struct SpecPin {
     pub path: String,
     /// Digest of the experiment's meaning: comments and layout do not count.
     pub sha256: Digest,
+    /// Presets of the command line that it was locked with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub presets: Vec<String>,
     /// `--set` overrides it was locked with.
     #[serde(default)]
     pub overrides: Vec<String>,

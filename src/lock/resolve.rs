@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::admit::admit;
 use super::pins::{FORMAT, Lock, ModelPin, RunPin, SeedsPin, SetPin, SpecPin, Versions};
 use super::resolved::{Made, Resolved};
 use super::workloads::Workloads;
@@ -12,8 +13,8 @@ use crate::catalog::ModelConfig;
 use crate::scheduler::SchedulerConfig;
 use crate::source::{self, Access, Pinned, SourceError};
 use crate::spec::{
-    Backend, CandleBackend, Cell, Compare, Experiment, Hardware, MAX_MATRIX_REQUESTS, Model, ProfileSource,
-    SimBackend, Source,
+    self, Backend, CandleBackend, Cell, Compare, Experiment, Hardware, KvCache, MAX_MATRIX_REQUESTS, Model,
+    ProfileSource, SimBackend, Source,
 };
 use crate::store::Digest;
 use crate::workload::{self, Seeds, WorkloadError};
@@ -46,6 +47,20 @@ pub enum ResolveError {
     )]
     #[diagnostic(code(xp::lock::kv_memory), help("raise kv-memory, or shorten the requests"))]
     KvMemory { memory: String, blocks: u64, block_bytes: u64, needed: u64 },
+    /// A run breaks a rule of experiments for the model's shape.
+    #[error("{message}")]
+    #[diagnostic(
+        code(xp::lock::unfit),
+        help("the experiment does not fit its model: `xp check` shows where")
+    )]
+    Unfit { message: String },
+    /// A request of a file is longer than the model's context.
+    #[error("{request} has {tokens} tokens, prompt and output together; the model's context has {context}")]
+    #[diagnostic(
+        code(xp::lock::too_long),
+        help("take it out, shorten it or its output, or take a model with a longer context")
+    )]
+    TooLong { request: String, tokens: u64, context: u32 },
     /// The workloads of all runs do not fit into memory together.
     #[error("the runs have more than {limit} requests together")]
     #[diagnostic(
@@ -111,6 +126,7 @@ pub fn resolve(
         requests += workload.requests;
         within_memory(requests)?;
         let engine = measured_backend(&cell.experiment)?;
+        admit(&cell.experiment, &model.config, &extent)?;
         let scheduler = scheduler_config(engine, &model.config, extent.longest)?;
         let set: Vec<SetPin> = cell
             .overrides
@@ -230,9 +246,6 @@ pub(crate) fn simulated_backend(experiment: &Experiment) -> Option<&SimBackend> 
     })
 }
 
-/// Bytes of one number in the KV cache: keys and values are kept in f32.
-const KV_ELEMENT_BYTES: u64 = 4;
-
 /// The scheduler's settings, defaults resolved against the model and the workload, whose longest
 /// request has `longest` tokens.
 pub fn scheduler_config(
@@ -240,15 +253,8 @@ pub fn scheduler_config(
     model: &ModelConfig,
     longest: u64,
 ) -> Result<SchedulerConfig, ResolveError> {
-    let block_bytes = 2
-        * u64::from(model.num_hidden_layers)
-        * u64::from(model.num_key_value_heads)
-        * u64::from(model.head_dim)
-        * u64::from(backend.block_size)
-        * KV_ELEMENT_BYTES;
-    let blocks = backend.kv_memory.0 / block_bytes.max(1);
+    let KvCache { block_bytes, blocks, watermark } = spec::kv_cache(backend, model);
     let needed = longest.div_ceil(u64::from(backend.block_size));
-    let watermark = (blocks as f64 * backend.watermark.0 / 100.0) as u64;
     if blocks < needed + watermark {
         return Err(ResolveError::KvMemory {
             memory: backend.kv_memory.to_string(),
@@ -279,7 +285,7 @@ pub(super) mod tests {
     use super::*;
     use crate::progress::Silent;
     use crate::source::Network;
-    use crate::spec::{self, Loaded};
+    use crate::spec::Loaded;
     use crate::store::{DigestCache, Memo};
 
     const TINY: &str = r#"experiment "tiny" {
@@ -294,10 +300,11 @@ pub(super) mod tests {
 }"#;
 
     fn resolved(text: &str, root: &Path, previous: Option<&Lock>) -> Resolved {
-        let Loaded { experiment, cells } = spec::load_text("tiny.kdl", text, &[]).unwrap();
+        let Loaded { experiment, cells, .. } = spec::load_text("tiny.kdl", text, &[]).unwrap();
         let pin = SpecPin {
             path: "experiments/tiny.kdl".to_owned(),
             sha256: Digest::of_json(&experiment),
+            presets: Vec::new(),
             overrides: Vec::new(),
         };
         let (digests, memo) = (DigestCache::default(), Memo::default());

@@ -56,6 +56,8 @@ pub struct Extent {
     pub longest: u64,
     /// The same of the requests that fit into the model's context; the others are refused.
     pub longest_served: Option<u32>,
+    /// Index and tokens of the first request that does not fit into it.
+    pub beyond_context: Option<(u64, u64)>,
     /// Arrival of the last request, ns from the start.
     pub last_arrival_ns: u64,
 }
@@ -71,6 +73,7 @@ impl Extent {
         Self {
             longest: totals().max().unwrap_or(1),
             longest_served: totals().filter_map(|t| u32::try_from(t).ok()).filter(|t| *t <= context).max(),
+            beyond_context: (0..).zip(totals()).find(|(_, tokens)| *tokens > u64::from(context)),
             last_arrival_ns: workload.requests.iter().map(|r| r.arrival_time_ns).max().unwrap_or(0),
         }
     }

@@ -9,11 +9,11 @@ use super::event::Observer;
 use super::project::{Project, ProjectError};
 use super::record::{StageRecord, StageStore};
 use crate::engine::{ENGINE_VERSION, Engine};
-use crate::lock::{self, Lock, Resolved, SimPin, SpecPin, Stale, Versions};
+use crate::lock::{self, Lock, ProjectFiles, Resolved, SimPin, SpecPin, Stale, Versions};
 use crate::metrics::METRICS_VERSION;
 use crate::sim::SIMULATOR_VERSION;
 use crate::source::{Access, Network};
-use crate::spec::{self, Override};
+use crate::spec::{self, Changes, Override};
 use crate::store::{self, Digest, DigestCache, Memo};
 use crate::workload::WORKLOAD_VERSION;
 
@@ -43,6 +43,8 @@ pub struct Upgrade {
 pub struct Request {
     /// An experiment or a lock.
     pub target: PathBuf,
+    /// Presets that are used after the experiment's own.
+    pub presets: Vec<String>,
     /// `--set` overrides.
     pub set: Vec<String>,
     pub mode: LockMode,
@@ -106,11 +108,13 @@ impl<'a> Session<'a> {
             }
             Err(error) => return Err(error.into()),
         };
-        let (spec_path, overrides) = match &previous {
-            Some(locked) if from_lock => {
-                (project.resolve(&locked.spec.path)?, merged(&locked.spec.overrides, &request.set))
-            }
-            _ => (request.target.clone(), request.set.clone()),
+        let (spec_path, presets, overrides) = match &previous {
+            Some(locked) if from_lock => (
+                project.resolve(&locked.spec.path)?,
+                joined(&locked.spec.presets, &request.presets),
+                merged(&locked.spec.overrides, &request.set),
+            ),
+            _ => (request.target.clone(), joined(&[], &request.presets), request.set.clone()),
         };
         if let (Some(locked), false) = (&previous, from_lock) {
             of_this_experiment(locked, &project, &lock_path, &spec_path)?;
@@ -144,14 +148,16 @@ impl<'a> Session<'a> {
                         source: std::io::ErrorKind::NotFound.into(),
                     });
                 }
+                let path = project.relative(&spec_path);
                 let parsed =
                     overrides.iter().map(|text| Override::parse(text)).collect::<Result<Vec<_>, _>>()?;
-                let loaded = spec::load(&spec_path, &project.relative(&spec_path), &parsed)?;
-                let pin = SpecPin {
-                    path: project.relative(&spec_path),
-                    sha256: Digest::of_json(&loaded.experiment),
-                    overrides,
-                };
+                let changes = Changes { presets: presets.clone(), overrides: parsed };
+                let files = ProjectFiles::new(project.root(), &spec_path, &path);
+                let loaded = spec::load(&files, &path, &changes)?;
+                for warning in &loaded.warnings {
+                    observer.warned(&warning.in_one_line());
+                }
+                let pin = SpecPin { path, sha256: Digest::of_json(&loaded.experiment), presets, overrides };
                 let mut kept = previous.clone();
                 if let (Some(kept), true) = (&mut kept, request.upgrade.model) {
                     kept.resolved_model.commit = None;
@@ -299,6 +305,13 @@ fn versions() -> Versions {
     }
 }
 
+/// Recorded presets and then the given ones: each once, where it is named last.
+fn joined(recorded: &[String], given: &[String]) -> Vec<String> {
+    let all: Vec<&String> = recorded.iter().chain(given).collect();
+    let is_last = |index: &usize| !all[index + 1..].contains(&all[*index]);
+    (0..all.len()).filter(is_last).map(|index| all[index].clone()).collect()
+}
+
 /// Recorded overrides with the given ones: a path that is set again has its new value, in its old place.
 fn merged(recorded: &[String], given: &[String]) -> Vec<String> {
     let path = |text: &str| text.split_once('=').map(|(path, _)| path.to_owned());
@@ -377,6 +390,14 @@ mod tests {
             texts(["seed=8", "workload.requests=3", "compare.pass=a=b"])
         );
         assert_eq!(merged(&recorded, &texts(["seed"])), texts(["seed=1", "workload.requests=2", "seed"]));
+    }
+
+    #[test]
+    fn presets_join_and_the_last_one_wins() {
+        let recorded = texts(["small", "slow"]);
+        assert_eq!(joined(&recorded, &[]), recorded);
+        assert_eq!(joined(&recorded, &texts(["fast", "small"])), texts(["slow", "fast", "small"]));
+        assert_eq!(joined(&[], &texts(["a", "b", "a"])), texts(["b", "a"]));
     }
 
     #[test]

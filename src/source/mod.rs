@@ -5,6 +5,7 @@ mod config;
 mod error;
 mod folder;
 mod hub;
+mod shape;
 mod tensors;
 mod weights;
 
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::SourceError;
 pub use hub::HubError;
+pub use shape::shape;
 pub use tensors::{TensorShape, tensor_table};
 
 use crate::catalog::{self, ModelConfig};

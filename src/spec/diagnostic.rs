@@ -1,11 +1,12 @@
 //! What a person is told: mistakes with their place in the text, and all of
 //! them at once.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
+use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
 
 /// Bytes of text around a mistake that are worth showing; more than that is no file of a person.
 const MAX_SNIPPET_BYTES: usize = 1_200;
@@ -60,27 +61,38 @@ impl SourceText {
     }
 }
 
-/// One mistake.
+/// One mistake, or something that is worth a warning.
 #[derive(Debug, Clone)]
-pub(super) struct Mistake {
+pub struct Mistake {
     message: String,
-    code: &'static str,
+    code: Option<&'static str>,
+    severity: Severity,
     help: Option<String>,
     labels: Vec<LabeledSpan>,
     source: Option<NamedSource<Arc<str>>>,
+    /// Places of other texts that have to do with it.
+    elsewhere: Vec<Mistake>,
     /// For ordering: source's name and offset.
     place: (String, usize),
 }
 
 impl Mistake {
     /// A mistake of a whole file or call.
-    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        let message = message.into();
-        Self { message, code, help: None, labels: Vec::new(), source: None, place: (String::new(), 0) }
+    pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            code: Some(code),
+            severity: Severity::Error,
+            help: None,
+            labels: Vec::new(),
+            source: None,
+            elsewhere: Vec::new(),
+            place: (String::new(), 0),
+        }
     }
 
     /// A mistake at a place.
-    pub fn at(
+    pub(super) fn at(
         source: &SourceText,
         span: Span,
         code: &'static str,
@@ -101,7 +113,7 @@ impl Mistake {
     }
 
     /// A second place of the same text, such as where a name was used first.
-    pub fn and(mut self, source: &SourceText, span: Span, label: impl Into<String>) -> Self {
+    pub(super) fn and(mut self, source: &SourceText, span: Span, label: impl Into<String>) -> Self {
         let span = source.clamp(span);
         let same = self.source.as_ref().is_some_and(|shown| shown.name() == source.name);
         if same && source.is_readable(span) {
@@ -110,13 +122,48 @@ impl Mistake {
         self
     }
 
+    /// A place of another text, with a sentence about it.
+    pub(super) fn elsewhere(
+        mut self,
+        source: &SourceText,
+        span: Span,
+        message: impl Into<String>,
+        label: impl Into<String>,
+    ) -> Self {
+        let note = Self::at(source, span, "", message, label);
+        self.elsewhere.push(Self { code: None, severity: Severity::Advice, ..note });
+        self
+    }
+
     /// What would be right.
-    pub fn help(mut self, help: impl Into<String>) -> Self {
+    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
         let help = help.into();
         if !help.is_empty() {
             self.help = Some(help);
         }
         self
+    }
+
+    /// The same as something that is no mistake by itself.
+    pub(super) fn as_warning(mut self) -> Self {
+        self.severity = Severity::Warning;
+        self
+    }
+
+    /// What is wrong, and where, without the text around it.
+    pub fn in_one_line(&self) -> String {
+        let Some(source) = &self.source else { return self.message.clone() };
+        let text = SourceText { name: source.name().to_owned(), text: source.inner().clone() };
+        let (line, column) = text.line_and_column(self.place.1);
+        format!("{}:{line}:{column}: {}", text.name, self.message)
+    }
+
+    /// Sorts mistakes by their places. A file that is included twice has its mistakes once.
+    pub(super) fn sort(mistakes: &mut Vec<Self>) {
+        mistakes.sort_by(|a, b| a.place.cmp(&b.place));
+        let mut told = HashSet::new();
+        mistakes
+            .retain(|mistake| told.insert((mistake.place.clone(), mistake.message.clone(), mistake.code)));
     }
 }
 
@@ -130,7 +177,11 @@ impl std::error::Error for Mistake {}
 
 impl Diagnostic for Mistake {
     fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        Some(Box::new(self.code))
+        self.code.map(|code| Box::new(code) as Box<dyn fmt::Display>)
+    }
+
+    fn severity(&self) -> Option<Severity> {
+        Some(self.severity)
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
@@ -143,6 +194,11 @@ impl Diagnostic for Mistake {
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
         self.source.as_ref().map(|source| source as &dyn SourceCode)
+    }
+
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
+        let notes = || self.elsewhere.iter().map(|note| note as &dyn Diagnostic);
+        (!self.elsewhere.is_empty()).then(|| Box::new(notes()) as Box<_>)
     }
 }
 
@@ -159,7 +215,7 @@ pub struct SpecErrors {
 impl SpecErrors {
     /// `mistakes` is not empty.
     pub(super) fn new(name: &str, mut mistakes: Vec<Mistake>) -> Self {
-        mistakes.sort_by(|a, b| a.place.cmp(&b.place));
+        Mistake::sort(&mut mistakes);
         let more = mistakes.len().saturating_sub(MAX_MISTAKES);
         mistakes.truncate(MAX_MISTAKES);
         Self { name: name.to_owned(), mistakes, more, cause: None }
@@ -232,7 +288,7 @@ impl Diagnostic for SpecErrors {
 
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
         match self.single() {
-            Some(_) => None,
+            Some(mistake) => mistake.related(),
             None => Some(Box::new(self.mistakes.iter().map(|mistake| mistake as &dyn Diagnostic))),
         }
     }

@@ -34,6 +34,10 @@ pub struct Experiment {
     /// Axes of the run matrix; their product is run. Empty: one run.
     #[serde(default)]
     pub matrix: Vec<Axis>,
+    /// Most runs that the matrix may have; default 10,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 50000))]
+    pub max_runs: Option<u32>,
     /// Where the PDF goes, relative to the project; default `reports/<name>.pdf`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<String>,
@@ -404,4 +408,8 @@ pub struct Axis {
     pub path: String,
     #[schemars(length(min = 1, max = 100000))]
     pub values: Vec<serde_json::Value>,
+    /// Axes with the same number go together: the first value of each, then the second, and so on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 32))]
+    pub zip: Option<u32>,
 }

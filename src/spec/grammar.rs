@@ -10,7 +10,7 @@ pub(super) struct Object {
     /// Kinds with settings of their own; empty for a node of one kind.
     pub kinds: &'static [Kind],
     /// Names (first argument) that say their kind and some settings.
-    pub presets: &'static [Preset],
+    pub known_names: &'static [KnownName],
 }
 
 /// One kind of a node, such as `poisson` arrivals.
@@ -24,7 +24,7 @@ pub(super) struct Kind {
 
 /// What a well-known name means.
 #[derive(Debug)]
-pub(super) struct Preset {
+pub(super) struct KnownName {
     pub name: &'static str,
     pub kind: &'static str,
     pub settings: &'static [(&'static str, &'static str)],
@@ -62,7 +62,7 @@ const fn object(name: &'static str, object: &'static Object) -> Field {
 }
 
 const NO_KINDS: &[Kind] = &[];
-const NO_PRESETS: &[Preset] = &[];
+const NO_NAMES: &[KnownName] = &[];
 const NO_ARGS: &[&str] = &[];
 
 /// The root: `experiment "name" { … }`.
@@ -78,17 +78,18 @@ pub(super) static EXPERIMENT: Object = Object {
         object("slo", &SLO),
         object("compare", &COMPARE),
         Field { node: "matrix", field: "matrix", shape: Shape::Matrix },
+        scalar("max-runs"),
         scalar("report"),
     ],
     kinds: NO_KINDS,
-    presets: NO_PRESETS,
+    known_names: NO_NAMES,
 };
 
 static MODEL: Object = Object {
     args: &["name"],
     fields: &[scalar("dtype"), object("source", &SOURCE)],
     kinds: NO_KINDS,
-    presets: NO_PRESETS,
+    known_names: NO_NAMES,
 };
 
 static SOURCE: Object = Object {
@@ -99,11 +100,11 @@ static SOURCE: Object = Object {
         Kind { name: "path", args: &["path"], fields: &[] },
         Kind { name: "hf", args: NO_ARGS, fields: &[scalar("repo"), scalar("revision")] },
     ],
-    presets: NO_PRESETS,
+    known_names: NO_NAMES,
 };
 
 static HARDWARE: Object =
-    Object { args: &["device"], fields: &[scalar("threads")], kinds: NO_KINDS, presets: NO_PRESETS };
+    Object { args: &["device"], fields: &[scalar("threads")], kinds: NO_KINDS, known_names: NO_NAMES };
 
 static WORKLOAD: Object = Object {
     args: &["name"],
@@ -115,7 +116,7 @@ static WORKLOAD: Object = Object {
         scalar("decode-tokens"),
     ],
     kinds: NO_KINDS,
-    presets: NO_PRESETS,
+    known_names: NO_NAMES,
 };
 
 static LENGTHS: Object = Object {
@@ -135,7 +136,7 @@ static LENGTHS: Object = Object {
         },
         Kind { name: "trace", args: &["path"], fields: &[] },
     ],
-    presets: NO_PRESETS,
+    known_names: NO_NAMES,
 };
 
 static ARRIVALS: Object = Object {
@@ -147,7 +148,7 @@ static ARRIVALS: Object = Object {
         Kind { name: "gamma", args: NO_ARGS, fields: &[scalar("qps"), scalar("cv")] },
         Kind { name: "trace", args: &["path"], fields: &[] },
     ],
-    presets: NO_PRESETS,
+    known_names: NO_NAMES,
 };
 
 static BACKEND: Object = Object {
@@ -169,11 +170,11 @@ static BACKEND: Object = Object {
         },
         Kind { name: "sim", args: NO_ARGS, fields: &[scalar("profile"), scalar("predictor")] },
     ],
-    presets: &[
-        Preset { name: "sarathi", kind: "candle", settings: &[("scheduler", "sarathi")] },
-        Preset { name: "candle", kind: "candle", settings: &[] },
-        Preset { name: "vidur", kind: "sim", settings: &[] },
-        Preset { name: "sim", kind: "sim", settings: &[] },
+    known_names: &[
+        KnownName { name: "sarathi", kind: "candle", settings: &[("scheduler", "sarathi")] },
+        KnownName { name: "candle", kind: "candle", settings: &[] },
+        KnownName { name: "vidur", kind: "sim", settings: &[] },
+        KnownName { name: "sim", kind: "sim", settings: &[] },
     ],
 };
 
@@ -181,21 +182,21 @@ static SAMPLING: Object = Object {
     args: NO_ARGS,
     fields: &[scalar("temperature"), scalar("top-k"), scalar("top-p")],
     kinds: NO_KINDS,
-    presets: NO_PRESETS,
+    known_names: NO_NAMES,
 };
 
 static SLO: Object = Object {
     args: NO_ARGS,
     fields: &[scalar("ttft-p99"), scalar("tpot-p99"), scalar("e2e-p99")],
     kinds: NO_KINDS,
-    presets: NO_PRESETS,
+    known_names: NO_NAMES,
 };
 
 static COMPARE: Object = Object {
     args: NO_ARGS,
     fields: &[scalar("real"), scalar("sim"), scalar("pass"), scalar("warn"), scalar("repeats")],
     kinds: NO_KINDS,
-    presets: NO_PRESETS,
+    known_names: NO_NAMES,
 };
 
 impl Object {

@@ -3,11 +3,13 @@
 //! stack overflow ends the process. This scan is linear, keeps a counter where
 //! the parser keeps a stack, and accepts a subset of KDL 2 (no type
 //! annotations, no double slashdash), so that the parser has no errors left to
-//! recover from.
+//! recover from. It recovers by itself (see [`super::recover`]): all errors of a
+//! text are told at once.
 
 use std::borrow::Cow;
 
 use super::lexeme::{Lexeme, Refusal, forbidden, is_forbidden, is_newline, is_space, lexeme};
+use super::recover::half_quoted;
 
 /// Deepest nesting of blocks; experiments need four levels, locks six.
 const MAX_DEPTH: usize = 32;
@@ -17,88 +19,134 @@ const MAX_SLASHED: usize = 2;
 
 /// What a brace opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Block {
+pub(super) enum Block {
     Live,
     /// The block of a node that is commented out.
     OfSlashedNode,
     /// A block that is commented out, of a node that is not.
     Slashed,
+    /// The block of a node that is wrong and starts here: it is scanned, and then blanked with its node.
+    Broken(usize),
+}
+
+/// A block that is open.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Open {
+    /// Its brace.
+    pub at: usize,
+    pub block: Block,
+}
+
+/// Why a text must not reach the parser.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// All that is wrong; at least one.
+    pub refusals: Vec<Refusal>,
+    /// The text with what is wrong blanked, byte for byte in place, if the rest still means the same.
+    pub rest: Option<String>,
 }
 
 /// Checks a text's structure; returns it as the parser may see it, byte for byte in place: block
 /// comments are blanked, and the `;` that ends what is commented out is a new line.
-pub(super) fn check(text: &str) -> Result<Cow<'_, str>, Refusal> {
-    let mut scan = Scan { text, at: 0, open: Vec::new(), edits: Vec::new() };
-    scan.document()?;
-    if scan.edits.is_empty() {
-        return Ok(Cow::Borrowed(text));
+pub(super) fn check(text: &str) -> Result<Cow<'_, str>, Refused> {
+    let mut scan = Scan {
+        text,
+        at: 0,
+        statement: 0,
+        open: Vec::new(),
+        edits: Vec::new(),
+        refusals: Vec::new(),
+        dedented: None,
+        is_balanced: true,
+    };
+    scan.document();
+    let mut edited = Cow::Borrowed(text);
+    if !scan.edits.is_empty() {
+        let mut bytes = text.as_bytes().to_vec();
+        for (start, end, with) in scan.edits {
+            bytes[start..end].fill(with);
+        }
+        edited = String::from_utf8(bytes).map_or(Cow::Borrowed(text), Cow::Owned);
     }
-    let mut bytes = text.as_bytes().to_vec();
-    for (start, end, with) in scan.edits {
-        bytes[start..end].fill(with);
+    if scan.refusals.is_empty() {
+        return Ok(edited);
     }
-    Ok(String::from_utf8(bytes).map_or(Cow::Borrowed(text), Cow::Owned))
+    let rest = scan.is_balanced.then(|| edited.into_owned());
+    Err(Refused { refusals: scan.refusals, rest })
 }
 
-struct Scan<'a> {
-    text: &'a str,
-    at: usize,
-    /// Open blocks and where each starts.
-    open: Vec<(usize, Block)>,
+pub(super) struct Scan<'a> {
+    pub text: &'a str,
+    pub at: usize,
+    /// Where the node, or whatever stands in one's place, starts.
+    pub statement: usize,
+    pub open: Vec<Open>,
     /// Bytes to overwrite: start, end, with what.
-    edits: Vec<(usize, usize, u8)>,
+    pub edits: Vec<(usize, usize, u8)>,
+    pub refusals: Vec<Refusal>,
+    /// The first block whose closing brace is indented less than its node: that brace may be another's.
+    pub dedented: Option<(usize, usize)>,
+    /// Each brace has its partner, as far as the text was read.
+    pub is_balanced: bool,
 }
 
 impl Scan<'_> {
-    fn rest(&self) -> &str {
+    pub(super) fn rest(&self) -> &str {
         &self.text[self.at..]
     }
 
-    fn peek(&self) -> Option<char> {
+    pub(super) fn peek(&self) -> Option<char> {
         self.rest().chars().next()
     }
 
-    fn document(&mut self) -> Result<(), Refusal> {
+    fn document(&mut self) {
         if self.rest().starts_with('\u{feff}') {
             self.at += '\u{feff}'.len_utf8();
         }
         loop {
-            self.lines()?;
-            match self.peek() {
-                None => return self.end(),
-                Some('}') => self.close()?,
-                Some('{') => {
-                    let help = "a block follows a name on the same line: `workload \"chat\" { … }`";
-                    return Err(Refusal::new(
-                        (self.at, 1),
-                        "a block without a name",
-                        "nothing stands before it",
-                        help,
-                    ));
+            match self.statement() {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(refusal) => {
+                    if !self.recover(refusal) {
+                        return;
+                    }
                 }
-                Some(';') => {
-                    let help = "remove it; `;` ends a setting where a new line would";
-                    return Err(Refusal::new((self.at, 1), "a `;` that ends nothing", "here", help));
-                }
-                _ if self.rest().starts_with("/-") => {
-                    self.slashdash()?;
-                    self.node(true)?;
-                }
-                _ => self.node(false)?,
             }
         }
     }
 
-    fn end(&self) -> Result<(), Refusal> {
-        match self.open.last() {
-            None => Ok(()),
-            Some((at, _)) => Err(Refusal::new(
-                (*at, 1),
-                "a block without its closing `}`",
-                "opened here",
-                "close it with `}`",
-            )),
+    /// Reads one node, or the end of a block; whether more may follow.
+    fn statement(&mut self) -> Result<bool, Refusal> {
+        self.statement = self.at;
+        self.lines()?;
+        self.statement = self.at;
+        match self.peek() {
+            None => {
+                self.end();
+                return Ok(false);
+            }
+            Some('}') => self.close()?,
+            Some('{') => {
+                let help = "a block follows a name on the same line: `workload \"chat\" { … }`";
+                return Err(Refusal::new(
+                    (self.at, 1),
+                    "a block without a name",
+                    "nothing stands before it",
+                    help,
+                ));
+            }
+            Some(';') => {
+                let help = "remove it; `;` ends a setting where a new line would";
+                return Err(Refusal::new((self.at, 1), "a `;` that ends nothing", "here", help));
+            }
+            _ if self.rest().starts_with("/-") => {
+                self.slashdash()?;
+                self.node(true)?;
+            }
+            _ => self.node(false)?,
         }
+        Ok(true)
     }
 
     /// A node up to its end or its block's start.
@@ -148,7 +196,7 @@ impl Scan<'_> {
     }
 
     /// A value or `key=value`, and the space behind it.
-    fn entry(&mut self) -> Result<bool, Refusal> {
+    pub(super) fn entry(&mut self) -> Result<bool, Refusal> {
         let start = self.at;
         let lexeme = self.token()?;
         let token = (start, self.at - start);
@@ -192,6 +240,9 @@ impl Scan<'_> {
         if let Some(c) = self.peek().filter(|c| is_forbidden(*c)) {
             return Err(forbidden(end, c));
         }
+        if let Some(refusal) = half_quoted(self.text, start, end) {
+            return Err(refusal);
+        }
         let length = end - start + self.peek().map_or(0, char::len_utf8);
         let help = "separate values by spaces, and put texts with special characters into quotes";
         Err(Refusal::new((start, length), "something runs into the end of this", "here", help))
@@ -205,31 +256,43 @@ impl Scan<'_> {
         self.at += 1;
     }
 
-    fn open(&mut self, block: Block) -> Result<(), Refusal> {
+    pub(super) fn open(&mut self, block: Block) -> Result<(), Refusal> {
         if self.open.len() >= MAX_DEPTH {
             let message = format!("blocks nest deeper than {MAX_DEPTH}");
-            return Err(Refusal::new((self.at, 1), message, "one too many", "no file of xp needs that"));
+            let help = "no file of xp needs that";
+            return Err(Refusal::new((self.at, 1), message, "one too many", help).fatal());
         }
-        let nested = self.open.iter().filter(|(_, block)| *block != Block::Live).count();
-        if block != Block::Live && nested >= MAX_SLASHED {
+        let is_slashed = |block: Block| matches!(block, Block::OfSlashedNode | Block::Slashed);
+        let nested = self.open.iter().filter(|open| is_slashed(open.block)).count();
+        if is_slashed(block) && nested >= MAX_SLASHED {
             let help = "comment lines out with `//`";
-            return Err(Refusal::new((self.at, 1), "too many `/-` inside one another", "here", help));
+            return Err(Refusal::new((self.at, 1), "too many `/-` inside one another", "here", help).fatal());
         }
-        self.open.push((self.at, block));
+        self.open.push(Open { at: self.at, block });
         self.at += 1;
         Ok(())
     }
 
     /// `}`, and what may follow it.
     fn close(&mut self) -> Result<(), Refusal> {
-        let Some((_, block)) = self.open.pop() else {
+        let Some(Open { at, block }) = self.open.pop() else {
             let help = "remove it, or look for the block that should have been opened";
             return Err(Refusal::new((self.at, 1), "a `}` that closes nothing", "here", help));
         };
+        self.note_indentation(at);
         self.at += 1;
+        self.statement = self.at;
+        if let Block::Broken(start) = block {
+            self.edits.push((start, self.at, b' '));
+        }
         self.space()?;
         match self.peek() {
             None | Some('}') => Ok(()),
+            Some(';') if matches!(block, Block::Broken(_)) => {
+                self.edits.push((self.at, self.at + 1, b' '));
+                self.at += 1;
+                Ok(())
+            }
             Some(';') => {
                 self.semicolon(block == Block::OfSlashedNode);
                 Ok(())
@@ -262,97 +325,5 @@ impl Scan<'_> {
             return Err(Refusal::new((start, 2), "`/-` before nothing", "here", help));
         }
         Ok(())
-    }
-
-    /// Skips spaces, block comments and continued lines; whether there were any.
-    fn space(&mut self) -> Result<bool, Refusal> {
-        let start = self.at;
-        loop {
-            match self.peek() {
-                Some(c) if is_space(c) => self.at += c.len_utf8(),
-                Some('\\') => self.continued_line()?,
-                _ if self.rest().starts_with("/*") => self.block_comment()?,
-                _ => return Ok(self.at > start),
-            }
-        }
-    }
-
-    /// A backslash at the end of a line.
-    fn continued_line(&mut self) -> Result<(), Refusal> {
-        let start = self.at;
-        self.at += 1;
-        while let Some(c) = self.peek() {
-            if is_newline(c) {
-                self.at += c.len_utf8();
-                // One line end of two characters.
-                if c == '\r' && self.peek() == Some('\n') {
-                    self.at += 1;
-                }
-                return Ok(());
-            }
-            if self.rest().starts_with("//") {
-                self.line_comment()?;
-            } else if self.rest().starts_with("/*") {
-                self.block_comment()?;
-            } else if is_space(c) {
-                self.at += c.len_utf8();
-            } else {
-                let help = "`\\` continues a line; paths use `/`";
-                return Err(Refusal::new((start, 1), "a `\\` that does not end its line", "here", help));
-            }
-        }
-        Ok(())
-    }
-
-    /// Skips spaces, comments and new lines.
-    fn lines(&mut self) -> Result<(), Refusal> {
-        loop {
-            self.space()?;
-            match self.peek() {
-                Some(c) if is_newline(c) => self.at += c.len_utf8(),
-                _ if self.rest().starts_with("//") => self.line_comment()?,
-                _ => return Ok(()),
-            }
-        }
-    }
-
-    /// `//` up to the end of its line.
-    fn line_comment(&mut self) -> Result<(), Refusal> {
-        while let Some(c) = self.peek() {
-            if is_newline(c) {
-                return Ok(());
-            }
-            if is_forbidden(c) {
-                return Err(forbidden(self.at, c));
-            }
-            self.at += c.len_utf8();
-        }
-        Ok(())
-    }
-
-    /// `/* … */`, which nests.
-    fn block_comment(&mut self) -> Result<(), Refusal> {
-        let start = self.at;
-        let bytes = self.text.as_bytes();
-        let mut depth = 0_usize;
-        loop {
-            match bytes.get(self.at..self.at + 2) {
-                Some(b"/*") => depth += 1,
-                Some(b"*/") => depth -= 1,
-                Some(_) => {
-                    self.at += 1;
-                    continue;
-                }
-                None => {
-                    let help = "close it with `*/`";
-                    return Err(Refusal::new((start, 2), "a comment without its end", "starts here", help));
-                }
-            }
-            self.at += 2;
-            if depth == 0 {
-                self.edits.push((start, self.at, b' '));
-                return Ok(());
-            }
-        }
     }
 }

@@ -14,11 +14,40 @@ pub(super) struct Refusal {
     pub message: String,
     pub label: &'static str,
     pub help: String,
+    /// A second place that has to do with it, and its label.
+    pub also: Option<(Span, &'static str)>,
+    pub after: After,
+}
+
+/// Where reading goes on after what is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    /// At the next space.
+    Token,
+    /// On the next line: what is left of this one may be inside of a text, or outside.
+    Line,
+    /// Nowhere: what follows cannot be told apart from what is wrong.
+    Nothing,
 }
 
 impl Refusal {
     pub fn new(span: Span, message: impl Into<String>, label: &'static str, help: impl Into<String>) -> Self {
-        Self { span, message: message.into(), label, help: help.into() }
+        Self { span, message: message.into(), label, help: help.into(), also: None, after: After::Token }
+    }
+
+    pub fn also(mut self, span: Span, label: &'static str) -> Self {
+        self.also = Some((span, label));
+        self
+    }
+
+    pub fn fatal(mut self) -> Self {
+        self.after = After::Nothing;
+        self
+    }
+
+    pub fn to_end_of_line(mut self) -> Self {
+        self.after = After::Line;
+        self
     }
 }
 
@@ -156,7 +185,12 @@ fn number(word: &str, unsigned: &str, at: usize) -> Result<(), Refusal> {
         }
     };
     if !valid {
-        let help = "texts that start with a digit are put into quotes, such as \"500ms\" or \"5%\"";
+        let help = match word.strip_suffix(',') {
+            Some(number) => format!("values are separated by spaces: write `{number}` without the comma"),
+            None => {
+                "texts that start with a digit are put into quotes, such as \"500ms\" or \"5%\"".to_owned()
+            }
+        };
         return Err(Refusal::new((at, word.len()), "not a number", "starts like a number", help));
     }
     if longest > most {
@@ -194,12 +228,8 @@ fn string(text: &str, start: usize, quote: usize, hashes: usize) -> Result<usize
         at += if c == '\\' && hashes == 0 { escape(text, at, true)? } else { c.len_utf8() };
     }
     let span = (start, at.saturating_sub(start).max(1));
-    Err(Refusal::new(
-        span,
-        "a text without its closing quote",
-        "starts here",
-        "texts start and end with `\"`, on one line",
-    ))
+    let help = "texts start and end with `\"`, on one line";
+    Err(Refusal::new(span, "a text without its closing quote", "starts here", help).to_end_of_line())
 }
 
 /// Reads an escape; how long it is.
@@ -227,8 +257,9 @@ fn escape(text: &str, at: usize, over_lines: bool) -> Result<usize, Refusal> {
 
 /// Reads a multi-line string, whose lines start with what stands before its closing quotes.
 fn multi_line(text: &str, start: usize, body: usize, hashes: usize) -> Result<usize, Refusal> {
-    let refuse =
-        |message: &str, help: &str| Err(Refusal::new((start, body - start), message, "starts here", help));
+    let refuse = |message: &str, help: &str| {
+        Err(Refusal::new((start, body - start), message, "starts here", help).fatal())
+    };
     let close = format!("\"\"\"{}", "#".repeat(hashes));
     let mut at = body;
     while !text[at..].starts_with(&close) {
@@ -239,9 +270,13 @@ fn multi_line(text: &str, start: usize, body: usize, hashes: usize) -> Result<us
             );
         };
         if is_forbidden(c) {
-            return Err(forbidden(at, c));
+            return Err(forbidden(at, c).fatal());
         }
-        at += if c == '\\' && hashes == 0 { escape(text, at, false)? } else { c.len_utf8() };
+        at += if c == '\\' && hashes == 0 {
+            escape(text, at, false).map_err(Refusal::fatal)?
+        } else {
+            c.len_utf8()
+        };
     }
     let lines: Vec<&str> = text[body..at].split(is_newline).collect();
     let Some((prefix, lines)) = lines.split_last() else { return Ok(at + close.len()) };

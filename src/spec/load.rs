@@ -1,28 +1,42 @@
 //! An experiment's file → a checked experiment and its cells.
 
-use std::path::Path;
+use std::io;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::diagnostic::{Mistake, SourceText, SpecErrors};
-use super::experiment::Experiment;
-use super::lower::{Lowered, lower};
-use super::matrix::{Cell, cells};
+use super::admission::{self, View};
+use super::cells::{CellFinding, Expansion, cells};
+use super::diagnostic::{Mistake, SpecErrors};
+use super::experiment::{Experiment, Model, Source};
+use super::layers::{Assembled, assemble};
+use super::matrix::Cell;
 use super::overrides::{Override, apply};
-use super::parse::parse_kdl;
-use super::place::Finding;
+use super::place::{Finding, Places};
+use super::world::{OneText, World};
 use super::{check, violations};
-use crate::store::{self, ReadError};
+use crate::catalog::{self, ModelConfig};
+use crate::store::ReadError;
 
-/// Largest experiment that is read, in bytes.
-const MAX_BYTES: u64 = 1 << 20;
+/// Largest file of an experiment that is read, in bytes.
+pub(super) const MAX_BYTES: u64 = 1 << 20;
 
 /// A checked experiment and its cells (at least one).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Loaded {
     pub experiment: Experiment,
     pub cells: Vec<Cell>,
+    /// What may be meant as it is, and is worth a second look.
+    pub warnings: Vec<Mistake>,
+}
+
+/// What a command line changes of an experiment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Changes {
+    /// Presets that are used after those of the file, in order.
+    pub presets: Vec<String>,
+    /// Settings that win over all else.
+    pub overrides: Vec<Override>,
 }
 
 /// What is wrong with the JSON form of an experiment.
@@ -34,56 +48,111 @@ pub struct Fault {
 }
 
 /// Holds the JSON form of an experiment that comes from elsewhere, such as a lock, against the
-/// schema and the rules between settings that [`load`] applies.
+/// schema and the rules between settings that [`load`] applies, but for those that need the model's shape.
 pub fn faults(instance: &Value) -> Vec<Fault> {
     let found = violations::violations(instance, None).into_iter().chain(check::contradictions(instance));
     found.map(|Finding { pointer, message, .. }| Fault { pointer, message }).collect()
 }
 
-/// Reads and checks an experiment; `name` is what diagnostics call the file.
+/// Reads and checks an experiment; `path` is relative to the world's project.
 ///
 /// # Errors
-/// The file cannot be read (the cause is an [`std::io::Error`]), or it has mistakes: all of them.
-pub fn load(path: &Path, name: &str, overrides: &[Override]) -> Result<Loaded, SpecErrors> {
-    let text = store::read_text_bounded(path, MAX_BYTES).map_err(|error| match error {
-        ReadError::Io { source, .. } | ReadError::NotAFile { source, .. } => SpecErrors::io(name, source),
-        ReadError::TooLarge { limit, .. } => {
-            let message = format!("{name} is larger than {limit} bytes");
-            Mistake::new("xp::spec::too_large", message).help("is this an experiment?").into()
-        }
-        ReadError::NotUtf8 { offset, .. } => {
-            let message = format!("{name} is not UTF-8: byte {offset} does not belong to a character");
-            Mistake::new("xp::spec::not_utf8", message).help("save it as UTF-8 text").into()
-        }
+/// The file cannot be read (the cause is an [`std::io::Error`]), or it or a file that it includes has
+/// mistakes: all of them.
+pub fn load(world: &dyn World, path: &str, changes: &Changes) -> Result<Loaded, SpecErrors> {
+    let name = world.shown(path);
+    let text = world.read(path, MAX_BYTES).map_err(|error| match error {
+        ReadError::Io { source, .. } | ReadError::NotAFile { source, .. } => SpecErrors::io(&name, source),
+        ReadError::TooLarge { .. } => Mistake::new("xp::spec::too_large", cannot_read(&name, &error).0)
+            .help("is this an experiment?")
+            .into(),
+        ReadError::NotUtf8 { .. } => Mistake::new("xp::spec::not_utf8", cannot_read(&name, &error).0)
+            .help("save it as UTF-8 text")
+            .into(),
     })?;
-    load_text(name, &text, overrides)
+    check_all(world, path, &text, changes)
 }
 
-/// Checks an experiment's text without looking at any file.
+/// Checks an experiment's text without looking at any file: it can include none.
 ///
 /// # Errors
 /// Every mistake of the text and of the overrides.
 pub fn load_text(name: &str, text: &str, overrides: &[Override]) -> Result<Loaded, SpecErrors> {
-    let document = parse_kdl(name, text, MAX_BYTES)?;
-    let Lowered { mut value, mut places, mut mistakes } = lower(&document, SourceText::new(name, text));
-    mistakes.extend(apply(&mut value, &mut places, overrides));
+    let changes = Changes { presets: Vec::new(), overrides: overrides.to_vec() };
+    check_all(&OneText { name, text }, name, text, &changes)
+}
+
+/// Why a file cannot be read, and what the system says of it.
+pub(super) fn cannot_read<'e>(name: &str, error: &'e ReadError) -> (String, Option<&'e io::Error>) {
+    match error {
+        ReadError::Io { source, .. } | ReadError::NotAFile { source, .. } => {
+            (format!("cannot read {name}"), Some(source))
+        }
+        ReadError::TooLarge { limit, .. } => (format!("{name} is larger than {limit} bytes"), None),
+        ReadError::NotUtf8 { offset, .. } => {
+            (format!("{name} is not UTF-8: byte {offset} does not belong to a character"), None)
+        }
+    }
+}
+
+fn check_all(world: &dyn World, path: &str, text: &str, changes: &Changes) -> Result<Loaded, SpecErrors> {
+    let name = world.shown(path);
+    let Assembled { mut value, mut places, mut mistakes, broken } =
+        assemble(world, path, text, &changes.presets);
+    if value.is_null() {
+        return Err(SpecErrors::new(&name, mistakes));
+    }
+    mistakes.extend(apply(&mut value, &mut places, &changes.overrides));
     let mut findings = violations::violations(&value, Some(&places));
-    for finding in check::contradictions(&value) {
-        let known = findings.iter().any(|other| other.pointer == finding.pointer);
-        if !known && !places.is_refused(&finding.pointer) {
-            findings.push(finding);
+    let shape = shape(world, &value);
+    let mut warnings = Vec::new();
+    if broken {
+        // What is missing, and what does not fit to it, may be in what could not be read.
+        findings.retain(|finding| finding.code != violations::MISSING);
+    } else {
+        let mut rules = check::contradictions(&value);
+        if let Some(shape) = &shape {
+            View::of_instance(&value).findings(shape, &mut rules);
+        }
+        for finding in rules {
+            let known = findings.iter().any(|other| other.pointer == finding.pointer);
+            if finding.warning {
+                warnings.push(places.mistake(&finding));
+            } else if !known && !places.is_refused(&finding.pointer) {
+                findings.push(finding);
+            }
         }
     }
     mistakes.extend(findings.iter().map(|finding| places.mistake(finding)));
     if !mistakes.is_empty() {
-        return Err(SpecErrors::new(name, mistakes));
+        return Err(SpecErrors::new(&name, mistakes));
     }
     let experiment = Experiment::deserialize(&value).map_err(|error| {
         let finding = Finding::new("", "xp::spec::value", format!("the experiment cannot be read: {error}"));
-        SpecErrors::new(name, vec![places.mistake(&finding)])
+        SpecErrors::new(&name, vec![places.mistake(&finding)])
     })?;
-    let cells = cells(&experiment).map_err(|findings| {
-        SpecErrors::new(name, findings.iter().map(|found| found.mistake(&places)).collect())
-    })?;
-    Ok(Loaded { experiment, cells })
+    let say = |found: &[CellFinding], places: &Places| -> Vec<Mistake> {
+        found.iter().map(|found| found.mistake(places)).collect()
+    };
+    let Expansion { cells, warnings: of_cells } =
+        cells(&experiment, shape.as_ref()).map_err(|found| SpecErrors::new(&name, say(&found, &places)))?;
+    warnings.extend(say(&of_cells, &places));
+    Mistake::sort(&mut warnings);
+    Ok(Loaded { experiment, cells, warnings })
+}
+
+/// The shape of the model that an instance names, if it is known or at hand.
+fn shape(world: &dyn World, instance: &Value) -> Option<ModelConfig> {
+    let model: Model = check::part(instance, "/model")?;
+    match &model.source {
+        Source::Synthetic => catalog::model(&model.name).cloned(),
+        source => world.shape(source),
+    }
+}
+
+/// Rules of [`load`] that an experiment breaks for a model of this shape; warnings are left aside.
+pub fn unfit(experiment: &Experiment, shape: &ModelConfig) -> Vec<String> {
+    let mut findings = Vec::new();
+    admission::View::of(experiment).findings(shape, &mut findings);
+    findings.into_iter().filter(|finding| !finding.warning).map(|finding| finding.message).collect()
 }

@@ -11,29 +11,50 @@ use super::kdl_value::{head_span, name_span, scalar, span, value_span};
 use super::place::{Place, Places};
 use super::suggest::{closest, did_you_mean, one_of, quoted};
 
-/// An instance that may still break the schema, and what was refused on the way.
-#[derive(Debug)]
-pub(super) struct Lowered {
-    pub value: Value,
-    pub places: Places,
-    pub mistakes: Vec<Mistake>,
-}
+/// Nodes of an experiment that are no settings: they say where settings come from.
+pub(super) const DIRECTIVES: [&str; 3] = ["include", "preset", "use"];
 
-/// Lowers a document that holds one experiment.
-pub(super) fn lower(document: &KdlDocument, source: SourceText) -> Lowered {
-    let mut lowering = Lowering { source: source.clone(), places: Places::new(source), mistakes: Vec::new() };
-    let value = lowering.document(document);
-    Lowered { value, places: lowering.places, mistakes: lowering.mistakes }
-}
-
-/// The walk over a document; its parts are in `lower_kind` and `lower_matrix`.
+/// The walk over documents; its parts are in `lower_kind`, `lower_list` and `lower_matrix`. What is lowered
+/// later is laid over what is known already.
+#[derive(Debug, Default)]
 pub(super) struct Lowering {
-    pub source: SourceText,
     pub places: Places,
     pub mistakes: Vec<Mistake>,
+    /// The text that is lowered.
+    source: usize,
+    /// The layer that it makes.
+    layer: usize,
+    layers: usize,
+}
+
+/// What stands in the braces of an experiment.
+#[derive(Debug, Clone)]
+pub(super) struct Body<'d> {
+    /// The node whose braces they are, if there is one.
+    pub head: Option<&'d KdlNode>,
+    /// Whether the head's first value names the experiment.
+    pub names: bool,
+    pub nodes: Vec<&'d KdlNode>,
 }
 
 impl Lowering {
+    /// Goes on with a text that was added to the places.
+    pub(super) fn read(&mut self, source: usize) {
+        self.source = source;
+    }
+
+    /// Starts a layer: what it says wins over all that was said before. Its number.
+    pub(super) fn begin(&mut self, source: usize) -> usize {
+        self.source = source;
+        self.layers += 1;
+        self.layer = self.layers;
+        self.layer
+    }
+
+    pub(super) fn text(&self) -> &SourceText {
+        &self.places.sources[self.source]
+    }
+
     pub(super) fn mistake(
         &mut self,
         span: Span,
@@ -45,74 +66,76 @@ impl Lowering {
     }
 
     /// Adds a mistake while there are few enough for a person to read.
-    fn push(&mut self, mistake: impl FnOnce(&SourceText) -> Mistake) {
+    pub(super) fn push(&mut self, mistake: impl FnOnce(&SourceText) -> Mistake) {
         if self.mistakes.len() < ENOUGH_MISTAKES {
-            self.mistakes.push(mistake(&self.source));
+            let mistake = mistake(self.text());
+            self.mistakes.push(mistake);
         }
     }
 
-    fn document(&mut self, document: &KdlDocument) -> Value {
-        let mut found: Option<&KdlNode> = None;
-        for node in document.nodes() {
-            let name = node.name().value();
-            let at = span(node.name().span());
-            match (name, found) {
-                ("experiment", None) => found = Some(node),
-                ("experiment", Some(_)) => {
-                    self.mistake(
-                        at,
-                        "a file holds one experiment",
-                        "a second one",
-                        "put it into a file of its own",
-                    );
-                }
-                ("lock", _) if document.get("experiment").is_none_or(|node| node.get(0).is_none()) => {
-                    self.mistake(
-                        at,
-                        "this is a lock, not an experiment",
-                        "written by `xp lock`",
-                        "`xp run` takes both; `xp check` takes the experiment it was made from",
-                    );
-                    self.places.refuse("");
-                    return Value::Null;
-                }
-                _ => {
-                    let help = match holders(name).first() {
-                        Some(_) => {
-                            "settings stand inside the braces of `experiment \"name\" { … }`".to_owned()
-                        }
-                        None => did_you_mean(name, &["experiment"], "a file starts with"),
-                    };
-                    self.mistake(at, format!("unknown node {}", quoted(name)), "not known here", help);
-                }
+    pub(super) fn place(&self, name: Span, value: Span) -> Place {
+        Place { source: self.source, layer: self.layer, name, value }
+    }
+
+    /// Whether this layer has said the value already.
+    pub(super) fn is_said(&self, pointer: &str) -> bool {
+        self.places.get(pointer).is_some_and(|place| place.layer == self.layer)
+    }
+
+    /// Lowers settings of an experiment.
+    pub(super) fn body(&mut self, body: &Body<'_>, out: &mut Map<String, Value>) {
+        if let Some(node) = body.head {
+            if body.names {
+                let place = self.place(span(node.name().span()), head_span(node));
+                self.places.insert("", place);
             }
+            self.entries(node, "experiment", &EXPERIMENT, None, "", !body.names, out);
         }
-        let Some(node) = found else {
-            if self.mistakes.is_empty() {
-                let help = "write `experiment \"name\" { … }`; `xp init FILE` writes one to start from";
-                self.mistake((0, 0), "this file holds no experiment", "nothing here", help);
-            }
-            self.places.refuse("");
-            return Value::Null;
-        };
-        self.object(node, &EXPERIMENT, "")
+        for child in &body.nodes {
+            self.child(child, "experiment", &EXPERIMENT, None, "", out);
+        }
     }
 
     /// Lowers a node with settings.
-    fn object(&mut self, node: &KdlNode, object: &'static Object, pointer: &str) -> Value {
-        self.places
-            .insert(pointer, Place { source: 0, name: span(node.name().span()), value: head_span(node) });
-        let mut out = Map::new();
-        let kind = self.kind(node, object, pointer, &mut out);
+    pub(super) fn object(
+        &mut self,
+        node: &KdlNode,
+        object: &'static Object,
+        pointer: &str,
+        out: &mut Map<String, Value>,
+    ) {
+        let what = node.name().value();
+        let kind = self.kind(node, object, pointer, out);
+        self.places.insert(pointer, self.place(span(node.name().span()), head_span(node)));
+        self.entries(node, what, object, kind, pointer, false, out);
+        for child in node.children().map_or(&[][..], KdlDocument::nodes) {
+            self.child(child, what, object, kind, pointer, out);
+        }
+        self.adopt(object, kind, pointer, out);
+    }
+
+    /// Lowers what stands on a node's line; `other` says that its first value is none of the object's.
+    #[expect(clippy::too_many_arguments, reason = "one step of a walk over node, grammar and instance")]
+    fn entries(
+        &mut self,
+        node: &KdlNode,
+        what: &str,
+        object: &'static Object,
+        kind: Option<&'static Kind>,
+        pointer: &str,
+        other: bool,
+        out: &mut Map<String, Value>,
+    ) {
         let args: Vec<&'static str> =
             object.args.iter().chain(kind.map_or(&[][..], |kind| kind.args)).copied().collect();
         let mut next = 0;
         for entry in node.entries() {
             match entry.name() {
-                Some(name) => self.property(name.value(), entry, node, object, kind, pointer, &mut out),
+                Some(name) => self.property(name.value(), entry, what, object, kind, pointer, out),
                 None => {
                     match args.get(next) {
-                        Some(arg) => self.set(arg, name_span(entry), entry, pointer, &mut out),
+                        Some(_) if other && next == 0 => {}
+                        Some(arg) => self.set(arg, name_span(entry), entry, pointer, out),
                         None if self.places.is_refused(pointer) => {}
                         None => self.surplus(node, entry, &args),
                     }
@@ -120,11 +143,6 @@ impl Lowering {
                 }
             }
         }
-        for child in node.children().map_or(&[][..], KdlDocument::nodes) {
-            self.child(child, node, object, kind, pointer, &mut out);
-        }
-        self.adopt(object, kind, pointer, &mut out);
-        Value::Object(out)
     }
 
     fn surplus(&mut self, node: &KdlNode, entry: &KdlEntry, args: &[&str]) {
@@ -151,7 +169,7 @@ impl Lowering {
         &mut self,
         name: &str,
         entry: &KdlEntry,
-        node: &KdlNode,
+        what: &str,
         object: &'static Object,
         kind: Option<&'static Kind>,
         pointer: &str,
@@ -160,8 +178,7 @@ impl Lowering {
         match object.field(name, kind).map(|field| (field.field, field.shape)) {
             Some((field, Shape::Scalar)) => self.set(field, name_span(entry), entry, pointer, out),
             Some((field, _)) => {
-                let help =
-                    format!("write it as a block: `{name} …` inside the braces of `{}`", node.name().value());
+                let help = format!("write it as a block: `{name} …` inside the braces of `{what}`");
                 self.mistake(
                     name_span(entry),
                     format!("`{name}` is not a single value"),
@@ -170,14 +187,14 @@ impl Lowering {
                 );
                 self.places.refuse(format!("{pointer}/{field}"));
             }
-            None => self.unknown(name, name_span(entry), node, object, kind, pointer),
+            None => self.unknown(name, name_span(entry), what, object, kind, pointer),
         }
     }
 
     fn child(
         &mut self,
         child: &KdlNode,
-        node: &KdlNode,
+        what: &str,
         object: &'static Object,
         kind: Option<&'static Kind>,
         pointer: &str,
@@ -186,30 +203,39 @@ impl Lowering {
         let name = child.name().value();
         let at = span(child.name().span());
         let Some(field) = object.field(name, kind) else {
-            self.unknown(name, at, node, object, kind, pointer);
+            self.unknown(name, at, what, object, kind, pointer);
             return;
         };
         let inner_pointer = format!("{pointer}/{}", field.field);
         match field.shape {
             Shape::Scalar => self.scalar_child(child, field.field, pointer, out),
             Shape::Named(inner) => {
-                let list = out.entry(field.field).or_insert_with(|| Value::Array(Vec::new()));
-                let index = list.as_array().map_or(0, Vec::len);
-                let value = self.object(child, inner, &format!("{inner_pointer}/{index}"));
-                if let Some(items) = out.get_mut(field.field).and_then(Value::as_array_mut) {
-                    items.push(value);
-                }
+                let mut items = match out.get_mut(field.field).map(Value::take) {
+                    Some(Value::Array(items)) => items,
+                    _ => Vec::new(),
+                };
+                self.item(child, inner, &inner_pointer, &mut items);
+                out.insert(field.field.to_owned(), Value::Array(items));
             }
-            Shape::Object(_) | Shape::Matrix if self.places.get(&inner_pointer).is_some() => {
+            Shape::Object(_) | Shape::Matrix if self.is_said(&inner_pointer) => {
                 self.twice(name, at, &inner_pointer);
             }
+            Shape::Object(_) | Shape::Matrix if is_null(child) => {
+                let value = child.entries().first().map_or(at, value_span);
+                self.take_back(field.field, at, value, pointer, out);
+            }
             Shape::Object(inner) => {
-                let value = self.object(child, inner, &inner_pointer);
-                out.insert(field.field.to_owned(), value);
+                let mut settings = match out.get_mut(field.field).map(Value::take) {
+                    Some(Value::Object(settings)) => settings,
+                    _ => Map::new(),
+                };
+                self.object(child, inner, &inner_pointer, &mut settings);
+                out.insert(field.field.to_owned(), Value::Object(settings));
             }
             Shape::Matrix => {
-                let value = self.matrix(child, &inner_pointer);
-                out.insert(field.field.to_owned(), value);
+                let known = out.get_mut(field.field).map_or(Value::Null, Value::take);
+                let axes = self.matrix(child, &inner_pointer, known);
+                out.insert(field.field.to_owned(), axes);
             }
         }
     }
@@ -254,12 +280,19 @@ impl Lowering {
         out: &mut Map<String, Value>,
     ) {
         let at = format!("{pointer}/{field}");
-        if self.places.get(&at).is_some() {
+        if self.is_said(&at) {
             self.twice(field, name, &at);
             return;
         }
         let value = value_span(entry);
-        self.places.insert(&at, Place { source: 0, name, value });
+        if entry.value().is_null() {
+            self.take_back(field, name, value, pointer, out);
+            return;
+        }
+        if self.places.get(&at).is_some() {
+            self.places.accept(&at);
+        }
+        self.places.insert(&at, self.place(name, value));
         match scalar(entry.value()) {
             Ok(scalar) => {
                 out.insert(field.to_owned(), scalar);
@@ -269,6 +302,34 @@ impl Lowering {
                 self.places.refuse(at);
             }
         }
+    }
+
+    /// `#null` takes back what an earlier layer says.
+    fn take_back(
+        &mut self,
+        field: &str,
+        name: Span,
+        value: Span,
+        pointer: &str,
+        out: &mut Map<String, Value>,
+    ) {
+        let at = format!("{pointer}/{field}");
+        self.places.take(&at);
+        self.places.insert(&at, self.place(name, value));
+        if out.shift_remove(field).is_none() {
+            self.nothing_to_take_back(field, value);
+            self.places.refuse(at);
+        }
+    }
+
+    pub(super) fn nothing_to_take_back(&mut self, what: &str, at: Span) {
+        let help = "leave the setting away to get its default; `#null` takes back what an included file says";
+        self.mistake(
+            at,
+            format!("there is no `{what}` that `#null` could take back"),
+            "nothing to take back",
+            help,
+        );
     }
 
     pub(super) fn twice(&mut self, name: &str, at: Span, pointer: &str) {
@@ -292,13 +353,12 @@ impl Lowering {
         &mut self,
         name: &str,
         at: Span,
-        node: &KdlNode,
+        what: &str,
         object: &'static Object,
         kind: Option<&'static Kind>,
         pointer: &str,
     ) {
-        let what = node.name().value();
-        let names = object.names(kind);
+        let mut names = object.names(kind);
         let owners = object.owners(name);
         if let (Some(kind), false) = (kind, owners.is_empty()) {
             let help = format!(
@@ -321,11 +381,20 @@ impl Lowering {
             // The likely setting is not missing, it is misspelt.
             self.places.refuse(format!("{pointer}/{}", field.field));
         }
-        let elsewhere = holders(name);
+        let elsewhere = if DIRECTIVES.contains(&name) { vec!["experiment"] } else { holders(name) };
+        if what == "experiment" {
+            names.extend(DIRECTIVES);
+        }
         let help = match elsewhere.is_empty() {
             true => did_you_mean(name, &names, &format!("`{what}` has")),
             false => format!("it belongs to {}", one_of(elsewhere)),
         };
         self.mistake(at, format!("unknown setting {} of `{what}`", quoted(name)), "not known here", help);
     }
+}
+
+/// `slo #null`.
+pub(super) fn is_null(node: &KdlNode) -> bool {
+    let [only] = node.entries() else { return false };
+    node.children().is_none() && only.name().is_none() && only.value().is_null()
 }

@@ -3,15 +3,15 @@
 use kdl::KdlNode;
 use serde_json::{Map, Value};
 
-use super::grammar::{Kind, Object, Preset};
+use super::grammar::{Kind, KnownName, Object};
 use super::kdl_value::{head_span, value_span};
 use super::lower::Lowering;
 use super::suggest::{closest, did_you_mean, one_of, quoted};
 
 /// The well-known name that a misspelt one means.
-fn preset_like(object: &'static Object, name: &str) -> Option<&'static Preset> {
-    let likely = closest(name, object.presets.iter().map(|preset| preset.name))?;
-    object.presets.iter().find(|preset| preset.name == likely)
+fn known_name_like(object: &'static Object, name: &str) -> Option<&'static KnownName> {
+    let likely = closest(name, object.known_names.iter().map(|known| known.name))?;
+    object.known_names.iter().find(|known| known.name == likely)
 }
 
 impl Lowering {
@@ -32,7 +32,10 @@ impl Lowering {
         let written = node.entry("kind").or_else(in_block).or_else(|| argument().filter(|_| by_argument));
         let kinds = object.kind_names();
         let what = node.name().value();
+        // What was said before this layer, which said nothing of the node yet.
+        let before = out.get("kind").and_then(Value::as_str).and_then(|kind| object.kind(kind));
         if let Some(entry) = written {
+            self.places.take(&format!("{pointer}/kind"));
             let Some(text) = entry.value().as_string() else {
                 let help = format!("it is one of {}", one_of(kinds));
                 self.mistake(
@@ -45,6 +48,9 @@ impl Lowering {
                 return None;
             };
             if let Some(kind) = object.kind(text) {
+                if before.is_some_and(|before| before.name != kind.name) {
+                    self.start_anew(object, pointer, out);
+                }
                 return Some(kind);
             }
             let help = did_you_mean(text, &kinds, "it is one of");
@@ -62,35 +68,38 @@ impl Lowering {
             }
             return likely;
         }
+        if before.is_some() {
+            return before;
+        }
         let name = argument().and_then(|entry| entry.value().as_string().map(|text| (entry, text)));
-        if let Some(preset) =
-            name.and_then(|(_, name)| object.presets.iter().find(|preset| preset.name == name))
+        if let Some(known) =
+            name.and_then(|(_, name)| object.known_names.iter().find(|known| known.name == name))
         {
-            out.insert("kind".to_owned(), Value::from(preset.kind));
-            for (field, value) in preset.settings {
+            out.insert("kind".to_owned(), Value::from(known.kind));
+            for (field, value) in known.settings {
                 if node.entry(*field).is_none()
                     && node.children().is_none_or(|block| block.get(field).is_none())
                 {
                     out.insert((*field).to_owned(), Value::from(*value));
                 }
             }
-            return object.kind(preset.kind);
+            return object.kind(known.kind);
         }
         match name {
             Some((entry, name)) => {
-                let known: Vec<&str> = object.presets.iter().map(|preset| preset.name).collect();
+                let names: Vec<&str> = object.known_names.iter().map(|known| known.name).collect();
                 let say = format!("any other name says its kind: `{what} {} kind=\"candle\"`", quoted(name));
-                let help = format!("{}; {say}", did_you_mean(name, &known, "known are"));
+                let help = format!("{}; {say}", did_you_mean(name, &names, "known are"));
                 self.mistake(
                     value_span(entry),
                     format!("unknown {what} {}", quoted(name)),
                     "of no known kind",
                     help,
                 );
-                if let Some(preset) = preset_like(object, name) {
+                if let Some(known) = known_name_like(object, name) {
                     self.places.refuse(format!("{pointer}/name"));
                     self.places.refuse(format!("{pointer}/kind"));
-                    return object.kind(preset.kind);
+                    return object.kind(known.kind);
                 }
             }
             None if by_argument => {
@@ -107,12 +116,20 @@ impl Lowering {
                 );
             }
             None => {
-                let help = format!("write it first: `{what} \"{}\" …`", object.presets[0].name);
+                let help = format!("write it first: `{what} \"{}\" …`", object.known_names[0].name);
                 self.mistake(head_span(node), format!("`{what}` needs a name"), "without a name", help);
             }
         }
         self.places.refuse(pointer);
         None
+    }
+
+    /// Another kind has other settings: what was said of the node before does not hold for it. Its name stays.
+    fn start_anew(&mut self, object: &'static Object, pointer: &str, out: &mut Map<String, Value>) {
+        let name = out.get("name").filter(|_| object.args.contains(&"name")).cloned();
+        self.places.take(pointer);
+        out.clear();
+        out.extend(name.map(|name| ("name".to_owned(), name)));
     }
 
     /// Goes on with what a misspelt kind or name most likely means, so that only the spelling is a mistake.
@@ -129,9 +146,9 @@ impl Lowering {
         }
         if self.places.is_refused(&format!("{pointer}/name"))
             && let Some(name) = out.get("name").and_then(Value::as_str)
-            && let Some(preset) = preset_like(object, name)
+            && let Some(known) = known_name_like(object, name)
         {
-            out.insert("name".to_owned(), Value::from(preset.name));
+            out.insert("name".to_owned(), Value::from(known.name));
         }
     }
 }

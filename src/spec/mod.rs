@@ -1,46 +1,62 @@
-//! KDL text → [`Experiment`], with spans; JSON-Schema validation; overrides;
-//! matrix expansion.
+//! KDL text → [`Experiment`], with spans; JSON-Schema validation; includes,
+//! presets and overrides; matrix expansion.
 //!
 //! The way of a file: [`guard`] (bounded structure) → [`parse`] (KDL) →
-//! [`lower`] (JSON instance by the [`grammar`] table, places of all values) →
-//! [`overrides`] → [`violations`] of the [`schema`] and [`check`] (rules between
-//! settings), all at once → [`Experiment`] → [`matrix`].
+//! [`layers`] (what it includes first, its presets last) → [`lower`] (JSON
+//! instance by the [`grammar`] table, places of all values) → [`overrides`] →
+//! [`violations`] of the [`schema`], [`check`] (rules between settings) and
+//! [`admission`] (rules about the model's shape), all at once → [`Experiment`] →
+//! [`matrix`] and its [`cells`]. Files are read through a [`World`].
 
+mod admission;
+mod blank;
+mod cells;
 mod check;
+mod check_backend;
+mod check_matrix;
 mod check_texts;
+mod check_workload;
 mod diagnostic;
+mod document;
 mod experiment;
 mod grammar;
 mod guard;
 mod kdl_value;
+mod layers;
 mod lexeme;
 mod load;
 mod lower;
 mod lower_kind;
+mod lower_list;
 mod lower_matrix;
 mod matrix;
 mod overrides;
 mod parse;
 mod path;
 mod place;
+mod presets;
+mod recover;
 mod schema;
 mod starter;
 mod suggest;
 mod units;
 mod violations;
+mod world;
 
 #[cfg(test)]
 mod tests;
 
-pub use diagnostic::SpecErrors;
+pub use admission::{KvCache, kv_cache};
+pub use diagnostic::{Mistake, SpecErrors};
 pub use experiment::{
     Arrivals, Axis, Backend, CandleBackend, Compare, Dtype, Experiment, Hardware, Lengths, Model, Predictor,
     ProfileSource, Sampling, SimBackend, Slo, Source, WorkloadSpec,
 };
-pub use load::{Fault, Loaded, faults, load, load_text};
-pub use matrix::{Cell, MAX_MATRIX_REQUESTS, expand};
+pub use load::{Changes, Fault, Loaded, faults, load, load_text, unfit};
+pub use matrix::{Cell, MAX_MATRIX_REQUESTS, MAX_RUNS, MAX_RUNS_DEFAULT, expand};
 pub use overrides::Override;
 pub use parse::parse_kdl;
 pub use schema::experiment_schema;
 pub use starter::starter;
 pub use units::{ByteSize, Duration, ParseUnitError, Percent};
+pub use world::World;

@@ -8,7 +8,7 @@ use super::diagnostic::{Mistake, SourceText, SpecErrors};
 use super::kdl_value::scalar;
 use super::lexeme::{is_forbidden, lexeme};
 use super::path::{resolve, set};
-use super::place::{Place, Places};
+use super::place::{OVERRIDES, Place, Places};
 use super::schema::leaf;
 
 /// Longest override, in bytes.
@@ -110,15 +110,15 @@ pub(super) fn apply(instance: &mut Value, places: &mut Places, overrides: &[Over
                 continue;
             }
         };
-        places.sources.push(source);
         let at = one.path.len() + 1;
         let place = Place {
-            source: places.sources.len() - 1,
+            source: places.add_source(source),
+            layer: OVERRIDES,
             name: (0, one.path.len()),
             value: (at, one.text.len().saturating_sub(at)),
         };
         let pointer = target.pointer();
-        let from_set = |pointer: &str| places.get(pointer).is_some_and(|place| place.source > 0);
+        let from_set = |pointer: &str| places.get(pointer).is_some_and(|place| place.layer == OVERRIDES);
         set(instance, &target, one.value.clone(), from_set);
         // A commit of digits alone is still a text.
         let wants_text = leaf(instance, &pointer).is_some_and(|schema| schema["type"] == "string");
@@ -132,14 +132,51 @@ pub(super) fn apply(instance: &mut Value, places: &mut Places, overrides: &[Over
     mistakes
 }
 
-/// An axis of the matrix that varies what is set keeps that one value: this picks a cell.
+/// An axis of the matrix that varies what is set keeps that one value, and a zip its rows with that value:
+/// this picks cells. A zip that has no such row goes on without the axis.
 fn pin_axis(instance: &mut Value, places: &mut Places, one: &Override, place: Place) {
-    let axes = instance.get_mut("matrix").and_then(Value::as_array_mut);
-    for (index, axis) in axes.into_iter().flatten().enumerate() {
-        if axis["path"] == one.path.as_str() {
-            axis["values"] = Value::Array(vec![one.value.clone()]);
-            places.insert(format!("/matrix/{index}/values/0"), place);
+    let Some(axes) = instance.get_mut("matrix").and_then(Value::as_array_mut) else { return };
+    let Some(index) = axes.iter().position(|axis| axis["path"] == one.path.as_str()) else { return };
+    let zip = axes[index].get("zip").cloned();
+    let values = axes[index]["values"].as_array().map_or(&[][..], Vec::as_slice);
+    let rows: Vec<usize> = (0..values.len()).filter(|row| values[*row] == one.value).collect();
+    if zip.is_none() || rows.is_empty() {
+        axes[index]["values"] = Value::Array(vec![one.value.clone()]);
+        places.insert(format!("/matrix/{index}/values/0"), place);
+        unzip(axes, index);
+        return;
+    }
+    for (bound, axis) in axes.iter_mut().enumerate().filter(|(_, axis)| axis.get("zip") == zip.as_ref()) {
+        let at = |row: usize| format!("/matrix/{bound}/values/{row}");
+        let found: Vec<Option<Place>> = rows.iter().map(|row| places.get(&at(*row)).copied()).collect();
+        for (row, found) in found.into_iter().enumerate() {
+            if let Some(found) = if bound == index { Some(place) } else { found } {
+                places.insert(at(row), found);
+            }
         }
+        let kept: Vec<Value> = rows.iter().filter_map(|row| axis["values"].get(*row).cloned()).collect();
+        axis["values"] = Value::Array(kept);
+    }
+}
+
+/// Takes an axis out of its zip. A zip of one is none, and zips are numbered in their order.
+fn unzip(axes: &mut [Value], index: usize) {
+    let zip_of = |axis: &Value| axis.get("zip").cloned();
+    let Some(zip) = zip_of(&axes[index]) else { return };
+    let left = axes.iter().filter(|axis| zip_of(axis).as_ref() == Some(&zip)).count() - 1;
+    let mut numbers: Vec<Value> = Vec::new();
+    for (at, axis) in axes.iter_mut().enumerate() {
+        let Some(old) = zip_of(axis) else { continue };
+        let Value::Object(fields) = axis else { continue };
+        fields.shift_remove("zip");
+        if at == index || (old == zip && left < 2) {
+            continue;
+        }
+        let number = numbers.iter().position(|known| *known == old).unwrap_or_else(|| {
+            numbers.push(old);
+            numbers.len() - 1
+        });
+        fields.insert("zip".to_owned(), Value::from(number + 1));
     }
 }
 

@@ -115,7 +115,7 @@ pub(super) fn resolve(path: &str, instance: &Value) -> Result<Target, WrongPath>
 
 /// A setting by its name in the file; the experiment's and the backends' own names are fixed.
 fn setting(object: &'static Object, name: &str, root: bool) -> Option<(&'static str, Shape)> {
-    if name == "name" && (root || !object.presets.is_empty()) {
+    if name == "name" && (root || !object.known_names.is_empty()) {
         return None;
     }
     object.field(name, None).map(|field| (field.field, field.shape))

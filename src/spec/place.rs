@@ -5,11 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::diagnostic::{Mistake, SourceText, Span};
 
+/// The layer of every `--set`.
+pub(super) const OVERRIDES: usize = usize::MAX;
+
 /// Where a value was written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     /// Index into [`Places::sources`].
     pub source: usize,
+    /// What a later layer says wins; [`OVERRIDES`] is the last one.
+    pub layer: usize,
     /// Its name: a node's, a property's, a path.
     pub name: Span,
     /// The value itself; a node's head for an object.
@@ -17,9 +22,9 @@ pub(super) struct Place {
 }
 
 /// Places of an instance's values.
-#[derive(Debug)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Places {
-    /// The file, then each `--set`.
+    /// The file, those that it includes, and each `--set`.
     pub sources: Vec<SourceText>,
     places: BTreeMap<String, Place>,
     /// Values that were refused already: what else is wrong with them is a consequence.
@@ -42,8 +47,19 @@ pub(super) struct Finding {
     pub message: String,
     pub label: String,
     pub help: String,
-    /// A second value that has to do with it, and its label.
-    pub also: Option<(String, String)>,
+    /// It may be meant: no mistake by itself.
+    pub warning: bool,
+    /// Other values that have to do with it.
+    pub also: Vec<Also>,
+}
+
+/// A value that has to do with a finding about another.
+#[derive(Debug, Clone)]
+pub(super) struct Also {
+    pub pointer: String,
+    pub label: String,
+    /// Show what stands around the value when its default holds.
+    near: bool,
 }
 
 impl Finding {
@@ -55,7 +71,8 @@ impl Finding {
             message: message.into(),
             label: "here".to_owned(),
             help: String::new(),
-            also: None,
+            warning: false,
+            also: Vec::new(),
         }
     }
 
@@ -69,8 +86,20 @@ impl Finding {
         self
     }
 
+    /// Labels another value where it is written.
     pub fn also(mut self, pointer: impl Into<String>, label: impl Into<String>) -> Self {
-        self.also = Some((pointer.into(), label.into()));
+        self.also.push(Also { pointer: pointer.into(), label: label.into(), near: false });
+        self
+    }
+
+    /// Labels another value, or the node that could say it.
+    pub fn near(mut self, pointer: impl Into<String>, label: impl Into<String>) -> Self {
+        self.also.push(Also { pointer: pointer.into(), label: label.into(), near: true });
+        self
+    }
+
+    pub fn as_warning(mut self) -> Self {
+        self.warning = true;
         self
     }
 
@@ -81,8 +110,10 @@ impl Finding {
 }
 
 impl Places {
-    pub fn new(file: SourceText) -> Self {
-        Self { sources: vec![file], places: BTreeMap::new(), refused: BTreeSet::new() }
+    /// Adds a text that places point into; its index.
+    pub fn add_source(&mut self, source: SourceText) -> usize {
+        self.sources.push(source);
+        self.sources.len() - 1
     }
 
     /// Remembers where a value stands; an earlier place of it is replaced.
@@ -92,6 +123,33 @@ impl Places {
 
     pub fn get(&self, pointer: &str) -> Option<&Place> {
         self.places.get(pointer)
+    }
+
+    /// Forgets a value and all that is in it; gives their places, by what follows `pointer`.
+    pub fn take(&mut self, pointer: &str) -> Vec<(String, Place)> {
+        let inside = |key: &str| {
+            key.strip_prefix(pointer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        // Between a value and what is in it stand those whose names go on with a `-`.
+        let from = self.places.range(pointer.to_owned()..).map(|(key, _)| key);
+        let keys: Vec<String> =
+            from.take_while(|key| key.starts_with(pointer)).filter(|key| inside(key)).cloned().collect();
+        self.refused.retain(|refused| !inside(refused));
+        let taken = keys.into_iter().filter_map(|key| {
+            let place = self.places.remove(&key)?;
+            Some((key[pointer.len()..].to_owned(), place))
+        });
+        taken.collect()
+    }
+
+    /// Forgets the item of a list; those behind it move up.
+    pub fn remove_item(&mut self, list: &str, index: usize, length: usize) {
+        self.take(&format!("{list}/{index}"));
+        for behind in index + 1..length {
+            for (rest, place) in self.take(&format!("{list}/{behind}")) {
+                self.insert(format!("{list}/{}{rest}", behind - 1), place);
+            }
+        }
     }
 
     /// A value was refused; later findings about it are left out.
@@ -137,12 +195,19 @@ impl Places {
         let source = &self.sources[place.source];
         let span = if finding.part == Part::Name && exact { place.name } else { place.value };
         let mistake = Mistake::at(source, span, finding.code, &finding.message, &finding.label);
-        let also =
-            finding.also.as_ref().and_then(|(pointer, label)| Some((self.places.get(pointer)?, label)));
-        let mistake = match also {
-            Some((other, label)) if other.source == place.source => mistake.and(source, other.value, label),
-            _ => mistake,
-        };
+        let mut mistake = if finding.warning { mistake.as_warning() } else { mistake };
+        for Also { pointer, label, near } in &finding.also {
+            let other = if *near { self.nearest(pointer).map(|(place, _)| place) } else { self.get(pointer) };
+            let Some(other) = other.filter(|other| (other.source, other.value) != (place.source, span))
+            else {
+                continue;
+            };
+            let text = &self.sources[other.source];
+            mistake = match other.source == place.source {
+                true => mistake.and(text, other.value, label),
+                false => mistake.elsewhere(text, other.value, format!("and in {}", text.name), label),
+            };
+        }
         mistake.help(&finding.help)
     }
 }

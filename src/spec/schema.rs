@@ -124,6 +124,34 @@ fn property(
     })
 }
 
+/// A schema that asks for a number between two others, and for nothing else.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Range {
+    whole: bool,
+    least: f64,
+    most: f64,
+}
+
+impl Range {
+    pub fn of(schema: &Value) -> Option<Self> {
+        const KNOWN: [&str; 6] = ["type", "minimum", "maximum", "format", "description", "default"];
+        let whole = match schema["type"].as_str()? {
+            "integer" => true,
+            "number" => false,
+            _ => return None,
+        };
+        let is_plain = schema.as_object()?.keys().all(|key| KNOWN.contains(&key.as_str()));
+        let limit = |key: &str| schema.get(key).and_then(Value::as_f64);
+        is_plain.then_some(Self { whole, least: limit("minimum")?, most: limit("maximum")? })
+    }
+
+    /// Whether the validator would certainly accept the value.
+    pub fn admits(&self, value: &Value) -> bool {
+        let of_type = if self.whole { value.is_u64() } else { value.is_number() };
+        of_type && value.as_f64().is_some_and(|number| (self.least..=self.most).contains(&number))
+    }
+}
+
 /// Names that a schema admits, when it lists them.
 pub(super) fn allowed(schema: &'static Value) -> Vec<&'static str> {
     let listed = schema.get("enum").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);

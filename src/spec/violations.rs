@@ -8,6 +8,9 @@ use super::place::{Finding, Places};
 use super::schema::{allowed, expected, leaf, validator};
 use super::suggest::{did_you_mean, one_of, quoted};
 
+/// The code of a setting that is required and not there.
+pub(super) const MISSING: &str = "xp::spec::missing";
+
 /// Most violations that are looked at.
 const MAX_VIOLATIONS: usize = 200;
 
@@ -70,7 +73,6 @@ fn node_name(field: &str) -> &str {
 }
 
 fn missing(instance: &Value, pointer: &str, property: &str) -> Finding {
-    const CODE: &str = "xp::spec::missing";
     let name = node_name(property);
     let (node, object, kind) = object_at(instance, pointer).unwrap_or(("experiment", &EXPERIMENT, None));
     let of = object.called(node, kind);
@@ -89,7 +91,7 @@ fn missing(instance: &Value, pointer: &str, property: &str) -> Finding {
         (_, Some(_)) => format!("write it after the kind: `{node} \"{}\" \"…\"`", kind.map_or("…", |kind| kind.name)),
         _ => takes.map(|schema| format!("write `{name}=…`; it takes {}", expected(schema))).unwrap_or_default(),
     };
-    Finding::new(pointer, CODE, format!("{of} needs `{name}`"))
+    Finding::new(pointer, MISSING, format!("{of} needs `{name}`"))
         .label(format!("`{name}` is missing"))
         .help(help)
 }

@@ -7,6 +7,7 @@ mod determinism;
 mod edges;
 mod folders;
 mod hub;
+mod language;
 mod locks;
 mod loopback;
 mod project;

@@ -15,6 +15,7 @@ pub fn run(args: &LockArgs) -> Result<ExitCode, CliError> {
     let (target, upgrade) = target(args)?;
     let request = Request {
         target,
+        presets: args.set.preset.clone(),
         set: args.set.set.clone(),
         upgrade,
         offline: args.network.offline,

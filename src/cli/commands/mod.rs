@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use super::args::{Cli, Command, SetArgs, TargetArgs};
 use super::error::CliError;
 use crate::run::{LockMode, Request};
+use crate::spec::{Changes, Override};
 
 /// Runs the command.
 pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
@@ -50,6 +51,7 @@ fn request(args: &TargetArgs) -> Request {
     };
     Request {
         target: args.target.clone(),
+        presets: locking.set.preset.clone(),
         set: locking.set.set.clone(),
         mode,
         offline: locking.network.offline,
@@ -57,8 +59,9 @@ fn request(args: &TargetArgs) -> Request {
     }
 }
 
-fn overrides(args: &SetArgs) -> Result<Vec<crate::spec::Override>, CliError> {
-    Ok(args.set.iter().map(|text| crate::spec::Override::parse(text)).collect::<Result<_, _>>()?)
+fn changes(args: &SetArgs) -> Result<Changes, CliError> {
+    let overrides = args.set.iter().map(|text| Override::parse(text)).collect::<Result<_, _>>()?;
+    Ok(Changes { presets: args.preset.clone(), overrides })
 }
 
 /// A path as a person would type it: relative to the current folder where it lies below it.

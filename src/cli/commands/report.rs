@@ -17,9 +17,10 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode, CliError> {
     }
     if args.targets.iter().all(|target| target.is_dir()) {
         let locking = &args.locking;
-        if locking.locked || locking.frozen || !locking.set.set.is_empty() {
+        if locking.locked || locking.frozen || !locking.set.set.is_empty() || !locking.set.preset.is_empty() {
             return Err(CliError::system(
-                "--set, --locked and --frozen say how a lock is used, and folders have none".to_owned(),
+                "--set, --preset, --locked and --frozen say how a lock is used, and folders have none"
+                    .to_owned(),
                 "leave them away, or name an experiment or a lock",
             ));
         }

@@ -13,7 +13,7 @@ mod settings;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
@@ -35,6 +35,19 @@ const STREAMS: usize = 4;
 /// Whether the environment forbids the network.
 pub(super) fn is_offline() -> bool {
     Environment::of_process().is_offline()
+}
+
+/// Where the files of a revision lie, as far as the cache knows it. Nothing is asked of the hub.
+pub(super) fn cached_folder(repo: &str, revision: &str) -> Option<PathBuf> {
+    let root = settings::cache_folder()?;
+    let repo = Repo::parse(repo).ok()?;
+    name::check_revision(revision).ok()?;
+    let cache = Cache::new(&root, &repo, true);
+    let commit = match is_commit(revision) {
+        true => revision.to_owned(),
+        false => cache.commit_of(revision).ok()??,
+    };
+    Some(cache.snapshot(&commit))
 }
 
 /// Resolves a revision of a repository. What a lock pins is kept without asking the hub for the

@@ -405,11 +405,11 @@ fn a_matrix_is_checked_axis_by_axis_and_cell_by_cell() {
     xp::spec::rule
 
       × max 1024 is less than min 2000
-        ╭─[x.kdl:16:38]
+        ╭─[x.kdl:9:45]
       8 │         requests 64
       9 │         lengths "zipf" theta=0.6 min=16 max=1024 prefill-to-decode=4
-        ·                                      ─┬
-        ·                                       ╰── `min`
+        ·                                             ──┬─
+        ·                                               ╰── less than `min`
      10 │         arrivals "poisson" qps=2.0
      11 │     }
      12 │     backend "sarathi" chunk-size=256 max-batch-size=32
@@ -418,7 +418,7 @@ fn a_matrix_is_checked_axis_by_axis_and_cell_by_cell() {
      15 │     compare real="sarathi" sim="vidur" pass="5%" warn="9%" repeats=3
      16 │     matrix { workload.lengths.min 16 2000; backend.sarathi.chunk-size 128 512; }
         ·                                      ──┬─
-        ·                                        ╰── less than `min`
+        ·                                        ╰── `min`
      17 │     report "reports/chat.pdf"
         ╰────
       help: swap them, or correct one

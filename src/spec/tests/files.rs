@@ -142,22 +142,6 @@ fn the_matrix_is_a_product_with_the_first_axis_slowest() {
 }
 
 #[test]
-fn ten_thousand_cells_are_expanded_quickly() {
-    let mut experiment = good();
-    let values = |from: u32| (from..from + 100).map(serde_json::Value::from).collect();
-    experiment.matrix = vec![
-        Axis { path: "workload.arrivals.qps".to_owned(), values: values(1) },
-        Axis { path: "backend.sarathi.chunk-size".to_owned(), values: values(64) },
-    ];
-    let started = std::time::Instant::now();
-    assert_eq!(expand(&experiment).unwrap().len(), 10_000);
-    // Unoptimised and on a busy machine; some 0.1 s otherwise.
-    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
-    experiment.matrix[0].values.push(101.into());
-    assert!(expand(&experiment).unwrap_err().to_string().contains("10100 runs"));
-}
-
-#[test]
 fn overrides_change_what_they_name() {
     let loaded =
         set(&["seed=9", "workload.arrivals.qps=3", "compare.pass=1%", "backend.vidur.profile=bundle/a"])
@@ -180,19 +164,20 @@ fn overrides_change_what_they_name() {
 
 #[test]
 fn a_missing_file_has_an_io_error_as_its_cause() {
-    let error = load(std::path::Path::new("no/such.kdl"), "no/such.kdl", &[]).unwrap_err();
+    let world = world::OneText { name: "x.kdl", text: GOOD };
+    let error = load(&world, "no/such.kdl", &Changes::default()).unwrap_err();
     assert!(std::error::Error::source(&error).is_some_and(|cause| cause.is::<std::io::Error>()));
     assert_eq!(error.to_string(), "cannot read no/such.kdl");
 }
 
-/// Every `kdl` block of a document that starts with `experiment`.
+/// Every `kdl` block of a document.
 fn examples(document: &str) -> Vec<&str> {
-    document
-        .split("```kdl\n")
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next())
-        .filter(|text| text.starts_with("experiment"))
-        .collect()
+    document.split("```kdl\n").skip(1).filter_map(|rest| rest.split("```").next()).collect()
+}
+
+/// The file that an example says it is, in its first line.
+fn file_of(example: &str) -> Option<&str> {
+    example.lines().next()?.strip_prefix("// ")
 }
 
 #[test]
@@ -204,8 +189,16 @@ fn the_examples_of_the_documentation_check() {
     for (name, document) in documents {
         let examples = examples(document);
         assert!(!examples.is_empty(), "{name} has no example");
-        for text in examples {
-            load_text(name, text, &[]).unwrap_or_else(|error| panic!("{name}:\n{text}\n{}", render(&error)));
+        let files: Vec<(&str, &str)> =
+            examples.iter().map(|text| (file_of(text).unwrap_or(name), *text)).collect();
+        let files = layers::Files::new(&files);
+        for text in examples.iter().filter(|text| text.contains("experiment \"")) {
+            let checked = match file_of(text) {
+                Some(path) => load(&files, path, &Changes::default()),
+                None => load_text(name, text, &[]),
+            };
+            let loaded = checked.unwrap_or_else(|error| panic!("{name}:\n{text}\n{}", render(&error)));
+            assert!(loaded.warnings.is_empty(), "{name}:\n{text}\n{:?}", loaded.warnings);
         }
     }
     for text in
@@ -213,6 +206,49 @@ fn the_examples_of_the_documentation_check() {
     {
         load_text("x.kdl", text, &[]).unwrap_or_else(|error| panic!("{}", render(&error)));
     }
+}
+
+#[test]
+fn what_the_documentation_says_of_its_files_holds() {
+    let examples = examples(include_str!("../../../docs/spec.md"));
+    let files: Vec<(&str, &str)> = examples.iter().filter_map(|text| Some((file_of(text)?, *text))).collect();
+    let files = layers::Files::new(&files);
+    let of = |path: &str, presets: &[&str]| {
+        let presets = presets.iter().map(|name| (*name).to_owned()).collect();
+        load(&files, path, &Changes { presets, overrides: Vec::new() }).unwrap().experiment
+    };
+    let steady = of("experiments/steady.kdl", &[]);
+    assert_eq!((steady.workload.requests, steady.slo), (32, Slo::default()));
+    assert_eq!(steady.workload.arrivals, Arrivals::Poisson { qps: 4.0 });
+    assert!(matches!(steady.workload.lengths, Some(Lengths::Zipf { max: 400, .. })));
+    let smoke = of("experiments/presets.kdl", &["qwen", "smoke"]);
+    assert_eq!((smoke.model.name.as_str(), smoke.workload.requests), ("qwen3-0.6b", 4));
+    assert_eq!(smoke.workload.arrivals, Arrivals::Gamma { qps: 4.0, cv: 4.0 });
+    let zipped = examples.iter().find(|text| text.contains("zip {")).unwrap();
+    assert_eq!(load_text("x.kdl", zipped, &[]).unwrap().cells.len(), 6);
+}
+
+#[test]
+fn every_node_and_kind_has_an_example() {
+    use super::grammar::{EXPERIMENT, Object, Shape};
+    fn walk(object: &'static Object, words: &mut Vec<&'static str>) {
+        let of_kinds = object.kinds.iter().flat_map(|kind| kind.fields);
+        for field in object.fields.iter().chain(of_kinds) {
+            words.push(field.node);
+            if let Shape::Object(inner) | Shape::Named(inner) = field.shape {
+                words.extend(inner.kinds.iter().map(|kind| kind.name));
+                walk(inner, words);
+            }
+        }
+    }
+    let mut words = vec!["zip", "#null"];
+    words.extend(lower::DIRECTIVES);
+    walk(&EXPERIMENT, &mut words);
+    let examples = examples(include_str!("../../../docs/spec.md")).concat();
+    let is_word = |c: char| c.is_ascii_alphanumeric() || "-#".contains(c);
+    let used: Vec<&str> = examples.split(|c: char| !is_word(c)).collect();
+    words.retain(|word| !used.contains(word));
+    assert_eq!(words, [""; 0], "have no example");
 }
 
 #[test]

@@ -1,8 +1,13 @@
 //! The room as a user meets it: files in, diagnostics out.
 
+mod admission;
 mod diagnostics;
 mod files;
 mod hostile;
+mod layers;
+mod matrix;
+mod merge;
+mod syntax;
 
 use super::*;
 use miette::{GraphicalReportHandler, GraphicalTheme};
@@ -28,6 +33,10 @@ const GOOD: &str = r#"experiment "chat" {
 "#;
 
 fn render(error: &SpecErrors) -> String {
+    render_any(error)
+}
+
+fn render_any(error: &dyn miette::Diagnostic) -> String {
     let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(100);
     let mut out = String::new();
     handler.render_report(&mut out, error).unwrap();

@@ -1,0 +1,317 @@
+//! Rules that need the model's shape: what its context holds, what the KV cache
+//! holds, and how fast a step can be at all.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::check::{CODE, backends_of, part};
+use super::experiment::{
+    Backend, CandleBackend, Compare, Dtype, Experiment, Hardware, Lengths, Slo, WorkloadSpec,
+};
+use super::place::Finding;
+use super::units::{ByteSize, Duration};
+use crate::catalog::ModelConfig;
+
+/// Bytes of one number in the KV cache: keys and values are kept in f32.
+const KV_ELEMENT_BYTES: u64 = 4;
+
+/// Bytes that a thread loads in a nanosecond at most. No core makes more than two 64-byte loads in a cycle, from the
+/// fastest of its caches, and 1,000 bytes would take 7.8 such cycles: clocks end at some 6 GHz.
+const BYTES_PER_THREAD_NS: u64 = 1_000;
+
+/// The KV cache of an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvCache {
+    /// Bytes of a block: keys and values of all layers.
+    pub block_bytes: u64,
+    /// Blocks that the memory holds.
+    pub blocks: u64,
+    /// Blocks that are kept free when a request is admitted while others run.
+    pub watermark: u64,
+}
+
+/// What `kv-memory`, `block-size` and `watermark` make of a model's keys and values.
+pub fn kv_cache(backend: &CandleBackend, shape: &ModelConfig) -> KvCache {
+    let token_bytes = 2
+        * u64::from(shape.num_hidden_layers)
+        * u64::from(shape.num_key_value_heads)
+        * u64::from(shape.head_dim)
+        * KV_ELEMENT_BYTES;
+    let block_bytes = token_bytes * u64::from(backend.block_size);
+    let blocks = backend.kv_memory.0 / block_bytes.max(1);
+    KvCache { block_bytes, blocks, watermark: (blocks as f64 * backend.watermark.0 / 100.0) as u64 }
+}
+
+/// What the rules look at: of an instance, whatever of it is well-typed.
+pub(super) struct View {
+    asked: Asked,
+    /// Engines by their index among the backends.
+    engines: Vec<(usize, CandleBackend)>,
+    /// Name of the engine that is measured, if the experiment says it.
+    real: Option<String>,
+    slo: Slo,
+    hardware: Option<Hardware>,
+    dtype: Option<Dtype>,
+}
+
+/// Lengths of requests, in tokens.
+struct Asked {
+    /// The longest request that may come, prompt and output together, and the setting that says it.
+    longest: Option<(&'static str, u64)>,
+    /// No prompt and no output is shorter than these.
+    prefill: u64,
+    decode: u64,
+    /// Every output is a single token.
+    single: bool,
+}
+
+impl Asked {
+    fn of(lengths: Option<&Lengths>, decode_tokens: Option<u64>) -> Self {
+        let given = decode_tokens.unwrap_or(1);
+        let (longest, prefill, decode) = match lengths {
+            Some(Lengths::Fixed { prefill, decode }) => {
+                let (prefill, decode) = (u64::from(*prefill), decode.map_or(given, u64::from));
+                (Some(("/workload/lengths/prefill", prefill + decode)), prefill, decode)
+            }
+            Some(
+                Lengths::Uniform { min, max, prefill_to_decode: ratio }
+                | Lengths::Zipf { min, max, prefill_to_decode: ratio, .. },
+            ) => {
+                // Rounded down on both sides: how a total is split is the workload's to say.
+                let prompt = f64::from(*min) * ratio / (1.0 + ratio);
+                let output = f64::from(*min) - prompt;
+                let least = |tokens: f64| (tokens.floor() as u64).max(1);
+                (Some(("/workload/lengths/max", u64::from(*max))), least(prompt), least(output))
+            }
+            Some(Lengths::Trace { .. }) => (None, 1, given),
+            None => (decode_tokens.map(|decode| ("/workload/decode-tokens", decode + 1)), 1, given),
+        };
+        let single = decode == 1 && matches!(lengths, None | Some(Lengths::Fixed { .. }));
+        Self { longest, prefill, decode, single }
+    }
+}
+
+impl View {
+    pub fn of(experiment: &Experiment) -> Self {
+        let WorkloadSpec { lengths, decode_tokens, .. } = &experiment.workload;
+        let engines = experiment.backends.iter().enumerate().filter_map(|(index, backend)| match backend {
+            Backend::Candle(candle) => Some((index, candle.clone())),
+            Backend::Sim(_) => None,
+        });
+        Self {
+            asked: Asked::of(lengths.as_ref(), decode_tokens.map(u64::from)),
+            engines: engines.collect(),
+            real: experiment.compare.as_ref().map(|compare| compare.real.clone()),
+            slo: experiment.slo.clone(),
+            hardware: Some(experiment.hardware.clone()),
+            dtype: Some(experiment.model.dtype),
+        }
+    }
+
+    pub fn of_instance(instance: &Value) -> Self {
+        let lengths: Option<Lengths> = part(instance, "/workload/lengths");
+        let decode_tokens = instance.pointer("/workload/decode-tokens").and_then(Value::as_u64);
+        let engines =
+            backends_of(instance).iter().enumerate().filter_map(
+                |(index, backend)| match Backend::deserialize(backend) {
+                    Ok(Backend::Candle(candle)) => Some((index, candle)),
+                    _ => None,
+                },
+            );
+        let or_default = |pointer: &str| instance.pointer(pointer).is_none();
+        Self {
+            asked: Asked::of(lengths.as_ref(), decode_tokens),
+            engines: engines.collect(),
+            real: part(instance, "/compare").map(|compare: Compare| compare.real),
+            slo: part(instance, "/slo").unwrap_or_default(),
+            hardware: part(instance, "/hardware").or_else(|| or_default("/hardware").then(Hardware::default)),
+            dtype: part(instance, "/model/dtype").or_else(|| or_default("/model/dtype").then(Dtype::default)),
+        }
+    }
+
+    /// The engine that is measured: the one `compare` names, else the first.
+    fn measured(&self) -> Option<(usize, &CandleBackend)> {
+        let is_named = |candle: &CandleBackend| self.real.as_ref().is_none_or(|name| *name == candle.name);
+        self.engines.iter().find(|(_, candle)| is_named(candle)).map(|(index, candle)| (*index, candle))
+    }
+
+    /// Everything that does not fit a model of this shape.
+    pub fn findings(&self, shape: &ModelConfig, out: &mut Vec<Finding>) {
+        let context = u64::from(shape.max_position_embeddings);
+        if let Some((pointer, tokens)) = self.asked.longest.filter(|(_, tokens)| *tokens > context) {
+            let message = format!("the longest request has {tokens} tokens, the model's context {context}");
+            let finding = Finding::new(pointer, CODE, message).label("too long for the model");
+            let finding = finding.also("/model/name", format!("{context} tokens of context"));
+            out.push(finding.help("shorten the requests, or take another model"));
+        }
+        for (index, candle) in &self.engines {
+            check_context(*index, candle, context, out);
+        }
+        if let Some((index, candle)) = self.measured() {
+            self.check_kv_cache(index, candle, shape, out);
+            self.check_slo(index, candle, shape, out);
+        }
+    }
+
+    /// The longest request must fit the KV cache by itself.
+    fn check_kv_cache(
+        &self,
+        index: usize,
+        candle: &CandleBackend,
+        shape: &ModelConfig,
+        out: &mut Vec<Finding>,
+    ) {
+        // Longer ones do not fit the model either.
+        let context = u64::from(shape.max_position_embeddings);
+        let Some((longest, tokens)) = self.asked.longest.filter(|(_, tokens)| *tokens <= context) else {
+            return;
+        };
+        let KvCache { block_bytes, blocks, watermark } = kv_cache(candle, shape);
+        let needed = tokens.div_ceil(u64::from(candle.block_size.max(1)));
+        let free = blocks - watermark.min(blocks);
+        if needed <= free {
+            return;
+        }
+        let at = |field: &str| format!("/backends/{index}/{field}");
+        let memory = candle.kv_memory;
+        let message = format!("the longest request needs {needed} KV blocks, the cache has {free}");
+        let mut finding = Finding::new(at("kv-memory"), CODE, message)
+            .label(format!("{memory} hold {blocks} blocks of {block_bytes} bytes"))
+            .near(longest, format!("{tokens} tokens in blocks of {} are {needed} blocks", candle.block_size));
+        if watermark > 0 {
+            let plural = if watermark == 1 { " is" } else { "s are" };
+            finding = finding.also(at("watermark"), format!("{watermark} block{plural} kept free"));
+        }
+        // The watermark's share is rounded down; one block more, for the rounding of the quotient.
+        let share = 1.0 - (candle.watermark.0 / 100.0).min(0.99);
+        let enough = ((needed - 1) as f64 / share) as u64 + 2;
+        let enough = ByteSize(enough.saturating_mul(block_bytes).div_ceil(1 << 20).saturating_mul(1 << 20));
+        out.push(finding.help(format!("`kv-memory \"{enough}\"` is enough; or shorten the requests")));
+    }
+
+    /// No step is faster than its weights are loaded, so some objectives cannot be met.
+    fn check_slo(&self, index: usize, candle: &CandleBackend, shape: &ModelConfig, out: &mut Vec<Finding>) {
+        let (Some(hardware), Some(dtype)) = (&self.hardware, self.dtype) else { return };
+        if hardware.device != "cpu" {
+            return;
+        }
+        let threads = u64::from(hardware.threads.max(1));
+        let bytes = |weights: u64| weights * if dtype == Dtype::F32 { 4 } else { 2 };
+        let (layers, output) = (bytes(shape.num_layer_parameters()), bytes(shape.num_output_parameters()));
+        let least = |steps: u64, tokens: u64| {
+            let loaded = layers.saturating_mul(steps).saturating_add(output.saturating_mul(tokens));
+            loaded / (threads * BYTES_PER_THREAD_NS)
+        };
+        // Each step of a prompt loads every layer, its last one and each decode the output projection too.
+        let prefills = self.asked.prefill.div_ceil(u64::from(candle.chunk_size.max(1)));
+        let decodes = self.asked.decode - 1;
+        let bounds = [
+            ("ttft-p99", self.slo.ttft_p99, least(prefills, 1), "the first token", prefills),
+            ("tpot-p99", self.slo.tpot_p99.filter(|_| !self.asked.single), least(1, 1), "a further token", 1),
+            (
+                "e2e-p99",
+                self.slo.e2e_p99,
+                least(prefills + decodes, 1 + decodes),
+                "the shortest request",
+                prefills + decodes,
+            ),
+        ];
+        for (name, objective, bound, what, steps) in bounds {
+            let Some(Duration(objective)) = objective.filter(|objective| objective.0 < bound) else {
+                continue;
+            };
+            let message = format!(
+                "no request can meet {name}: {what} takes {} at least, the objective is {}",
+                approximate(bound, &TIMES),
+                approximate(objective, &TIMES)
+            );
+            let plural = if threads == 1 { "" } else { "s" };
+            let rate = approximate(threads * BYTES_PER_THREAD_NS * 1_000_000_000, &SIZES);
+            let weights = approximate(layers + output, &SIZES);
+            let mut finding = Finding::new(format!("/slo/{name}"), CODE, message)
+                .label("faster than any step")
+                .near("/model/name", format!("{weights} of weights, loaded in every step"))
+                .near(
+                    "/hardware/threads",
+                    format!("{threads} thread{plural}, {rate} a second at the very most"),
+                );
+            if steps > 1 && name == "ttft-p99" {
+                let label = format!("a prompt of {} tokens takes {steps} steps", self.asked.prefill);
+                finding = finding.near(format!("/backends/{index}/chunk-size"), label);
+            }
+            out.push(finding.help("this bound is what a CPU's caches deliver, memory is far slower: set the objective well above it, or take a smaller model or more threads"));
+        }
+    }
+}
+
+/// What of an engine's settings the context makes senseless.
+fn check_context(index: usize, candle: &CandleBackend, context: u64, out: &mut Vec<Finding>) {
+    let (block, chunk) = (u64::from(candle.block_size), u64::from(candle.chunk_size));
+    if block > context {
+        let message = format!("a KV block of {block} tokens is longer than the model's context of {context}");
+        let finding = Finding::new(format!("/backends/{index}/block-size"), CODE, message);
+        let finding = finding.label("longer than any request");
+        out.push(finding.near("/model/name", format!("{context} tokens of context")).help("16 is usual"));
+    }
+    let batch = u64::from(candle.max_batch_size);
+    let plural = if batch == 1 { "" } else { "s" };
+    let most = context.saturating_mul(batch);
+    let at = format!("/backends/{index}/chunk-size");
+    if chunk > most {
+        let finding = Finding::new(at, CODE, format!("a step never has {chunk} tokens to compute"));
+        let finding = finding
+            .label("more than can be there")
+            .near(format!("/backends/{index}/max-batch-size"), format!("{batch} request{plural} at once"))
+            .near("/model/name", format!("{context} tokens of context"));
+        let help =
+            format!("{batch} request{plural} of at most {context} tokens make {most}: take that or less");
+        out.push(finding.help(help));
+    } else if chunk > context {
+        let message = format!("a chunk of {chunk} tokens is larger than the model's context of {context}");
+        let finding = Finding::new(at, CODE, message).label("more than a prompt can have").as_warning();
+        let finding = finding.near("/model/name", format!("{context} tokens of context"));
+        out.push(finding.help(format!(
+            "no prompt fills it: a step of that size holds several prompts whole. Was a number up to {context} meant?"
+        )));
+    }
+}
+
+/// Units of a quantity, the largest first.
+type Units = [(&'static str, u64); 4];
+
+const TIMES: Units = [("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000), ("ns", 1)];
+const SIZES: Units = [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
+
+/// A quantity with three digits: `1.19 ms`.
+fn approximate(value: u64, units: &Units) -> String {
+    let (unit, size) = units.iter().find(|(_, size)| value >= *size).unwrap_or(&units[units.len() - 1]);
+    let count = value as f64 / *size as f64;
+    let digits = if count < 9.995 { 2 } else { usize::from(count < 99.95) };
+    let text = format!("{count:.digits$}");
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_have_three_digits() {
+        let times: Vec<String> =
+            [0, 7, 1_190, 999_999, 12_345_678, 300_000_000_000].map(|ns| approximate(ns, &TIMES)).to_vec();
+        assert_eq!(times, ["0 ns", "7 ns", "1.19 us", "1000 us", "12.3 ms", "300 s"]);
+        assert_eq!(approximate(2_384_199_680, &SIZES), "2.38 GB");
+        assert_eq!(approximate(2_000_000_000_000, &SIZES), "2 TB");
+    }
+
+    #[test]
+    fn the_shortest_request_is_no_longer_than_any_that_is_drawn() {
+        let lengths = Lengths::Uniform { min: 12, max: 40, prefill_to_decode: 4.0 };
+        let Asked { longest, prefill, decode, single } = Asked::of(Some(&lengths), None);
+        assert_eq!((longest, prefill, decode, single), (Some(("/workload/lengths/max", 40)), 9, 2, false));
+        let Asked { prefill, decode, single, .. } =
+            Asked::of(Some(&Lengths::Fixed { prefill: 9, decode: None }), Some(1));
+        assert_eq!((prefill, decode, single), (9, 1, true));
+    }
+}
