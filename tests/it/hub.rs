@@ -199,15 +199,22 @@ fn a_model_is_downloaded_once_and_kept() {
     );
 
     // What is there is not asked for again, and where the branch is now does not matter.
-    desk.hub.set_revision("main", &"f".repeat(40));
+    let next = "f".repeat(40);
+    desk.hub.set_revision("old", COMMIT);
+    desk.hub.set_revision("main", &next);
     desk.locks(&[]);
     desk.locks(&["--check"]);
     desk.locks(&["--offline"]);
     assert_eq!(desk.seen(), [""; 0]);
     assert_eq!(desk.lock_text(), lock);
 
+    // Unless it is asked to move. What both commits hold is not fetched again.
+    desk.locks(&["--upgrade", "model"]);
+    assert_eq!(desk.seen(), ["GET /api/models/Org/tiny/revision/main?blobs=true"]);
+    assert_eq!(desk.lock_text(), lock.replace(COMMIT, &next));
+    desk.project.write(LOCK, &lock);
+
     // A file that is gone comes back, of the pinned commit and by its digest.
-    desk.hub.set_revision("old", COMMIT);
     fs::remove_file(desk.blob(names[1])).unwrap();
     let said = both(&desk.run(&["lock", SPEC, "--offline"], &[]));
     assert!(said.contains("model-00001-of-00002.safetensors") && !said.contains("00002-of"), "{said}");

@@ -23,7 +23,7 @@ const WRITES: [&str; 29] = [
     ".set_times(",
     ".sync_all(",
     ".sync_data(",
-    "::symlink(",
+    "fs::symlink(",
     " symlink(",
     "reflink",
     "tempfile::",
