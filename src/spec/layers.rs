@@ -27,6 +27,9 @@ const MAX_FILES: usize = 64;
 /// Bytes of all files together.
 const MAX_TOTAL: u64 = 4 << 20;
 
+/// Settings that are copied to look at presets that nobody uses.
+const MOST_COPIED: usize = 1_000_000;
+
 /// An instance that may still break the schema, and what was refused on the way.
 #[derive(Debug)]
 pub(super) struct Assembled {
@@ -112,8 +115,9 @@ impl Assembly<'_> {
         self.lowering.body(&own, &mut self.settings);
         let presets: Vec<&KdlNode> = of("preset").copied().collect();
         self.presets.define(&presets, source, &mut self.lowering);
+        let mut used = Vec::new();
         for node in of("use") {
-            self.uses(node, source);
+            self.uses(node, source, &mut used);
         }
     }
 
@@ -229,8 +233,8 @@ impl Assembly<'_> {
         self.lowering.push(|_| mistake.help(help));
     }
 
-    /// `use "smoke"`.
-    fn uses(&mut self, node: &KdlNode, source: usize) {
+    /// `use "smoke"`; `used` are the names that the file used before.
+    fn uses(&mut self, node: &KdlNode, source: usize, used: &mut Vec<(String, Span)>) {
         self.lowering.read(source);
         let help = "write `use \"smoke\"`: the name of a preset";
         if node.entries().is_empty() || node.children().is_some() {
@@ -242,7 +246,13 @@ impl Assembly<'_> {
             let at = value_span(entry);
             match entry.value().as_string().filter(|_| entry.name().is_none()) {
                 Some(name) => match self.presets.find(name) {
-                    Some(index) => self.apply(index),
+                    Some(index) => match used.iter().find(|(other, _)| other == name) {
+                        Some((_, first)) => self.lowering.given_again(name, at, Some(*first)),
+                        None => {
+                            used.push((name.to_owned(), at));
+                            self.apply(index);
+                        }
+                    },
                     None => {
                         let help = self.presets.known(name);
                         let message = format!("no preset {}", quoted(name));
@@ -285,7 +295,12 @@ impl Assembly<'_> {
 
     /// Mistakes of presets that are not used: of each as if it were the only one.
     fn check_unused(&mut self) {
-        for (source, node) in self.presets.unused() {
+        let mut unused = self.presets.unused();
+        // Each is laid over a copy, which takes its time where there is no end of settings.
+        if unused.len().saturating_mul(self.lowering.places.len()) > MOST_COPIED {
+            unused.clear();
+        }
+        for (source, node) in unused {
             let (settings, places) = (self.settings.clone(), self.lowering.places.clone());
             let layer = self.lowering.begin(source);
             self.lowering.body(&body_of_preset(&node), &mut self.settings);

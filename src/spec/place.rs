@@ -125,6 +125,11 @@ impl Places {
         self.places.get(pointer)
     }
 
+    /// How many values have a place.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
     /// Forgets a value and all that is in it; gives their places, by what follows `pointer`.
     pub fn take(&mut self, pointer: &str) -> Vec<(String, Place)> {
         let inside = |key: &str| {

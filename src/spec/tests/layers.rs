@@ -489,10 +489,11 @@ fn mistakes_of_presets_are_told_whether_they_are_used_or_not() {
     preset "a b" { seed 1; }
     use "smok" "small" 5
     use
+    use "small"
 }"#;
     let files = [("experiments/x.kdl", x), ("experiments/base.kdl", BASE)];
     insta::assert_snapshot!(said(&files), @r#"
-      × experiments/x.kdl: 9 mistakes
+      × experiments/x.kdl: 10 mistakes
 
     Error: xp::spec::value
 
@@ -603,9 +604,25 @@ fn mistakes_of_presets_are_told_whether_they_are_used_or_not() {
       9 │     use
         ·     ─┬─
         ·      ╰── of which?
-     10 │ }
+     10 │     use "small"
         ╰────
       help: write `use "smoke"`: the name of a preset
+
+    Error: xp::spec::grammar
+
+      × `small` is given twice
+        ╭─[experiments/x.kdl:10:9]
+      7 │     preset "a b" { seed 1; }
+      8 │     use "smok" "small" 5
+        ·                ───┬───
+        ·                   ╰── given first
+      9 │     use
+     10 │     use "small"
+        ·         ───┬───
+        ·            ╰── given again
+     11 │ }
+        ╰────
+      help: keep one of them
     "#);
     let unknown = with_presets(&[("experiments/x.kdl", GOOD)], &["smoke"]).unwrap_err();
     insta::assert_snapshot!(render(&unknown), @r#"
