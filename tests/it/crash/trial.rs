@@ -95,16 +95,14 @@ pub fn disturb(template: &Template, args: &[&str], disturbance: Disturbance) -> 
     let reached = operations(&log);
     let at = reached.iter().find(|operation| operation.number == disturbance.number());
     let checked = (|| {
-        let happened = after_fault(&place, &output, disturbance, &reached)?;
+        after_fault(&place, &output, disturbance, &reached)?;
         let left = temporaries(&place.path(""));
         let tidy = matches!(disturbance, Disturbance::Fail { .. })
             && at.is_none_or(|operation| {
                 !operation.name.starts_with("Remove") && !operation.name.starts_with("SyncDir")
             });
         ensure!(!tidy || left.is_empty(), "{left:?} is left of a command that ended by itself");
-        go_on(&place, template)?;
-        let _ = happened;
-        Ok(())
+        go_on(&place, template)
     })();
     checked.map_err(|why: String| {
         format!(
@@ -115,19 +113,19 @@ pub fn disturb(template: &Template, args: &[&str], disturbance: Disturbance) -> 
     })
 }
 
-/// How a command ends at which an operation fails or stops. False if it did not come so far.
+/// How a command ends at which an operation fails or stops. It may not come so far.
 fn after_fault(
     place: &Place,
     output: &Output,
     disturbance: Disturbance,
     reached: &[Operation],
-) -> Result<bool, String> {
+) -> Result<(), String> {
     let text = both(output);
     ensure!(!text.contains("panicked"), "it panicked");
     let happened = reached.len() >= disturbance.number();
     if !happened {
         ensure!(output.status.success(), "it ended with {} before the fault", output.status);
-        return Ok(false);
+        return Ok(());
     }
     match disturbance {
         Disturbance::Stop { .. } | Disturbance::Torn { .. } => {
@@ -148,18 +146,23 @@ fn after_fault(
             }
         }
     }
-    Ok(true)
+    Ok(())
 }
 
-/// What holds after any disturbance: nobody reads half a file, `xp status` works, and `xp run` makes
-/// what it makes where nothing was disturbed.
-pub fn go_on(place: &Place, template: &Template) -> Result<(), String> {
+/// What holds after any disturbance: nobody reads half a file, and `xp status` works.
+pub fn look(place: &Place, template: &Template) -> Result<(), String> {
     Results::of(place).check_whole(&template.before, &template.after)?;
     check_own(place)?;
     let status = place.xp(&["status", SPEC]);
     let said = both(&status);
     ensure!(matches!(status.status.code(), Some(0 | 1)), "xp status ended with {}:\n{said}", status.status);
     ensure!(!said.contains("panicked") && !said.contains('\u{fffd}'), "xp status says:\n{said}");
+    Ok(())
+}
+
+/// The same, and then `xp run` makes what it makes where nothing was disturbed.
+pub fn go_on(place: &Place, template: &Template) -> Result<(), String> {
+    look(place, template)?;
     place.ok(&["run", SPEC])?;
     Results::of(place).check_equal(&template.after)?;
     let said = place.ok(&["status", SPEC])?;
