@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::ensure;
 use super::project::{DAMAGED, FRESH, LOCKED, Place, Random, SPEC, Template, on_all_cores};
 use super::results::is_temporary;
-use super::trial::{go_on, look};
+use super::trial::{Rest, go_on_to, look};
 use crate::project::both;
 
 /// A command that is killed, once or several times in the same project.
@@ -14,6 +14,7 @@ struct Kill {
     template: &'static Template,
     args: [&'static str; 2],
     moments: Vec<Duration>,
+    rest: Rest,
 }
 
 /// Draws `count` trials, with moments over the whole duration of an undisturbed command.
@@ -30,7 +31,8 @@ fn draw(count: usize, random: &mut Random) -> Vec<Kill> {
         let (template, args) = kinds[kind];
         let times = 1 + random.below(3);
         let moments = (0..times).map(|_| durations[kind].mul_f64(random.share())).collect();
-        Kill { template, args, moments }
+        let rest = if random.below(4) == 0 { Rest::All } else { Rest::ButTheReport };
+        Kill { template, args, moments, rest }
     };
     (0..count).map(draw).collect()
 }
@@ -57,7 +59,7 @@ fn trial(case: &Kill) -> Result<(), String> {
             kill(&place, &case.args, *moment)?;
             look(&place, case.template)?;
         }
-        go_on(&place, case.template)
+        go_on_to(case.rest, &place, case.template)
     };
     done().map_err(|why| {
         format!(

@@ -204,7 +204,12 @@ pub fn on_all_cores<T: Sync>(jobs: &[T], job: impl Fn(&T) -> Result<(), String> 
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
-                while let Some(input) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(input) = jobs.get(number) else { break };
+                    if number % 100 == 99 {
+                        eprintln!("{} of {} trials", number + 1, jobs.len());
+                    }
                     if let Err(text) = job(input) {
                         failures.lock().unwrap().push(text);
                     }

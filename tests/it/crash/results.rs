@@ -77,6 +77,11 @@ impl Results {
         Self { files }
     }
 
+    /// Leaves out what is below a folder.
+    pub fn forget(&mut self, folder: &str) {
+        self.files.retain(|name, _| !name.starts_with(folder));
+    }
+
     pub fn lock(&self) -> Option<&Vec<u8>> {
         self.files.get(LOCK)
     }
