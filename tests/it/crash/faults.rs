@@ -1,6 +1,6 @@
 //! Every single operation on the file system fails once, and is the last once.
 
-use super::project::{DAMAGED, FRESH, LOCKED, Place, Random, SPEC, Template, on_all_cores};
+use super::project::{DAMAGED, FRESH, GARBAGE, LOCKED, Place, Random, SPEC, Template, on_all_cores};
 use super::results::Results;
 use super::trial::{Disturbance, Operation, Rest, disturb, operations};
 
@@ -40,11 +40,15 @@ struct Case {
     rest: Rest,
 }
 
-/// Cases of the three sweeps: a first lock, a run of a lock, and a run that replaces what is there.
+/// Cases of the four sweeps: a first lock, one in the place of garbage, a run of a lock, and a run that replaces what is there.
 fn cases() -> Vec<Case> {
     let mut out = Vec::new();
-    for (template, args) in [(&*FRESH, ["lock", SPEC]), (&*LOCKED, ["run", SPEC]), (&*DAMAGED, ["run", SPEC])]
-    {
+    for (template, args) in [
+        (&*FRESH, ["lock", SPEC]),
+        (&*GARBAGE, ["lock", SPEC]),
+        (&*LOCKED, ["run", SPEC]),
+        (&*DAMAGED, ["run", SPEC]),
+    ] {
         let operations = count(template, &args);
         eprintln!("xp {args:?} in the {} project: {} operations", template.name, operations.len());
         assert!(operations.len() > 20, "{operations:?}");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::ensure;
 use super::faults::count;
-use super::project::{DAMAGED, FRESH, SPEC};
+use super::project::{DAMAGED, FRESH, GARBAGE, SPEC};
 use super::trial::Operation;
 
 /// What a loss of power could take.
@@ -93,6 +93,7 @@ fn nothing_has_its_name_before_its_bytes_are_on_the_disk() {
         return eprintln!("skipped: a release tells no operations");
     }
     check(&count(&FRESH, &["run", SPEC])).unwrap();
+    check(&count(&GARBAGE, &["lock", SPEC])).unwrap();
     check(&count(&DAMAGED, &["run", SPEC])).unwrap();
 }
 

@@ -181,6 +181,13 @@ fn check_file(name: &str, bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a content is in some file of the project, set aside or not.
+pub fn is_somewhere(place: &Place, content: &str) -> bool {
+    let mut files = BTreeMap::new();
+    walk(&place.path(""), &place.path(""), &mut files);
+    files.values().any(|bytes| bytes == content.as_bytes())
+}
+
 /// Whether xp's own files of known kinds are whole.
 pub fn check_own(place: &Place) -> Result<(), String> {
     let mut files = BTreeMap::new();

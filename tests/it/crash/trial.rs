@@ -5,7 +5,7 @@ use std::process::Output;
 
 use super::ensure;
 use super::project::{Place, SPEC, Template};
-use super::results::{Results, check_own, temporaries};
+use super::results::{Results, check_own, is_somewhere, temporaries};
 use crate::project::both;
 
 /// An operation that `XP_FAULT_LOG` tells.
@@ -158,6 +158,9 @@ fn after_fault(
 pub fn look(place: &Place, template: &Template) -> Result<(), String> {
     Results::of(place).check_whole(&template.before, &template.after)?;
     check_own(place)?;
+    for content in template.precious {
+        ensure!(is_somewhere(place, content), "{content:?} is lost");
+    }
     let status = place.xp(&["status", SPEC]);
     let said = both(&status);
     ensure!(matches!(status.status.code(), Some(0 | 1)), "xp status ended with {}:\n{said}", status.status);
@@ -194,5 +197,8 @@ pub fn go_on_to(rest: Rest, place: &Place, template: &Template) -> Result<(), St
         .lines()
         .find(|line| line.contains("stale") && !(rest == Rest::ButTheReport && line.starts_with("report ")));
     ensure!(stale.is_none(), "not all is up to date after that:\n{said}");
+    for content in template.precious {
+        ensure!(is_somewhere(place, content), "{content:?} is lost in the end");
+    }
     Ok(())
 }
