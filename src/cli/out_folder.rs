@@ -165,7 +165,8 @@ impl<'a> OutFolder<'a> {
 
     fn check_content(&self, folder: &Path) -> Result<(), CliError> {
         let unreadable = |error: io::Error| self.unwritable(&error);
-        if fs::read_dir(folder).map_err(unreadable)?.next().is_none() {
+        let is_left = |entry: fs::DirEntry| store::is_temporary(&entry.file_name().to_string_lossy());
+        if fs::read_dir(folder).map_err(unreadable)?.flatten().all(is_left) {
             return Ok(());
         }
         let marker = folder.join(self.contract.marker());
@@ -201,7 +202,12 @@ impl<'a> OutFolder<'a> {
 fn foreign(folder: &Path, prefix: &str, files: &Files) -> io::Result<Option<String>> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // Left by a process that was killed: of this stage's making, and nobody reads it.
+        if store::is_temporary(&name) {
+            continue;
+        }
+        let name = format!("{prefix}{name}");
         let kind = entry.file_type()?;
         let known = (kind.is_file() && files.has_file(&name)) || (kind.is_dir() && files.has_folder(&name));
         if !known {

@@ -58,7 +58,12 @@ pub enum RunError {
     Fetch(#[from] FetchError),
     /// The system refused a file.
     #[error("cannot read or write {}", path.display())]
-    #[diagnostic(code(xp::run::io))]
+    #[diagnostic(
+        code(xp::run::io),
+        help(
+            "is there space, and may the folder be read and written? what is finished stays finished: run the command again to go on"
+        )
+    )]
     Io { path: PathBuf, source: io::Error },
     /// `--locked` or `--frozen` without a lock.
     #[error("{path} does not exist")]

@@ -23,7 +23,7 @@ pub enum ProjectError {
     Outside { path: String },
     /// The run lock could not be taken.
     #[error("cannot lock {}", path.display())]
-    #[diagnostic(code(xp::run::lock))]
+    #[diagnostic(code(xp::run::lock), help("is there space, and may the folder be written?"))]
     Lock { path: PathBuf, source: io::Error },
     /// Another xp writes to this project.
     #[error("another xp is running in {}", root.display())]

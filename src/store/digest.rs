@@ -131,11 +131,15 @@ pub(super) fn copy_digested(mut from: impl Read, mut to: impl Write) -> io::Resu
     }
 }
 
-/// Every regular file below `dir`, sorted by name, with its digest.
+/// Every regular file below `dir`, sorted by name, with its digest; unfinished ones are left out.
 pub fn digest_dir(dir: &Path) -> io::Result<Vec<FileDigest>> {
     fn walk(root: &Path, dir: &Path, out: &mut Vec<FileDigest>) -> io::Result<()> {
         for entry in std::fs::read_dir(dir)? {
-            let path = entry?.path();
+            let entry = entry?;
+            if super::is_temporary(&entry.file_name().to_string_lossy()) {
+                continue;
+            }
+            let path = entry.path();
             if path.is_dir() {
                 walk(root, &path, out)?;
             } else {

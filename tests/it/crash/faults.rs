@@ -1,8 +1,8 @@
 //! Every single operation on the file system fails once, and is the last once.
 
-use super::project::{DAMAGED, FRESH, LOCKED, Place, Random, SPEC, Template, on_all_cores};
+use super::project::{DAMAGED, FRESH, GARBAGE, LOCKED, Place, Random, SPEC, Template, on_all_cores};
 use super::results::Results;
-use super::trial::{Disturbance, Operation, disturb, operations};
+use super::trial::{Disturbance, Operation, Rest, disturb, operations};
 
 /// The operations of an undisturbed command.
 pub fn count(template: &Template, args: &[&str]) -> Vec<Operation> {
@@ -31,28 +31,48 @@ fn disturbances(operations: &[Operation]) -> Vec<Disturbance> {
     out
 }
 
-/// Cases of the three sweeps: a first lock, a run of a lock, and a run that replaces what is there.
-fn cases() -> Vec<(&'static Template, [&'static str; 2], Disturbance)> {
+/// A command, what happens to it, and how far xp goes on.
+#[derive(Clone, Copy)]
+struct Case {
+    template: &'static Template,
+    args: [&'static str; 2],
+    disturbance: Disturbance,
+    rest: Rest,
+}
+
+/// Cases of the four sweeps: a first lock, one in the place of garbage, a run of a lock, and a run that replaces what is there.
+fn cases() -> Vec<Case> {
     let mut out = Vec::new();
-    for (template, args) in [(&*FRESH, ["lock", SPEC]), (&*LOCKED, ["run", SPEC]), (&*DAMAGED, ["run", SPEC])]
-    {
+    for (template, args) in [
+        (&*FRESH, ["lock", SPEC]),
+        (&*GARBAGE, ["lock", SPEC]),
+        (&*LOCKED, ["run", SPEC]),
+        (&*DAMAGED, ["run", SPEC]),
+    ] {
         let operations = count(template, &args);
         eprintln!("xp {args:?} in the {} project: {} operations", template.name, operations.len());
         assert!(operations.len() > 20, "{operations:?}");
-        out.extend(disturbances(&operations).into_iter().map(|disturbance| (template, args, disturbance)));
+        let mut all = disturbances(&operations);
         // A disk that stays full or read-only from some point on.
-        for part in 0..8 {
+        all.extend((0..8).map(|part| {
             let n = 1 + operations.len() * part / 8;
-            let error = if part % 2 == 0 { "ENOSPC" } else { "EROFS" };
-            out.push((template, args, Disturbance::FailFrom { n, error }));
-        }
+            Disturbance::FailFrom { n, error: if part % 2 == 0 { "ENOSPC" } else { "EROFS" } }
+        }));
+        let at_report = |n: usize| {
+            let from = operations.iter().position(|of| of.paths.iter().any(|path| path.contains("/reports")));
+            from.is_some_and(|from| n > from)
+        };
+        out.extend(all.into_iter().enumerate().map(|(number, disturbance)| {
+            let whole = number % 8 == 0 || at_report(disturbance.number());
+            Case { template, args, disturbance, rest: if whole { Rest::All } else { Rest::ButTheReport } }
+        }));
     }
     out
 }
 
-fn sweep(cases: &[(&'static Template, [&'static str; 2], Disturbance)]) {
+fn sweep(cases: &[Case]) {
     let started = std::time::Instant::now();
-    on_all_cores(cases, |(template, args, disturbance)| disturb(template, args, *disturbance));
+    on_all_cores(cases, |case| disturb(case.template, &case.args, case.disturbance, case.rest));
     eprintln!("{} trials in {:.0} s", cases.len(), started.elapsed().as_secs_f64());
 }
 

@@ -116,6 +116,8 @@ pub fn copy(from: impl AsRef<Path>, to: &Path) {
 pub struct Template {
     pub name: &'static str,
     pub place: Place,
+    /// Contents of files that xp cannot make again: they may be set aside, and never lost.
+    pub precious: &'static [&'static str],
     /// What is there already.
     pub before: Results,
     /// What `xp run` leaves.
@@ -123,9 +125,9 @@ pub struct Template {
 }
 
 impl Template {
-    fn new(name: &'static str, place: Place) -> Self {
+    fn new(name: &'static str, place: Place, precious: &'static [&'static str]) -> Self {
         let before = Results::of(&place);
-        let mut template = Self { name, place, before, after: Results::default() };
+        let mut template = Self { name, place, precious, before, after: Results::default() };
         let undisturbed = Place::like(&template);
         undisturbed.ok(&["run", SPEC]).unwrap();
         template.after = Results::of(&undisturbed);
@@ -145,14 +147,14 @@ pub static FRESH: LazyLock<Template> = LazyLock::new(|| {
     let fresh = Place::new();
     copy(place.path("experiments"), &fresh.path("experiments"));
     copy(place.path("profiles"), &fresh.path("profiles"));
-    Template::new("fresh", fresh)
+    Template::new("fresh", fresh, &[])
 });
 
 /// The same, with a lock.
 pub static LOCKED: LazyLock<Template> = LazyLock::new(|| {
     let place = FRESH.copied();
     place.ok(&["lock", SPEC]).unwrap();
-    Template::new("locked", place)
+    Template::new("locked", place, &[])
 });
 
 /// Everything was made once. Now the lock is an older one, files of every stage are gone or garbage,
@@ -166,12 +168,19 @@ pub static DAMAGED: LazyLock<Template> = LazyLock::new(|| {
     };
     std::fs::remove_file(file("runs/workloads", "prompts.jsonl")).unwrap();
     std::fs::remove_file(file("runs/sim_runs", "steps.csv")).unwrap();
-    std::fs::write(file("runs/real_runs", "request_metrics.csv"), "garbage").unwrap();
-    std::fs::write(place.path("reports/tiny.pdf"), "garbage").unwrap();
+    std::fs::write(file("runs/real_runs", "request_metrics.csv"), "garbage of a run").unwrap();
+    std::fs::write(place.path("reports/tiny.pdf"), "garbage of a report").unwrap();
     let other = FRESH.copied();
     other.ok(&["lock", SPEC, "--set", "workload.requests=3"]).unwrap();
     std::fs::copy(other.path(LOCK), place.path(LOCK)).unwrap();
-    Template::new("damaged", place)
+    Template::new("damaged", place, &["garbage of a run", "garbage of a report"])
+});
+
+/// What stands in the lock's place is none.
+pub static GARBAGE: LazyLock<Template> = LazyLock::new(|| {
+    let place = FRESH.copied();
+    place.write(LOCK, "garbage of a lock");
+    Template::new("garbage", place, &["garbage of a lock"])
 });
 
 /// Pseudo-random numbers whose seed `XP_CRASH_SEED` gives, for a failure to be seen again.
@@ -204,8 +213,14 @@ pub fn on_all_cores<T: Sync>(jobs: &[T], job: impl Fn(&T) -> Result<(), String> 
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
-                while let Some(input) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(input) = jobs.get(number) else { break };
+                    if number % 100 == 99 {
+                        eprintln!("{} of {} trials", number + 1, jobs.len());
+                    }
                     if let Err(text) = job(input) {
+                        eprintln!("trial {number} failed");
                         failures.lock().unwrap().push(text);
                     }
                 }

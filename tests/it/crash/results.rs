@@ -77,6 +77,11 @@ impl Results {
         Self { files }
     }
 
+    /// Leaves out what is below a folder.
+    pub fn forget(&mut self, folder: &str) {
+        self.files.retain(|name, _| !name.starts_with(folder));
+    }
+
     pub fn lock(&self) -> Option<&Vec<u8>> {
         self.files.get(LOCK)
     }
@@ -174,6 +179,13 @@ fn check_file(name: &str, bytes: &[u8]) -> Result<(), String> {
     };
     ensure!(whole, "{name} is cut off or garbage ({} bytes)", bytes.len());
     Ok(())
+}
+
+/// Whether a content is in some file of the project, set aside or not.
+pub fn is_somewhere(place: &Place, content: &str) -> bool {
+    let mut files = BTreeMap::new();
+    walk(&place.path(""), &place.path(""), &mut files);
+    files.values().any(|bytes| bytes == content.as_bytes())
 }
 
 /// Whether xp's own files of known kinds are whole.
