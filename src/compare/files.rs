@@ -67,12 +67,18 @@ pub fn write_comparison(folder: &Path, comparison: &Comparison) -> Result<(), Co
     timeline.extend(of("simulated", &comparison.timeline_simulated));
     table("tables/timeline.csv", rows(&TIMELINE, &timeline))?;
     write("summary.md", summary(comparison).as_bytes())?;
-    let mut json = serde_json::to_vec(comparison).map_err(|error| CompareError::Write {
+    let json = comparison_json(comparison).map_err(|error| CompareError::Write {
         path: folder.join("comparison.json"),
         source: error.into(),
     })?;
-    json.push(b'\n');
     write("comparison.json", &json)
+}
+
+/// The bytes of `comparison.json`.
+pub fn comparison_json(comparison: &Comparison) -> serde_json::Result<Vec<u8>> {
+    let mut json = serde_json::to_vec(comparison)?;
+    json.push(b'\n');
+    Ok(json)
 }
 
 #[derive(Serialize)]
@@ -114,14 +120,21 @@ struct Versions {
 /// The file is missing, larger than 256 MiB, newer than this xp, no comparison,
 /// or holds what no comparison can.
 pub fn read_comparison(path: &Path) -> Result<Comparison, CompareError> {
-    let bytes = store::read_bounded(path, MAX_BYTES)?;
-    let file = path.display().to_string();
+    parse_comparison(&path.display().to_string(), &store::read_bounded(path, MAX_BYTES)?)
+}
+
+/// Checks the bytes of a `comparison.json`; `file` is for messages.
+///
+/// # Errors
+/// Those of [`read_comparison`], but for the file's.
+pub fn parse_comparison(file: &str, bytes: &[u8]) -> Result<Comparison, CompareError> {
+    let file = file.to_owned();
     let json = |error: serde_json::Error| {
         let text = error.to_string();
         let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message).to_owned();
         CompareError::Json { file: file.clone(), line: error.line(), column: error.column(), message }
     };
-    let versions: Versions = serde_json::from_slice(&bytes).map_err(json)?;
+    let versions: Versions = serde_json::from_slice(bytes).map_err(json)?;
     for (what, found, known) in [
         ("format", versions.format, COMPARISON_FORMAT),
         ("metrics_version", versions.metrics_version, METRICS_VERSION),
@@ -130,7 +143,7 @@ pub fn read_comparison(path: &Path) -> Result<Comparison, CompareError> {
             return Err(CompareError::Version { file, what, found, known });
         }
     }
-    let comparison: Comparison = serde_json::from_slice(&bytes).map_err(json)?;
+    let comparison: Comparison = serde_json::from_slice(bytes).map_err(json)?;
     match impossible(&comparison) {
         Some(what) => Err(CompareError::Content { file, what }),
         None => Ok(comparison),

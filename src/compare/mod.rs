@@ -25,6 +25,6 @@ pub use comparison::{
     WholeRun,
 };
 pub use error::{CompareError, Difference};
-pub use files::{read_comparison, write_comparison};
+pub use files::{comparison_json, parse_comparison, read_comparison, write_comparison};
 pub use summary::{duration, verdict_sentence};
 pub use verdict::{MIN_REQUESTS_TO_PASS, VERDICT_RULE};
