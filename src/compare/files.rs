@@ -67,12 +67,18 @@ pub fn write_comparison(folder: &Path, comparison: &Comparison) -> Result<(), Co
     timeline.extend(of("simulated", &comparison.timeline_simulated));
     table("tables/timeline.csv", rows(&TIMELINE, &timeline))?;
     write("summary.md", summary(comparison).as_bytes())?;
-    let mut json = serde_json::to_vec(comparison).map_err(|error| CompareError::Write {
+    let json = comparison_json(comparison).map_err(|error| CompareError::Write {
         path: folder.join("comparison.json"),
         source: error.into(),
     })?;
-    json.push(b'\n');
     write("comparison.json", &json)
+}
+
+/// The bytes of `comparison.json`.
+pub fn comparison_json(comparison: &Comparison) -> serde_json::Result<Vec<u8>> {
+    let mut json = serde_json::to_vec(comparison)?;
+    json.push(b'\n');
+    Ok(json)
 }
 
 #[derive(Serialize)]
@@ -117,8 +123,11 @@ pub fn read_comparison(path: &Path) -> Result<Comparison, CompareError> {
     parse_comparison(&path.display().to_string(), &store::read_bounded(path, MAX_BYTES)?)
 }
 
-/// Reads the bytes of `comparison.json`, which errors call `file`.
-pub(crate) fn parse_comparison(file: &str, bytes: &[u8]) -> Result<Comparison, CompareError> {
+/// Checks the bytes of a `comparison.json`; `file` is for messages.
+///
+/// # Errors
+/// Those of [`read_comparison`], but for the file's.
+pub fn parse_comparison(file: &str, bytes: &[u8]) -> Result<Comparison, CompareError> {
     let file = file.to_owned();
     let json = |error: serde_json::Error| {
         let text = error.to_string();

@@ -25,8 +25,7 @@ pub use comparison::{
     WholeRun,
 };
 pub use error::{CompareError, Difference};
-pub(crate) use files::parse_comparison;
-pub use files::{read_comparison, write_comparison};
+pub use files::{comparison_json, parse_comparison, read_comparison, write_comparison};
 pub(crate) use summary::summary;
 pub use summary::{duration, verdict_sentence};
 pub use verdict::{MIN_REQUESTS_TO_PASS, VERDICT_RULE};

@@ -1,20 +1,30 @@
 //! Template and data → pages → PDF or SVG bytes.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use typst::diag::SourceDiagnostic;
-use typst::foundations::Smart;
+use typst::foundations::{Bytes, Smart};
 use typst::{World, WorldExt};
 use typst_layout::PagedDocument;
 use typst_pdf::{PdfOptions, PdfStandard, PdfStandards};
 use typst_svg::SvgOptions;
 
 use super::ReportError;
+use super::attachment::Attachment;
 use super::world::ReportWorld;
 
 /// Compiles `main` with `data` and exports it as a tagged PDF/UA-1 without a
-/// time stamp. `ident` names the document; the same input gives the same bytes.
-pub(super) fn pdf(main: &str, data: &impl Serialize, ident: &str) -> Result<Vec<u8>, ReportError> {
-    let world = ReportWorld::new(main, serde_json::to_vec(data)?);
+/// time stamp. `ident` names the document; the same input gives the same bytes. `attached` are files
+/// beside the template's.
+pub(super) fn pdf(
+    main: &str,
+    data: &impl Serialize,
+    ident: &str,
+    attached: &[Attachment],
+) -> Result<Vec<u8>, ReportError> {
+    let attached = attached.iter().map(|file| (file.name.clone(), Bytes::new(file.bytes.clone()))).collect();
+    let world = ReportWorld::new(main, serde_json::to_vec(data)?, attached);
     let document = compile(&world)?;
     let standards = PdfStandards::new(&[PdfStandard::Ua_1])
         .map_err(|error| ReportError::Template { messages: vec![error.message().to_string()] })?;
@@ -33,7 +43,7 @@ pub(super) fn pdf(main: &str, data: &impl Serialize, ident: &str) -> Result<Vec<
 
 /// Compiles `main` with `data`: one SVG per page, in order.
 pub(super) fn svgs(main: &str, data: &impl Serialize) -> Result<Vec<String>, ReportError> {
-    let world = ReportWorld::new(main, serde_json::to_vec(data)?);
+    let world = ReportWorld::new(main, serde_json::to_vec(data)?, BTreeMap::new());
     let document = compile(&world)?;
     let out = document.pages().iter().map(|page| typst_svg::svg(page, &SvgOptions::default())).collect();
     typst::comemo::evict(0);
@@ -80,7 +90,7 @@ mod tests {
     #[test]
     fn a_failing_template_names_its_file_and_line() {
         let error =
-            pdf("report.typ", &serde_json::json!({ "title": "x" }), "x").expect_err("data is missing");
+            pdf("report.typ", &serde_json::json!({ "title": "x" }), "x", &[]).expect_err("data is missing");
         let ReportError::Template { messages } = error else { panic!("{error:?}") };
         assert!(messages[0].starts_with("report.typ:"), "{messages:?}");
     }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::appendix::Appendix;
+use super::attachment::Attachment;
 use super::chart::{Chart, MM};
 use super::cleaned::cleaned;
 use super::front::{Front, distribution_figure};
@@ -21,6 +22,7 @@ pub(super) struct Document {
     overview: Option<Overview>,
     runs: Vec<Run>,
     appendix: Appendix,
+    attachments: Vec<Attachment>,
 }
 
 #[derive(Debug, Serialize)]
@@ -33,8 +35,9 @@ struct Run {
 }
 
 impl Document {
-    /// The report of at least one comparison. With more than a dozen, only the worst dozen have pages.
-    pub(super) fn of(comparisons: &[Comparison]) -> Document {
+    /// The report of at least one comparison, with these files attached. With more than a dozen runs, only the
+    /// worst dozen have pages.
+    pub(super) fn of(comparisons: &[Comparison], attachments: &[Attachment]) -> Document {
         let runs: Vec<Comparison> = comparisons.iter().map(cleaned).collect();
         let several = runs.len() > 1;
         let labels = if several { labels(&runs) } else { vec![runs[0].run.clone()] };
@@ -74,6 +77,7 @@ impl Document {
                 })
                 .collect(),
             appendix: Appendix::of(&of_pages),
+            attachments: attachments.to_vec(),
         }
     }
 }

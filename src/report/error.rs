@@ -26,4 +26,14 @@ pub enum ReportError {
     #[error("the report's data cannot be written: {0}")]
     #[diagnostic(code(xp::report::data), help("this is a mistake in xp; please report it"))]
     Data(#[from] serde_json::Error),
+    /// A PDF is no report of xp, or damaged.
+    #[error("the PDF's attached data cannot be read: {why}")]
+    #[diagnostic(
+        code(xp::report::attachments),
+        help("`xp run` and `xp report` write PDFs with their data attached")
+    )]
+    Attachments {
+        /// What is wrong.
+        why: String,
+    },
 }

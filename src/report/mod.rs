@@ -6,6 +6,7 @@
 //! clock, no system fonts, no network.
 
 mod appendix;
+mod attachment;
 mod axis;
 mod callout;
 mod chart;
@@ -27,6 +28,7 @@ mod tests;
 mod text;
 mod world;
 
+pub use attachment::{Attachment, LOCK, attachments};
 pub use error::ReportError;
 
 use crate::compare::Comparison;
@@ -35,14 +37,16 @@ use crate::compare::Comparison;
 ///
 /// One run fills three or four pages: verdict, requests, appendix. Several are
 /// preceded by an overview; of more than a dozen the worst dozen have pages. The
-/// file is PDF/UA-1, tagged, without a time stamp.
+/// file is PDF/UA-1, tagged, without a time stamp. Every comparison is attached, and the text of the lock where
+/// there is one: [`attachments`] reads them back.
 ///
 /// # Errors
 /// [`ReportError::Empty`] without a comparison; the others are mistakes of xp.
-pub fn render_pdf(comparisons: &[Comparison]) -> Result<Vec<u8>, ReportError> {
+pub fn render_pdf(comparisons: &[Comparison], lock: Option<&str>) -> Result<Vec<u8>, ReportError> {
     let first = comparisons.first().ok_or(ReportError::Empty)?;
     let ident = format!("xp report {} {}", first.run, first.lock_digest);
-    compile::pdf("report.typ", &document::Document::of(comparisons), &ident)
+    let attached = attachment::of(comparisons, lock)?;
+    compile::pdf("report.typ", &document::Document::of(comparisons, &attached), &ident, &attached)
 }
 
 /// The charts of one comparison as SVG: file name such as `cdf-ttft.svg`, and its text.

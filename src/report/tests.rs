@@ -61,9 +61,9 @@ fn hostile() -> Comparison {
 #[test]
 fn the_same_comparison_gives_the_same_bytes_in_any_thread_pool() {
     let run = comparison(120, 1);
-    let one = render_pdf(std::slice::from_ref(&run)).expect("it renders");
+    let one = render_pdf(std::slice::from_ref(&run), None).expect("it renders");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool of one thread");
-    let two = pool.install(|| render_pdf(std::slice::from_ref(&run))).expect("it renders");
+    let two = pool.install(|| render_pdf(std::slice::from_ref(&run), None)).expect("it renders");
     assert!(one == two, "two renders differ");
     assert!(one.starts_with(b"%PDF-1."));
     assert!((2..=4).contains(&page_count(&one)), "{} pages", page_count(&one));
@@ -81,13 +81,13 @@ fn the_same_comparison_gives_the_same_bytes_in_any_thread_pool() {
 
 #[test]
 fn hostile_strings_and_empty_parts_make_a_report_all_the_same() {
-    let pdf = render_pdf(&[hostile()]).expect("a hostile name is only text");
+    let pdf = render_pdf(&[hostile()], None).expect("a hostile name is only text");
     assert!((2..=4).contains(&page_count(&pdf)), "{} pages", page_count(&pdf));
 }
 
 #[test]
 fn a_matrix_has_an_overview_and_pages() {
-    let pdf = render_pdf(&matrix(2)).expect("it renders");
+    let pdf = render_pdf(&matrix(2), None).expect("it renders");
     assert!((6..=8).contains(&page_count(&pdf)), "{} pages", page_count(&pdf));
 }
 
@@ -103,14 +103,14 @@ fn figures_are_seven_svgs() {
 
 #[test]
 fn nothing_is_no_report() {
-    assert!(matches!(render_pdf(&[]), Err(ReportError::Empty)));
+    assert!(matches!(render_pdf(&[], None), Err(ReportError::Empty)));
 }
 
 /// Every character that reaches the template can be set, whatever came in.
 #[test]
 fn all_text_of_a_document_is_covered_by_the_fonts() {
     for run in [comparison(40, 1), hostile(), with_errors(vec![(-400.0, -500.0, 1e9); 12])] {
-        let json = serde_json::to_string(&document::Document::of(&[run])).expect("it serializes");
+        let json = serde_json::to_string(&document::Document::of(&[run], &[])).expect("it serializes");
         // JSON's own escapes are ASCII; control characters would show as \u00….
         assert!(!json.contains("\\u00"), "a control character is left");
         for c in json.chars().filter(|c| !c.is_ascii()) {
@@ -144,7 +144,7 @@ proptest::proptest! {
             row.low_percent = v[v.len() - 1];
             row.measured_ns = v[v.len() / 2];
         }
-        let json = serde_json::to_string(&document::Document::of(&[run])).expect("it serializes");
+        let json = serde_json::to_string(&document::Document::of(&[run], &[])).expect("it serializes");
         proptest::prop_assert!(json.len() < 400_000, "{}", json.len());
         proptest::prop_assert!(!json.contains("NaN") && !json.contains("inf"));
     }
@@ -202,11 +202,11 @@ fn look() {
         ("small", matrix(160)),
     ];
     for (name, runs) in reports {
-        let data = serde_json::to_vec(&document::Document::of(&runs)).expect("it serializes");
+        let data = serde_json::to_vec(&document::Document::of(&runs, &[])).expect("it serializes");
         std::fs::write(folder.join(format!("{name}.json")), data).expect("the folder is writable");
         if std::env::var_os("XP_REPORT_DATA").is_none() {
             let started = std::time::Instant::now();
-            let pdf = render_pdf(&runs).expect("it renders");
+            let pdf = render_pdf(&runs, None).expect("it renders");
             eprintln!("{name}: {} pages, {} bytes, {:?}", page_count(&pdf), pdf.len(), started.elapsed());
             std::fs::write(folder.join(format!("{name}.pdf")), pdf).expect("the folder is writable");
         }

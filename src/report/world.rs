@@ -1,5 +1,5 @@
 //! The closed world the template is compiled in: its own files, the embedded
-//! fonts, one data file. No packages, no network, no system fonts, no clock.
+//! fonts, one data file, what is attached. No packages, no network, no system fonts, no clock.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -56,15 +56,17 @@ pub(super) struct ReportWorld {
     main: FileId,
     data_id: FileId,
     data: Bytes,
+    attached: BTreeMap<String, Bytes>,
     sources: BTreeMap<&'static str, Source>,
 }
 
 impl ReportWorld {
-    /// A world whose main file is `main`, one of the template's, and whose `/data.json` is `data`.
-    pub(super) fn new(main: &str, data: Vec<u8>) -> Self {
+    /// A world whose main file is `main`, one of the template's, whose `/data.json` is `data`, with files to
+    /// attach beside them.
+    pub(super) fn new(main: &str, data: Vec<u8>, attached: BTreeMap<String, Bytes>) -> Self {
         let sources =
             TEMPLATE.iter().map(|(name, text)| (*name, Source::new(id(name), (*text).to_owned()))).collect();
-        ReportWorld { main: id(main), data_id: id("data.json"), data: Bytes::new(data), sources }
+        ReportWorld { main: id(main), data_id: id("data.json"), data: Bytes::new(data), attached, sources }
     }
 
     fn name(id: FileId) -> &'static str {
@@ -96,6 +98,9 @@ impl World for ReportWorld {
     fn file(&self, id: FileId) -> FileResult<Bytes> {
         if id == self.data_id {
             return Ok(self.data.clone());
+        }
+        if let Some(bytes) = self.attached.get(Self::name(id)) {
+            return Ok(bytes.clone());
         }
         self.source(id).map(|source| Bytes::new(source.text().as_bytes().to_vec()))
     }

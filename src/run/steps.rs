@@ -163,9 +163,10 @@ pub(super) fn compare_step(lock: &Lock, compared: &Compared<'_>) -> Step {
     Step::new(Stage::Compare, "comparisons", compared.run.id.clone(), inputs)
 }
 
-/// The PDF of all runs.
+/// The PDF of all runs. `lock` is the digest of the lock's text, which is attached.
 pub(super) fn report_step<'r>(
     experiment: &Experiment,
+    lock: Digest,
     comparisons: impl Iterator<Item = &'r StageRecord>,
 ) -> Step {
     let label = experiment.name.clone();
@@ -173,6 +174,7 @@ pub(super) fn report_step<'r>(
     let digests: Vec<Digest> = comparisons.map(StageRecord::content).collect();
     let inputs = inputs([
         ("comparisons", json(&digests)),
+        ("lock", lock.to_string()),
         ("report", output.clone()),
         ("xp", env!("CARGO_PKG_VERSION").to_owned()),
     ]);

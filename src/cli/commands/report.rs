@@ -56,7 +56,7 @@ fn of_folders(folders: &[PathBuf], out: Option<&Path>) -> Result<ExitCode, CliEr
         .map(|folder| compare::read_comparison(&folder.join("comparison.json")))
         .collect::<Result<Vec<_>, _>>()?;
     let out = out.map_or_else(|| folders[0].join("report.pdf"), Path::to_owned);
-    write(&out, &report::render_pdf(&comparisons)?)?;
+    write(&out, &report::render_pdf(&comparisons, None)?)?;
     output::line(shown(&out))?;
     Ok(ExitCode::SUCCESS)
 }
