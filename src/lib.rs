@@ -9,6 +9,7 @@ pub mod cli;
 pub mod compare;
 pub mod drive;
 pub mod engine;
+pub mod git;
 pub mod lock;
 pub mod metrics;
 pub mod model;

@@ -3,19 +3,27 @@
 
 mod codec;
 mod diff;
+mod diff_impact;
 mod fact;
+mod fact_rules;
 mod pins;
 mod read;
 mod resolve;
+mod stage;
 mod stale;
 mod violation;
 
-pub use diff::{Change, LockDiff, diff};
-pub use fact::{Impact, facts};
+pub use diff::{Change, Invalidated, LockDiff, OtherRun, Runs, diff};
+#[cfg(test)]
+pub(crate) use diff_impact::row_of;
+pub use fact_rules::Impact;
+#[cfg(test)]
+pub(crate) use fact_rules::rows;
 pub use pins::{
     BundlePin, FORMAT, HardwareFact, Lock, ModelPin, RunPin, SeedsPin, SetPin, SimPin, SpecPin, WorkloadPin,
 };
 pub use read::{LockError, lock_schema, parse, read};
 pub use resolve::{ResolveError, Resolved, resolve, scheduler_config};
 pub(crate) use resolve::{measured_backend, simulated_backend};
+pub use stage::{Stage, Stages};
 pub use stale::{Stale, staleness};
