@@ -22,6 +22,11 @@ impl CliError {
         Self { report: miette::miette!(help = help.to_owned(), "{message}"), code: 1 }
     }
 
+    /// The same, of a command whose exit code 1 is an answer: 2.
+    pub fn as_trouble(self) -> Self {
+        Self { code: 2, ..self }
+    }
+
     /// Prints the diagnostic; the process's exit code.
     pub fn report(self) -> ExitCode {
         output::note(format_args!("{:?}", self.report));

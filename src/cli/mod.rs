@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod error;
+mod json;
 mod out_folder;
 mod output;
 mod table;

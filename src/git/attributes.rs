@@ -155,7 +155,9 @@ mod tests {
 
     #[test]
     fn what_a_person_wrote_is_not_replaced() {
-        for taken in ["*.lock.kdl merge=union", "*.lock.kdl -diff", "\"*.lock.kdl\" binary", "*.lock.kdl !merge"] {
+        for taken in
+            ["*.lock.kdl merge=union", "*.lock.kdl -diff", "\"*.lock.kdl\" binary", "*.lock.kdl !merge"]
+        {
             let (_dir, file) = attributes(&format!("a b\n{taken}\n"));
             let error = file.taken().unwrap().to_string();
             assert!(error.contains(".gitattributes:2 ") && error.contains(taken), "{error}");

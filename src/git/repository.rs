@@ -118,9 +118,16 @@ impl Repository {
         }
         let help = match self.likely_revision(rev) {
             Some(likely) => format!("did you mean `{likely}`?"),
-            None => "a branch, a tag, a commit, or `HEAD~2`; a file is named by its path".to_owned(),
+            None => {
+                "a revision is a branch, a tag, a commit, or such as HEAD~2; a file on disk goes by its path"
+                    .to_owned()
+            }
         };
-        Err(GitError::Revision { rev: rev.to_owned(), said: found.said, help })
+        let said = match found.said.as_str() {
+            "Needed a single revision" => "git knows no such branch, tag or commit".to_owned(),
+            said => said.to_owned(),
+        };
+        Err(GitError::Revision { rev: rev.to_owned(), said, help })
     }
 
     fn likely_revision(&self, rev: &str) -> Option<String> {
@@ -213,7 +220,21 @@ mod tests {
             at("HEAD", ""),
             at("HEAD", "bytes"),
         ];
-        insta::assert_snapshot!(found.join("\n"), @"");
+        insta::assert_snapshot!(found.join("\n"), @"
+        one
+        two
+        one
+        there is no revision mian: git knows no such branch, tag or commit | did you mean `main`?
+        there is no revision nowhere-at-all: git knows no such branch, tag or commit | a revision is a branch, a tag, a commit, or such as HEAD~2; a file on disk goes by its path
+        there is no revision -x: git knows no such branch, tag or commit | a revision is a branch, a tag, a commit, or such as HEAD~2; a file on disk goes by its path
+        there is no revision --upload-pack=touch${IFS}x: git knows no such branch, tag or commit | a revision is a branch, a tag, a commit, or such as HEAD~2; a file on disk goes by its path
+        HEAD has no file locks/a.lock.kdl | did you mean `HEAD:sub/locks/a.lock.kdl`? the path is from the repository's top; `./` makes it start in this folder
+        HEAD has no file sub/locks/b.lock.kdl | did you mean `HEAD:sub/locks/a.lock.kdl`? the path is from the repository's top; `./` makes it start in this folder
+        HEAD has no file --output=x | the path is from the repository's top; `./` makes it start in this folder
+        HEAD has no file sub | the path is from the repository's top; `./` makes it start in this folder
+        HEAD has no file  | the path is from the repository's top; `./` makes it start in this folder
+        HEAD:bytes is not UTF-8: byte 0 does not belong to a character |
+        ");
         assert!(matches!(repository.text_at("HEAD", lock, 2), Err(GitError::TooLarge { .. })));
         assert_eq!(repository.text_in_head("./none", 8).unwrap(), None);
         let names = std::fs::read_dir(dir.path()).unwrap().count();

@@ -151,17 +151,8 @@ pub fn diff(old: &Lock, new: &Lock) -> LockDiff {
 
 /// Where a fact stands in a lock.
 fn section(path: &str) -> usize {
-    const SECTIONS: [&str; 9] = [
-        "lock",
-        "xp",
-        "metrics-version",
-        "spec",
-        "experiment",
-        "seeds",
-        "resolved-model",
-        "bundle",
-        "runs",
-    ];
+    const SECTIONS: [&str; 9] =
+        ["lock", "xp", "metrics-version", "spec", "experiment", "seeds", "resolved-model", "bundle", "runs"];
     let head = path.split('.').next().unwrap_or_default();
     SECTIONS.iter().position(|section| *section == head).unwrap_or(SECTIONS.len())
 }
@@ -181,6 +172,7 @@ fn shared_differences(old: &Facts, new: &Facts, out: &mut Vec<Difference>) {
 fn run_differences(common: &[(&RunPin, &RunPin)], out: &mut Vec<Difference>) {
     type Key = (String, Option<String>, Option<String>);
     let mut known: HashMap<Key, usize> = HashMap::new();
+    let mut order: HashMap<String, usize> = HashMap::new();
     let mut found: Vec<(Key, Vec<u32>)> = Vec::new();
     for (index, (old, new)) in (0..).zip(common) {
         if old == new {
@@ -191,12 +183,15 @@ fn run_differences(common: &[(&RunPin, &RunPin)], out: &mut Vec<Difference>) {
             match known.get(&key) {
                 Some(at) => found[*at].1.push(index),
                 None => {
+                    let next = order.len();
+                    order.entry(key.0.clone()).or_insert(next);
                     known.insert(key.clone(), found.len());
                     found.push((key, vec![index]));
                 }
             }
         });
     }
+    found.sort_by_key(|((path, ..), _)| order[path]);
     out.extend(found.into_iter().map(|((path, old, new), runs)| Difference {
         path: format!("runs.*.{path}"),
         old,
@@ -207,23 +202,33 @@ fn run_differences(common: &[(&RunPin, &RunPin)], out: &mut Vec<Difference>) {
 
 /// Calls `report` for each fact that differs: those of the new ones in their order, then those that are gone.
 fn of_facts(old: &Facts, new: &Facts, mut report: impl FnMut(&str, Option<String>, Option<String>)) {
-    let map = |facts: &'_ Facts| -> HashMap<String, String> { facts.facts.iter().cloned().collect() };
-    let (was, is) = (map(old), map(new));
+    let same_paths = old.facts.len() == new.facts.len()
+        && old.facts.iter().zip(&new.facts).all(|((was, _), (is, _))| was == is);
+    if same_paths {
+        for ((path, was), (_, is)) in old.facts.iter().zip(&new.facts) {
+            if was != is {
+                report(path, Some(was.clone()), Some(is.clone()));
+            }
+        }
+        return;
+    }
+    let was: HashMap<&str, &str> =
+        old.facts.iter().map(|(path, value)| (path.as_str(), value.as_str())).collect();
+    let is: HashSet<&str> = new.facts.iter().map(|(path, _)| path.as_str()).collect();
     for (path, value) in &new.facts {
-        match was.get(path) {
+        match was.get(path.as_str()) {
             Some(before) if before == value => {}
-            before => report(path, before.cloned(), Some(value.clone())),
+            before => report(path, before.map(|before| (*before).to_owned()), Some(value.clone())),
         }
     }
-    for (path, value) in old.facts.iter().filter(|(path, _)| !is.contains_key(path)) {
+    for (path, value) in old.facts.iter().filter(|(path, _)| !is.contains(path.as_str())) {
         report(path, Some(value.clone()), None);
     }
 }
 
 /// A difference in the order of what both lists have.
 fn order(path: &str, old: &[String], new: &[String]) -> Option<Difference> {
-    let (in_old, in_new): (HashSet<&String>, HashSet<&String>) =
-        (old.iter().collect(), new.iter().collect());
+    let (in_old, in_new): (HashSet<&String>, HashSet<&String>) = (old.iter().collect(), new.iter().collect());
     let was = || old.iter().filter(|key| in_new.contains(key));
     let is = || new.iter().filter(|key| in_old.contains(key));
     if was().eq(is()) {

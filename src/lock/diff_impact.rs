@@ -57,14 +57,17 @@ impl Roles {
             measured: both(|lock| {
                 measured_backend(&lock.experiment).ok().map(|backend| segment(&backend.name))
             }),
-            simulated: both(|lock| {
-                simulated_backend(&lock.experiment).map(|backend| segment(&backend.name))
-            }),
+            simulated: both(|lock| simulated_backend(&lock.experiment).map(|backend| segment(&backend.name))),
         }
     }
 
-    /// The path with the two backends named by what they do.
+    /// The path with the two backends named by what they do, and without the names of files.
     fn path(&self, path: &str) -> String {
+        const NAMED: [&str; 4] =
+            ["bundle.files.", "bundle.hardware.", "resolved-model.files.", "runs.*.workload.files."];
+        if let Some(list) = NAMED.iter().find(|list| path.starts_with(**list)) {
+            return format!("{list}*");
+        }
         const BACKENDS: &str = "experiment.backends.";
         let Some(rest) = path.strip_prefix(BACKENDS) else { return path.to_owned() };
         let name = segments(rest).next().unwrap_or_default();
@@ -109,7 +112,10 @@ impl Consequences {
             [(MEASURED, made.roles.measured.clone()), (SIMULATED, made.roles.simulated.clone())]
         {
             if was != is {
-                made.classify(common, &Difference { path: path.to_owned(), old: was, new: is, runs: RunSet::All });
+                made.classify(
+                    common,
+                    &Difference { path: path.to_owned(), old: was, new: is, runs: RunSet::All },
+                );
             }
         }
         made.link();
@@ -142,7 +148,8 @@ impl Consequences {
             RunSet::All => {
                 let setting = sampling_setting(&difference.path);
                 for (of_run, (_, run)) in class.runs.iter_mut().zip(common) {
-                    *of_run |= setting.as_ref().is_none_or(|setting| run.set.iter().all(|set| set.path != *setting));
+                    *of_run |=
+                        setting.as_ref().is_none_or(|setting| run.set.iter().all(|set| set.path != *setting));
                     holds |= *of_run;
                 }
                 holds |= common.is_empty();
@@ -190,9 +197,8 @@ impl Consequences {
             RunSet::All => None,
             RunSet::These(runs) => Some(runs),
         };
-        let concerns = |class: &Class| {
-            own.is_none_or(|runs| runs.iter().any(|run| class.runs[*run as usize]))
-        };
+        let concerns =
+            |class: &Class| own.is_none_or(|runs| runs.iter().any(|run| class.runs[*run as usize]));
         let (mut impact, mut stages) = (Impact::Cosmetic, Stages::NONE);
         let mut decisive: Vec<&Class> = Vec::new();
         for class in self.reach(at).into_iter().map(|at| &self.classes[at]).filter(|class| concerns(class)) {

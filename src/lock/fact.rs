@@ -103,7 +103,7 @@ pub(super) fn segment(name: &str) -> String {
 }
 
 /// The names of a path, quoted ones with their quotes.
-pub(super) fn segments(path: &str) -> impl Iterator<Item = &str> {
+pub fn segments(path: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(path);
     std::iter::from_fn(move || {
         let text = rest?;

@@ -96,12 +96,7 @@ const fn setting(
 }
 
 /// A fact that the keys of stages hold.
-const fn key(
-    facts: &'static [&'static str],
-    impact: Impact,
-    stages: Stages,
-    what: &'static str,
-) -> Rule {
+const fn key(facts: &'static [&'static str], impact: Impact, stages: Stages, what: &'static str) -> Rule {
     Rule { facts, impact, stages, decides: &[], quoted: true, absent: None, what }
 }
 

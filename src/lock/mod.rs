@@ -9,10 +9,13 @@ mod fact_rules;
 mod pins;
 mod read;
 mod resolve;
+#[cfg(test)]
+pub(crate) mod samples;
 mod stage;
 mod stale;
 mod violation;
 
+pub use fact::segments as names_of;
 pub use diff::{Change, Invalidated, LockDiff, OtherRun, Runs, diff};
 #[cfg(test)]
 pub(crate) use diff_impact::row_of;

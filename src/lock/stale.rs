@@ -81,7 +81,9 @@ impl fmt::Display for Stale {
             Self::NoBundle => return write!(f, "no profiling bundle is pinned yet"),
             Self::RunsMissing { runs } => return write!(f, "not in the lock: {}", few(runs)),
             Self::RunsLeft { runs } => return write!(f, "not in the experiment: {}", few(runs)),
-            Self::NotSimulated { runs } => return write!(f, "no simulated result is pinned of {}", few(runs)),
+            Self::NotSimulated { runs } => {
+                return write!(f, "no simulated result is pinned of {}", few(runs));
+            }
             _ => {}
         }
         let Some(change) = self.change() else { return Ok(()) };

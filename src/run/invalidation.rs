@@ -8,7 +8,7 @@ use super::record::{StageRecord, key};
 use super::stages::Step;
 use super::{Quiet, Request, Session, Stage};
 use crate::lock::{self, BundlePin, HardwareFact, Lock, RunPin, SimPin, Stages};
-use crate::spec::{Backend, Cell, Source};
+use crate::spec::{Backend, CandleBackend, Cell, Compare, Dtype, ProfileSource, Slo, Source};
 use crate::store::{self, Digest, FileDigest};
 
 const BASE: &str = r#"experiment "keys" {
@@ -34,6 +34,20 @@ const BASE: &str = r#"experiment "keys" {
     report "reports/keys.pdf"
 }"#;
 
+const COMPARE: &str = "compare real=\"sarathi\" sim=\"vidur\" pass=\"5%\" warn=\"9%\" repeats=2";
+
+fn compare(lock: &mut Lock) -> &mut Compare {
+    lock.experiment.compare.as_mut().unwrap()
+}
+
+fn engine<'a>(lock: &'a mut Lock, name: &str) -> &'a mut CandleBackend {
+    let mut backends = lock.experiment.backends.iter_mut();
+    match backends.find(|backend| backend.name() == name) {
+        Some(Backend::Candle(engine)) => engine,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// A change of a lock.
 struct Case {
     name: &'static str,
@@ -53,38 +67,47 @@ fn cases() -> Vec<Case> {
         Case { name, change: Change::Text(BASE.replacen(from, to, 1)) }
     };
     let lock = |name, edit| Case { name, change: Change::Lock(edit) };
-    let bare = BASE.lines().filter(|line| !line.contains("compare")).collect::<Vec<_>>().join("\n");
     vec![
         lock("nothing", |_| {}),
-        spec("description", "description \"what", "description \"That"),
+        // What decides other facts of a lock is resolved anew.
         spec("name", "experiment \"keys\"", "experiment \"locks\""),
-        spec("report", "reports/keys.pdf", "reports/other.pdf"),
-        spec("slo", "500ms", "600ms"),
-        spec("pass", "5%", "6%"),
-        spec("repeats", "repeats=2", "repeats=3"),
         spec("measured backend", "real=\"sarathi\"", "real=\"spare\""),
-        spec("simulated backend", "sim=\"vidur\"", "sim=\"other\""),
         spec("seed", "seed 7", "seed 8"),
+        spec("requests", "requests 3", "requests 4"),
+        spec("batch size", "max-batch-size=4", "max-batch-size=5"),
+        spec("a setting that the matrix overrides", "kv-memory=\"4MiB\"", "chunk-size=8 kv-memory=\"4MiB\""),
+        spec("sampling that the matrix overrides", "sampling temperature=0.5", "sampling temperature=0.6"),
+        spec("sampling", "sampling temperature=0.5", "sampling temperature=0.5 top-k=3"),
+        spec("axis", "chunk-size 16 32", "chunk-size 16 64"),
+        spec("order of an axis", "chunk-size 16 32", "chunk-size 32 16"),
+        spec("no comparison", COMPARE, ""),
+        lock("description", |lock| lock.experiment.description = None),
+        lock("report", |lock| lock.experiment.report = Some("reports/other.pdf".to_owned())),
+        lock("slo", |lock| lock.experiment.slo = Slo::default()),
+        lock("limits", |lock| compare(lock).pass = "6%".parse().unwrap()),
+        lock("repeats", |lock| compare(lock).repeats = 3),
+        lock("simulated backend", |lock| compare(lock).sim = "other".to_owned()),
+        lock("dtype", |lock| {
+            lock.experiment.model.dtype = Dtype::Bf16;
+            lock.resolved_model.sha256 = Digest::of("bf16");
+        }),
+        lock("threads", |lock| lock.experiment.hardware.threads = 2),
+        lock("workload in words alone", |lock| lock.experiment.workload.name = "some".to_owned()),
+        lock("spare engine", |lock| engine(lock, "spare").chunk_size = 24),
+        lock("spare engine's sampling", |lock| engine(lock, "spare").sampling.top_k = 9),
+        lock("profile", |lock| {
+            let Backend::Sim(sim) = &mut lock.experiment.backends[2] else { panic!() };
+            sim.profile = ProfileSource::Folder("profiles/b".to_owned());
+            lock.bundle.as_mut().unwrap().path = "profiles/b".to_owned();
+        }),
+        lock("spare simulation", |lock| {
+            lock.experiment.backends.retain(|backend| backend.name() != "other");
+        }),
         lock("model", |lock| {
             lock.experiment.model.name = "qwen3-other".to_owned();
             lock.resolved_model.config.num_hidden_layers += 1;
             lock.resolved_model.sha256 = Digest::of("other");
         }),
-        spec("dtype", "f32", "bf16"),
-        spec("threads", "threads=1", "threads=2"),
-        spec("requests", "requests 3", "requests 4"),
-        spec("workload name", "workload \"few\"", "workload \"some\""),
-        spec("batch size", "max-batch-size=4", "max-batch-size=5"),
-        spec("a setting that the matrix overrides", "kv-memory=\"4MiB\"", "chunk-size=8 kv-memory=\"4MiB\""),
-        spec("sampling that the matrix overrides", "sampling temperature=0.5", "sampling temperature=0.6"),
-        spec("sampling", "sampling temperature=0.5", "sampling temperature=0.5 top-k=3"),
-        spec("spare engine", "chunk-size=16", "chunk-size=24"),
-        spec("spare engine's sampling", "16 kv-memory=\"4MiB\" { sampling", "16 kv-memory=\"4MiB\" { sampling top-k=9"),
-        spec("profile", "profile \"auto\"", "profile \"profiles/a\""),
-        spec("spare simulation", "backend \"other\" kind=\"sim\"", ""),
-        spec("axis", "chunk-size 16 32", "chunk-size 16 64"),
-        spec("order of an axis", "chunk-size 16 32", "chunk-size 32 16"),
-        Case { name: "no comparison", change: Change::Text(bare) },
         lock("version", |lock| lock.xp = "9.9.9".to_owned()),
         lock("format", |lock| lock.lock = 0),
         lock("overrides", |lock| lock.spec.overrides.push("seed=7".to_owned())),
@@ -211,10 +234,7 @@ fn keys(session: &Session<'_>) -> BTreeMap<(String, Stage), String> {
     if lock.experiment.compare.is_some() {
         let step = session.report_step(compared.iter());
         let waits = compared.len() < lock.runs.len();
-        out.insert(
-            (String::new(), Stage::Report),
-            format!("{} {waits}", key(Stage::Report, &step.inputs)),
-        );
+        out.insert((String::new(), Stage::Report), format!("{} {waits}", key(Stage::Report, &step.inputs)));
     }
     out
 }
@@ -242,15 +262,18 @@ fn a_diff_says_which_stages_have_another_key() {
             }
         };
         let new_keys = keys(new);
-        for (old, new, old_keys, new_keys, way) in [
-            (&old, new, &old_keys, &new_keys, "made"),
-            (new, &old, &new_keys, &old_keys, "taken back"),
-        ] {
+        for (old, new, old_keys, new_keys, way) in
+            [(&old, new, &old_keys, &new_keys, "made"), (new, &old, &new_keys, &old_keys, "taken back")]
+        {
             let (old, new) = (&old.resolved.lock, &new.resolved.lock);
             let diff = lock::diff(old, new);
             let of_run = |id: &String| -> Stages {
                 let stages = new_keys.keys().filter(|(run, _)| run == id).map(|(_, stage)| *stage);
-                stages.filter(|stage| old_keys.get(&(id.clone(), *stage)) != new_keys.get(&(id.clone(), *stage))).collect()
+                stages
+                    .filter(|stage| {
+                        old_keys.get(&(id.clone(), *stage)) != new_keys.get(&(id.clone(), *stage))
+                    })
+                    .collect()
             };
             let report = !of_run(&String::new()).is_empty();
             for id in &diff.common_runs {
@@ -269,6 +292,7 @@ fn a_diff_says_which_stages_have_another_key() {
                     format!("{}{all}", group.stages)
                 });
                 let groups = groups.collect::<Vec<_>>().join("; ");
+                let groups = if groups.is_empty() { "nothing is made again" } else { &groups };
                 let impact = diff.impact().map_or("-", lock::Impact::name);
                 told += &format!("{}: {impact}: {groups}\n", case.name);
             }
@@ -277,5 +301,54 @@ fn a_diff_says_which_stages_have_another_key() {
     // Every row has to have been seen; the last three are of no fact that a lock has today.
     let unseen: Vec<&str> = lock::rows().filter(|row| !rules.contains(row)).collect();
     assert_eq!(unseen, ["<measured>", "<simulated>", "**"]);
-    insta::assert_snapshot!(told, @"");
+    insta::assert_snapshot!(told, @"
+    nothing: -: nothing is made again
+    name: cosmetic: nothing is made again
+    measured backend: measurement: sim, real, compare, report (all)
+    seed: comparison-breaking: workload, sim, real, compare, report (all)
+    requests: comparison-breaking: workload, sim, real, compare, report (all)
+    batch size: measurement: sim, real, compare, report (all)
+    a setting that the matrix overrides: cosmetic: compare, report (all)
+    sampling that the matrix overrides: cosmetic: compare, report (all)
+    sampling: measurement: real, compare, report (all)
+    axis: cosmetic: compare, report (all)
+    order of an axis: cosmetic: compare, report (all)
+    no comparison: measurement: real (all)
+    description: cosmetic: compare, report (all)
+    report: cosmetic: compare, report (all)
+    slo: verdict: compare, report (all)
+    limits: verdict: compare, report (all)
+    repeats: measurement: real, compare, report (all)
+    simulated backend: simulation: sim, compare, report (all)
+    dtype: comparison-breaking: sim, real, compare, report (all)
+    threads: measurement: sim, real, compare, report (all)
+    workload in words alone: cosmetic: compare, report (all)
+    spare engine: cosmetic: compare, report (all)
+    spare engine's sampling: cosmetic: compare, report (all)
+    profile: cosmetic: compare, report (all)
+    spare simulation: cosmetic: compare, report (all)
+    model: comparison-breaking: sim, real, compare, report (all)
+    version: cosmetic: nothing is made again
+    format: cosmetic: compare, report (all)
+    overrides: cosmetic: compare, report (all)
+    device: cosmetic: compare, report (all)
+    metric definitions: comparison-breaking: sim, real, compare, report (all)
+    sampling seed: measurement: real, compare, report (all)
+    weights seed: measurement: real, compare, report (all)
+    commit: cosmetic: compare, report (all)
+    model digest: comparison-breaking: sim, real, compare, report (all)
+    model source: comparison-breaking: sim, real, compare, report (all)
+    bundle: simulation: profile, sim, compare, report (all)
+    bundle's place: cosmetic: compare, report (all)
+    no bundle: simulation: profile, sim, compare, report (all)
+    one workload: comparison-breaking: workload, sim, real, compare, report; compare, report
+    one total: cosmetic: compare, report (all)
+    one scheduler: measurement: sim, real, compare, report; compare, report
+    one simulated result: simulation: sim, compare, report
+    steps of one simulation: cosmetic: nothing is made again
+    order of the runs: cosmetic: compare, report (all)
+    backends in another order: measurement: real (all)
+    no simulation: measurement: real (all)
+    no run: -: compare, report (all)
+    ");
 }
