@@ -6,6 +6,12 @@ mod diff;
 mod diff_impact;
 mod fact;
 mod fact_rules;
+mod merge;
+mod merge_conflict;
+mod merge_derived;
+#[cfg(test)]
+mod merge_tests;
+mod merge_tree;
 mod pins;
 mod read;
 mod resolve;
@@ -22,6 +28,8 @@ pub(crate) use diff_impact::row_of;
 pub use fact_rules::Impact;
 #[cfg(test)]
 pub(crate) use fact_rules::rows;
+pub use merge::{Labels, MergeConflict, Merged, merge};
+pub use merge_conflict::{ConflictError, TextConflict, Version, conflicts, refuse as refuse_conflicts, take};
 pub use pins::{
     BundlePin, FORMAT, HardwareFact, Lock, ModelPin, RunPin, SeedsPin, SetPin, SimPin, SpecPin, WorkloadPin,
 };
