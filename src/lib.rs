@@ -13,6 +13,7 @@ pub mod explain;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod gc;
+pub mod git;
 pub mod lock;
 pub mod metrics;
 pub mod model;

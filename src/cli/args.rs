@@ -209,11 +209,23 @@ pub struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "A lock is a file, REV:PATH (such as main:locks/a.lock.kdl), - for standard input, or /dev/null \
+                        for no lock. Exit codes: 0 the locks say the same; 1 they differ; 2 trouble."
+)]
 pub struct DiffArgs {
-    /// The older lock
-    pub old: PathBuf,
+    /// The older lock; alone, it is compared with what the last commit has of it
+    #[arg(value_name = "OLD")]
+    pub old: String,
     /// The newer lock
-    pub new: PathBuf,
+    #[arg(value_name = "NEW")]
+    pub new: Option<String>,
+    /// Write Markdown, for a comment on a pull request
+    #[arg(long, conflicts_with = "json")]
+    pub markdown: bool,
+    /// Write JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

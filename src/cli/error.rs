@@ -23,6 +23,11 @@ impl CliError {
         Self { report: miette::miette!(help = help.to_owned(), "{message}"), code: 1 }
     }
 
+    /// The same, of a command whose exit code 1 is an answer: 2.
+    pub fn as_trouble(self) -> Self {
+        Self { code: 2, ..self }
+    }
+
     /// The process's exit code.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code)

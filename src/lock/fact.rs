@@ -1,108 +1,145 @@
-use std::collections::BTreeMap;
+//! Facts of a lock by dotted path, such as `runs.qwen.workload.sha256`, with
+//! the value as written.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::codec;
-use super::pins::Lock;
+use super::pins::{Lock, RunPin};
 
-/// What a changed fact does to results that exist.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Impact {
-    /// No result changes.
-    Cosmetic,
-    /// Results stand; the verdict over them is computed again.
-    Verdict,
-    /// The simulation is run again.
-    Simulation,
-    /// The measurement is taken again (and so the simulation of it).
-    Measurement,
-    /// Old and new results may not be compared.
-    ComparisonBreaking,
+/// Facts in the lock's order.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    /// Path and value.
+    pub facts: Vec<(String, String)>,
+    /// Lists of keyed things: path, and the keys in their order.
+    pub lists: Vec<(String, Vec<String>)>,
 }
 
-impl Impact {
-    /// What it means for a reader of a diff.
-    pub fn explanation(self) -> &'static str {
-        match self {
-            Self::Cosmetic => "cosmetic: no result changes",
-            Self::Verdict => "verdict: results stand, they are judged again",
-            Self::Simulation => "simulation: simulated results are redone",
-            Self::Measurement => "measurement: the engine is timed again",
-            Self::ComparisonBreaking => "comparison-breaking: old and new results may not be compared",
-        }
-    }
-}
-
-/// All facts of a lock: by dotted path, such as `runs.qwen.workload.sha256`, the value as written.
-pub fn facts(lock: &Lock) -> BTreeMap<String, String> {
-    let mut out = BTreeMap::new();
-    let value = serde_json::to_value(lock).expect("a lock is plain data");
-    flatten(&value, String::new(), &mut out);
+/// Facts that all runs share.
+pub(super) fn shared_facts(lock: &Lock) -> Facts {
+    // Taken apart, so that no field of a lock is forgotten here.
+    let Lock { lock: format, xp, versions, spec, experiment, seeds, resolved_model, bundle, runs: _ } = lock;
+    let mut out = Facts::default();
+    let mut add = |name: &str, value: Value| flatten(&value, name, &mut out);
+    add("lock", json(format));
+    add("xp", json(xp));
+    add("versions", json(versions));
+    add("spec", json(spec));
+    add("experiment", json(experiment));
+    add("seeds", json(seeds));
+    add("resolved-model", json(resolved_model));
+    add("bundle", json(bundle));
     out
 }
 
-fn flatten(value: &Value, path: String, out: &mut BTreeMap<String, String>) {
-    let join = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+/// Facts of a run, by their path below `runs.<id>`.
+pub(super) fn run_facts(run: &RunPin) -> Facts {
+    let mut value = json(run);
+    if let Value::Object(fields) = &mut value {
+        fields.shift_remove("id");
+    }
+    let mut out = Facts::default();
+    flatten(&value, "", &mut out);
+    out
+}
+
+fn json<T: Serialize>(value: &T) -> Value {
+    serde_json::to_value(value).expect("a lock is plain data")
+}
+
+fn flatten(value: &Value, path: &str, out: &mut Facts) {
     match value {
         Value::Null => {}
-        Value::Object(map) => map.iter().for_each(|(name, value)| flatten(value, join(name), out)),
+        Value::Object(map) => {
+            map.iter().for_each(|(name, value)| flatten(value, &join(path, name), out));
+        }
         Value::Array(items) => {
             let field = path.rsplit('.').next().unwrap_or_default();
             match codec::key_of(field) {
                 Some(key) => {
+                    let mut keys = Vec::with_capacity(items.len());
                     for item in items {
-                        let name = item.get(key).and_then(Value::as_str).unwrap_or_default();
-                        // A key may hold dots (file names, matrix paths); quoting keeps paths unambiguous.
-                        let name = if name.contains('.') { format!("\"{name}\"") } else { name.to_owned() };
-                        let mut rest = item.clone();
-                        if let Value::Object(fields) = &mut rest {
-                            fields.shift_remove(key);
+                        let Value::Object(fields) = item else { continue };
+                        let name = fields.get(key).and_then(Value::as_str).unwrap_or_default();
+                        keys.push(segment(name));
+                        let at = join(path, &segment(name));
+                        for (field, value) in fields.iter().filter(|(field, _)| *field != key) {
+                            flatten(value, &join(&at, field), out);
                         }
-                        flatten(&rest, join(&name), out);
                     }
+                    out.lists.push((path.to_owned(), keys));
                 }
                 None => {
+                    // Quoted, since a text may hold spaces.
                     let items: Vec<String> = items.iter().map(Value::to_string).collect();
-                    out.insert(path, items.join(" "));
+                    out.facts.push((path.to_owned(), items.join(" ")));
                 }
             }
         }
-        Value::String(text) => {
-            out.insert(path, text.clone());
-        }
-        scalar => {
-            out.insert(path, scalar.to_string());
-        }
+        scalar_value => out.facts.push((path.to_owned(), scalar(scalar_value))),
     }
 }
 
-/// The impact of a change to the fact at `path`.
-pub fn impact(path: &str) -> Impact {
-    let rest = path.strip_prefix("experiment.");
-    match path.split('.').next().unwrap_or_default() {
-        "lock" | "xp" | "spec" => Impact::Cosmetic,
-        "versions" if path.ends_with(".simulator") => Impact::Simulation,
-        "versions" if path.ends_with(".engine") => Impact::Measurement,
-        "versions" | "resolved-model" => Impact::ComparisonBreaking,
-        "bundle" => Impact::Simulation,
-        "seeds" if path.ends_with(".sampling") || path.ends_with(".weights") => Impact::Measurement,
-        "seeds" => Impact::ComparisonBreaking,
-        "runs" if path.contains(".workload.") => Impact::ComparisonBreaking,
-        "runs" if path.contains(".sim.") => Impact::Simulation,
-        "runs" => Impact::Measurement,
-        "experiment" => match rest.and_then(|rest| rest.split('.').next()).unwrap_or_default() {
-            "name" | "description" | "report" | "max-runs" => Impact::Cosmetic,
-            "slo" => Impact::Verdict,
-            "compare" if path.ends_with(".repeats") || path.ends_with(".real") => Impact::Measurement,
-            "compare" if path.ends_with(".sim") => Impact::Simulation,
-            "compare" => Impact::Verdict,
-            "backends" if path.ends_with(".profile") || path.ends_with(".predictor") => Impact::Simulation,
-            "backends" | "hardware" | "matrix" => Impact::Measurement,
-            _ => Impact::ComparisonBreaking,
-        },
-        _ => Impact::ComparisonBreaking,
+fn scalar(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+/// A name as a part of a path: quoted where it would not be read as one name (file names, paths of axes).
+pub(super) fn segment(name: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
+    match !name.is_empty() && name.chars().all(plain) {
+        true => name.to_owned(),
+        false => format!("{name:?}"),
+    }
+}
+
+/// The names of a path, quoted ones with their quotes.
+pub fn segments(path: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(path);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let mut quoted = false;
+        let mut escaped = false;
+        let end = text.char_indices().find(|(_, c)| {
+            match c {
+                _ if escaped => escaped = false,
+                '\\' if quoted => escaped = true,
+                '"' => quoted = !quoted,
+                '.' => return !quoted,
+                _ => {}
+            }
+            false
+        });
+        let (head, tail) = match end {
+            Some((at, _)) => (&text[..at], Some(&text[at + 1..])),
+            None => (text, None),
+        };
+        rest = tail;
+        Some(head)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_dots_and_quotes_is_one_part_of_a_path() {
+        for name in ["a", "a.b", "a\"b.c", "a\\", "", "logical cores", "\u{1b}[31m", "ä-1_x"] {
+            let path = format!("bundle.files.{}.sha256", segment(name));
+            let parts: Vec<&str> = segments(&path).collect();
+            assert_eq!(parts.len(), 4, "{path}");
+            assert_eq!((parts[0], parts[3]), ("bundle", "sha256"), "{path}");
+        }
+        assert_eq!(segment("compute/mlp.csv"), "\"compute/mlp.csv\"");
+        assert_eq!(segments("xp").collect::<Vec<_>>(), ["xp"]);
     }
 }

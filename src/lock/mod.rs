@@ -5,12 +5,23 @@ mod admit;
 mod canonical;
 mod codec;
 mod diff;
+mod diff_impact;
 mod fact;
+mod fact_rules;
+mod merge;
+mod merge_conflict;
+mod merge_derived;
+#[cfg(test)]
+mod merge_tests;
+mod merge_tree;
 mod migrate;
 mod pins;
 mod read;
 mod resolve;
 mod resolved;
+#[cfg(test)]
+pub(crate) mod samples;
+mod stage;
 mod stale;
 mod violation;
 mod workloads;
@@ -18,8 +29,15 @@ mod world;
 
 pub(crate) use canonical::parse as parse_canonical;
 pub(crate) use codec::{read as read_facts, write as write_facts};
-pub use diff::{Change, LockDiff, diff};
-pub use fact::{Impact, facts};
+pub use diff::{Change, Invalidated, LockDiff, OtherRun, Runs, diff};
+#[cfg(test)]
+pub(crate) use diff_impact::row_of;
+pub use fact::segments as names_of;
+pub use fact_rules::Impact;
+#[cfg(test)]
+pub(crate) use fact_rules::rows;
+pub use merge::{Labels, MergeConflict, Merged, merge};
+pub use merge_conflict::{ConflictError, TextConflict, Version, conflicts, refuse as refuse_conflicts, take};
 pub use pins::{
     BundlePin, FORMAT, HardwareFact, Lock, ModelPin, RunPin, SeedsPin, SetPin, SimPin, SpecPin, Versions,
     WorkloadPin,
@@ -29,5 +47,6 @@ pub use read::{LockError, MAX_LOCK_BYTES, lock_schema, parse, read, read_any};
 pub use resolve::{ResolveError, resolve, scheduler_config};
 pub(crate) use resolve::{measured_backend, simulated_backend};
 pub use resolved::{Extent, Resolved};
+pub use stage::{Stage, Stages};
 pub use stale::{Stale, staleness};
 pub use world::ProjectFiles;

@@ -24,6 +24,10 @@ pub enum LockError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Kdl(#[from] SpecErrors),
+    /// A merge left conflicts in it.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Conflict(#[from] super::merge_conflict::ConflictError),
     /// A newer xp wrote it.
     #[error("{} has lock format {found}; this xp reads up to {FORMAT}", path.display())]
     #[diagnostic(code(xp::lock::newer), help("a newer xp wrote this lock: update xp, or move the lock away"))]
@@ -52,7 +56,9 @@ impl LockError {
         match self {
             Self::Newer { .. } | Self::Read(ReadError::Io { .. } | ReadError::NotAFile { .. }) => false,
             Self::Kdl(errors) => std::error::Error::source(errors).is_none(),
-            Self::Read(ReadError::TooLarge { .. } | ReadError::NotUtf8 { .. }) | Self::Invalid { .. } => true,
+            Self::Read(ReadError::TooLarge { .. } | ReadError::NotUtf8 { .. })
+            | Self::Conflict(_)
+            | Self::Invalid { .. } => true,
         }
     }
 }
@@ -92,6 +98,7 @@ pub(super) fn parse_any(path: &Path, text: &str) -> Result<(Lock, u32), LockErro
 /// The long way, with spans and diagnostics.
 pub(crate) fn parse_kdl_text(path: &Path, text: &str) -> Result<(Lock, u32), LockError> {
     let name = path.display().to_string();
+    super::merge_conflict::refuse(&name, text)?;
     let document = spec::parse_kdl(&name, text, MAX_LOCK_BYTES)?;
     let invalid = |message: String, span: codec::Span| match spec::long_place(&name, text, span) {
         None => LockError::Invalid {

@@ -1,9 +1,11 @@
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::Serialize;
 
-use super::diff::{Change, diff};
+use super::diff::{Change, OtherRun, Runs, diff};
 use super::pins::Lock;
+use super::resolve::simulated_backend;
 use crate::store::abbreviate;
 
 /// Why a lock does not say what its experiment now means.
@@ -24,16 +26,20 @@ pub enum Stale {
     Workload(Change),
     /// No bundle was measured yet.
     NoBundle,
-    /// Runs whose simulated result is not pinned yet.
-    NotSimulated { runs: usize, first: String },
     /// The pinned bundle is missing, damaged, or another one.
     BundleGone { why: String },
     /// The lock pins another bundle, or other facts of it.
     Bundle(Change),
     /// The bundle was measured on another machine than this one.
     Hardware(Change),
-    /// A run was added, removed, or has other resolved settings.
+    /// A run has other resolved settings.
     Run(Change),
+    /// The lock does not have these runs.
+    RunsMissing { runs: Vec<String> },
+    /// The lock has runs that the experiment does not have.
+    RunsLeft { runs: Vec<String> },
+    /// Nothing is pinned of what simulating these runs gives.
+    NotSimulated { runs: Vec<String> },
     /// A simulation gives another result.
     Simulation(Change),
     /// This xp measures, simulates or defines metrics differently.
@@ -50,9 +56,11 @@ impl Stale {
             Self::NoLock { .. }
             | Self::Unreadable { .. }
             | Self::NoBundle
-            | Self::NotSimulated { .. }
             | Self::BundleGone { .. }
-            | Self::Format { .. } => None,
+            | Self::Format { .. }
+            | Self::RunsMissing { .. }
+            | Self::RunsLeft { .. }
+            | Self::NotSimulated { .. } => None,
             Self::Experiment(change)
             | Self::Seed(change)
             | Self::Model(change)
@@ -76,27 +84,61 @@ impl fmt::Display for Stale {
             Self::Format { locked, wanted } => {
                 return write!(f, "lock: locked format {locked}, wanted format {wanted}");
             }
-            Self::NotSimulated { runs: 1, first } => return write!(f, "{first} is not simulated yet"),
-            Self::NotSimulated { runs, first } => {
-                return write!(f, "{runs} runs are not simulated yet, {first} is the first");
-            }
             Self::NoBundle => return write!(f, "no profiling bundle is pinned yet"),
+            Self::RunsMissing { runs } => return write!(f, "not in the lock: {}", few(runs)),
+            Self::RunsLeft { runs } => return write!(f, "not in the experiment: {}", few(runs)),
+            Self::NotSimulated { runs } => {
+                return write!(f, "no simulated result is pinned of {}", few(runs));
+            }
             _ => {}
         }
         let Some(change) = self.change() else { return Ok(()) };
         let short =
             |value: &Option<String>| value.as_deref().map_or_else(|| "nothing".to_owned(), abbreviate);
-        write!(f, "{}: locked {}, wanted {}", change.path, short(&change.old), short(&change.new))
+        write!(f, "{}: locked {}, wanted {}", change.path, short(&change.old), short(&change.new))?;
+        match &change.runs {
+            Runs::These(runs) if runs.len() > 1 && change.path.starts_with("runs.*.") => {
+                write!(f, " in {} runs", runs.len())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Runs by their names, the first of many.
+fn few(runs: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let noun = if runs.len() == 1 { "run" } else { "runs" };
+    let names = runs.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match runs.len().saturating_sub(SHOWN) {
+        0 => format!("{noun} {names}"),
+        more => format!("{noun} {names} and {more} more"),
     }
 }
 
 /// Every reason why `locked` is out of date against `wanted`, gravest first.
 /// Which version of xp wrote a lock is no reason by itself.
 pub fn staleness(locked: &Lock, wanted: &Lock) -> Vec<Stale> {
-    if locked == wanted {
-        return Vec::new();
+    let ids = |runs: Vec<OtherRun>| runs.into_iter().map(|run| run.id).collect::<Vec<_>>();
+    let mut reasons = Vec::new();
+    if locked != wanted {
+        let found = diff(locked, wanted);
+        let (missing, left) = (ids(found.added_runs), ids(found.removed_runs));
+        reasons.extend(found.changes.into_iter().filter(|change| change.path != "xp").map(classify));
+        reasons.extend((!missing.is_empty()).then_some(Stale::RunsMissing { runs: missing }));
+        reasons.extend((!left.is_empty()).then_some(Stale::RunsLeft { runs: left }));
     }
-    diff(locked, wanted).changes.into_iter().filter(|change| change.path != "xp").map(classify).collect()
+    reasons.extend(not_simulated(locked, wanted));
+    reasons
+}
+
+/// Runs of both whose simulated result is not pinned: nothing else tells that it is missing.
+fn not_simulated(locked: &Lock, wanted: &Lock) -> Option<Stale> {
+    simulated_backend(&wanted.experiment)?;
+    let known: HashSet<&str> = locked.runs.iter().map(|run| run.id.as_str()).collect();
+    let missing = wanted.runs.iter().filter(|run| run.sim.is_none() && known.contains(run.id.as_str()));
+    let runs: Vec<String> = missing.map(|run| run.id.clone()).collect();
+    (!runs.is_empty()).then_some(Stale::NotSimulated { runs })
 }
 
 fn classify(change: Change) -> Stale {

@@ -67,6 +67,6 @@ pub fn render_figures(comparison: &Comparison) -> Result<Vec<(String, String)>, 
 /// # Errors
 /// Only by a mistake of xp.
 pub(crate) fn data(comparison: &Comparison) -> serde_json::Result<(String, String)> {
-    let pdf = serde_json::to_string(&document::Document::of(std::slice::from_ref(comparison)))?;
+    let pdf = serde_json::to_string(&document::Document::of(std::slice::from_ref(comparison), &[]))?;
     Ok((pdf, serde_json::to_string(&document::Figures::of(comparison))?))
 }

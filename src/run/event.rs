@@ -1,51 +1,5 @@
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
+pub use crate::lock::Stage;
 use crate::progress::{Progress, Silent};
-
-/// A stage of the DAG, in the order of execution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Stage {
-    Workload,
-    Profile,
-    Sim,
-    Real,
-    Compare,
-    Report,
-}
-
-impl Stage {
-    /// Name of the stage and of its command.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Workload => "workload",
-            Self::Profile => "profile",
-            Self::Sim => "sim",
-            Self::Real => "real",
-            Self::Compare => "compare",
-            Self::Report => "report",
-        }
-    }
-
-    /// The stage of a name.
-    pub fn named(name: &str) -> Option<Self> {
-        let all = [Self::Workload, Self::Profile, Self::Sim, Self::Real, Self::Compare, Self::Report];
-        all.into_iter().find(|stage| stage.name() == name)
-    }
-
-    /// Whether its result is one file; else it is a folder.
-    pub fn makes_a_file(self) -> bool {
-        self == Self::Report
-    }
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
 
 /// Listens to a run. `cli/` renders it.
 pub trait Observer: Sync {

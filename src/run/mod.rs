@@ -13,6 +13,8 @@ mod error;
 mod event;
 mod execute;
 mod facts;
+#[cfg(test)]
+mod invalidation;
 mod project;
 mod reach;
 mod record;

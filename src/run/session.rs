@@ -201,12 +201,6 @@ impl<'a> Session<'a> {
     pub fn staleness(&self) -> Vec<Stale> {
         let mut reasons = self.reasons_to_write();
         let Some(previous) = &self.previous else { return reasons };
-        if self.sim_backend().is_some() && self.resolved.lock.bundle.is_some() {
-            let mut open = previous.runs.iter().filter(|run| run.sim.is_none()).peekable();
-            if let Some(first) = open.peek().map(|run| run.id.clone()) {
-                reasons.push(Stale::NotSimulated { runs: open.count(), first });
-            }
-        }
         match &self.resolved.lock.bundle {
             None if self.sim_backend().is_some() => reasons.push(Stale::NoBundle),
             Some(pin) if previous.bundle.as_ref() == Some(pin) => {

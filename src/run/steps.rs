@@ -8,7 +8,6 @@ use crate::compare::COMPARISON_FORMAT;
 use crate::lock::{self, BundlePin, Lock, ResolveError, RunPin};
 use crate::metrics::RUN_FORMAT;
 use crate::profile;
-use crate::sim::SIMULATOR_VERSION;
 use crate::spec::{Compare, Experiment};
 use crate::store::{Digest, FileDigest};
 
@@ -26,7 +25,7 @@ pub struct Step {
 pub(super) fn is_pinned(stage: Stage, input: &str) -> bool {
     let free: &[&str] = match stage {
         Stage::Real => &["engine", "format", "machine", "repeat"],
-        Stage::Sim => &["format", "simulator"],
+        Stage::Sim => &["format"],
         Stage::Workload | Stage::Profile | Stage::Compare | Stage::Report => &[],
     };
     !free.contains(&input)
@@ -94,6 +93,7 @@ pub(super) fn real_step(
         ("backend", engine.name.clone()),
         ("dtype", json(&lock.experiment.model.dtype)),
         ("engine", profile::engine_id()),
+        ("engine version", lock.versions.engine.to_string()),
         ("format", RUN_FORMAT.to_string()),
         ("machine", machine.to_string()),
         ("metrics", lock.versions.metrics.to_string()),
@@ -124,7 +124,7 @@ pub(super) fn sim_step(lock: &Lock, run: &RunPin) -> Option<Step> {
         ("model", lock.resolved_model.sha256.to_string()),
         ("model name", lock.experiment.model.name.clone()),
         ("predictor", json(&sim.predictor)),
-        ("simulator", SIMULATOR_VERSION.to_string()),
+        ("simulator", lock.versions.simulator.to_string()),
         ("threads", lock.experiment.hardware.threads.to_string()),
         ("workload", run.workload.sha256.to_string()),
     ]);

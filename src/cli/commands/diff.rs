@@ -1,43 +1,69 @@
+//! `xp diff`: what differs between two locks, and what that makes again.
+
+mod json;
+mod lines;
+mod markdown;
+mod operand;
+#[cfg(test)]
+mod tests;
+mod text;
+mod words;
+
 use std::process::ExitCode;
 
+use self::operand::{Side, sides};
 use super::super::args::DiffArgs;
 use super::super::error::CliError;
-use super::super::output;
-use crate::lock::{self, Change, Impact};
-use crate::store::abbreviate;
+use super::super::{json as answers, output};
+use crate::lock::{self, Lock, LockDiff, OtherRun};
 
-/// Facts that differ between two locks, gravest first. Exit code 1 when any do.
+/// Two locks that were compared.
+#[derive(Debug)]
+pub struct Compared {
+    /// As the person named them.
+    pub old: String,
+    pub new: String,
+    pub diff: LockDiff,
+    /// What the diff means.
+    pub sentence: String,
+}
+
+/// Facts that differ, by what they do to results. Exit code 1 when any do, 2 on trouble.
 pub fn run(args: &DiffArgs) -> Result<ExitCode, CliError> {
-    let (old, new) = (lock::read(&args.old)?, lock::read(&args.new)?);
-    let diff = lock::diff(&old, &new);
-    if diff.is_empty() {
-        output::line("the locks say the same")?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let mut group: Option<Impact> = None;
-    for change in &diff.changes {
-        if group != Some(change.impact) {
-            group = Some(change.impact);
-            output::line(change.impact.explanation())?;
+    let (old, new) =
+        sides(&args.old, args.new.as_deref()).map_err(|error| CliError::from(error).as_trouble())?;
+    let compared = compare(old, new);
+    let printed = match (args.json, args.markdown) {
+        (true, _) => answers::print(&json::answer(&compared)),
+        (_, true) => output::print(markdown::markdown(&compared)),
+        _ => output::print(text::text(&compared)),
+    };
+    printed.map_err(CliError::as_trouble)?;
+    Ok(ExitCode::from(u8::from(!compared.diff.is_empty())))
+}
+
+/// Compares two sides, of which at least one is a lock.
+pub fn compare(old: Side, new: Side) -> Compared {
+    let runs = |lock: &Lock| -> Vec<OtherRun> {
+        lock.runs.iter().map(|run| OtherRun { id: run.id.clone(), set: run.set.clone() }).collect()
+    };
+    let (diff, sentence) = match (&old.lock, &new.lock) {
+        (Some(old), Some(new)) => {
+            let diff = lock::diff(old, new);
+            let sentence = words::sentence(&diff);
+            (diff, sentence)
         }
-        output::line(format_args!("  {}", sentence(change)))?;
-    }
-    match diff.invalidated_runs.as_slice() {
-        [] => output::line("\nno run is invalidated")?,
-        runs => output::line(format_args!("\ninvalidates {}: {}", plural(runs.len()), runs.join(", ")))?,
-    }
-    Ok(ExitCode::from(1))
-}
-
-fn plural(runs: usize) -> String {
-    if runs == 1 { "1 run".to_owned() } else { format!("{runs} runs") }
-}
-
-fn sentence(change: &Change) -> String {
-    match (&change.old, &change.new) {
-        (Some(old), Some(new)) => format!("{} {} → {}", change.path, abbreviate(old), abbreviate(new)),
-        (None, Some(new)) => format!("{} added: {}", change.path, abbreviate(new)),
-        (Some(old), None) => format!("{} removed: {}", change.path, abbreviate(old)),
-        (None, None) => change.path.clone(),
-    }
+        (old, new) => {
+            let diff = LockDiff {
+                added_runs: new.as_ref().map(runs).unwrap_or_default(),
+                removed_runs: old.as_ref().map(runs).unwrap_or_default(),
+                ..LockDiff::default()
+            };
+            let what = if new.is_some() { "new" } else { "gone" };
+            let runs = diff.added_runs.len() + diff.removed_runs.len();
+            let sentence = format!("The lock is {what}: {}.", words::counted(runs, "run"));
+            (diff, sentence)
+        }
+    };
+    Compared { old: old.name, new: new.name, diff, sentence }
 }

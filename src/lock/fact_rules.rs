@@ -1,0 +1,259 @@
+//! What a changed fact does to results that exist: one table, which
+//! `docs/lockfile.md` shows and a test in `run/` holds against the keys of the
+//! stages.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::fact::segments;
+use super::stage::{Stage, Stages};
+
+/// What a changed fact does to results that exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Impact {
+    /// No result changes.
+    Cosmetic,
+    /// Results stand; the verdict over them is computed again.
+    Verdict,
+    /// The simulation is run again.
+    Simulation,
+    /// The measurement is taken again (and so the simulation of it).
+    Measurement,
+    /// Old and new results may not be compared.
+    ComparisonBreaking,
+}
+
+impl Impact {
+    /// All of them, the gravest first.
+    pub const ALL: [Self; 5] =
+        [Self::ComparisonBreaking, Self::Measurement, Self::Simulation, Self::Verdict, Self::Cosmetic];
+
+    /// Its name, as it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cosmetic => "cosmetic",
+            Self::Verdict => "verdict",
+            Self::Simulation => "simulation",
+            Self::Measurement => "measurement",
+            Self::ComparisonBreaking => "comparison-breaking",
+        }
+    }
+
+    /// What it means for a reader of a diff.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Cosmetic => "no result changes",
+            Self::Verdict => "results stand, they are judged again",
+            Self::Simulation => "simulated results are redone",
+            Self::Measurement => "the engine is timed again",
+            Self::ComparisonBreaking => "old and new results may not be compared",
+        }
+    }
+}
+
+/// A row of the table.
+#[derive(Debug)]
+pub(super) struct Rule {
+    /// Paths of the facts it is about. `*` stands for one name, `**` for any rest. `<measured>` and
+    /// `<simulated>` stand for the names of these two backends.
+    pub facts: &'static [&'static str],
+    /// What a change does by itself.
+    pub impact: Impact,
+    /// Stages whose key holds the fact. Comparison and report are not listed: see `quoted`.
+    pub stages: Stages,
+    /// Facts that it decides: a change of it does what it makes of them, and no more.
+    pub decides: &'static [&'static str],
+    /// Whether it is an input of the lock. Every comparison quotes the digest of these, so that a
+    /// change of any of them makes comparisons and report again.
+    pub quoted: bool,
+    /// The value that its absence stands for.
+    pub absent: Option<&'static str>,
+    /// What the fact is, for the documentation.
+    #[allow(dead_code, reason = "docs/lockfile.md shows it, and a test compares")]
+    pub what: &'static str,
+}
+
+const REAL: Stages = Stages::of(&[Stage::Real]);
+const SIM: Stages = Stages::of(&[Stage::Sim]);
+const BOTH: Stages = REAL.with(SIM);
+
+/// Facts that stand in no lock and are found in it: the names of the two backends.
+pub(super) const MEASURED: &str = "<measured>";
+pub(super) const SIMULATED: &str = "<simulated>";
+
+const WORKLOADS: &str = "runs.*.workload.sha256";
+const SCHEDULERS: &str = "runs.*.scheduler.**";
+const SIMULATIONS: &str = "runs.*.sim.sha256";
+
+/// A fact that does nothing but what the facts do that it decides.
+const fn setting(
+    facts: &'static [&'static str],
+    decides: &'static [&'static str],
+    what: &'static str,
+) -> Rule {
+    Rule { decides, ..key(facts, Impact::Cosmetic, Stages::NONE, what) }
+}
+
+/// A fact that the keys of stages hold.
+const fn key(facts: &'static [&'static str], impact: Impact, stages: Stages, what: &'static str) -> Rule {
+    Rule { facts, impact, stages, decides: &[], quoted: true, absent: None, what }
+}
+
+/// The table. The first row that has a fact's path is the fact's.
+pub(super) const RULES: &[Rule] = &[
+    Rule { quoted: false, ..setting(&["xp"], &[], "the version of xp that wrote the lock") },
+    setting(&["lock", "spec.**"], &[], "the lock's format, and where the experiment came from"),
+    key(&["versions.metrics"], Impact::ComparisonBreaking, BOTH, "the version of the metric definitions"),
+    key(&["versions.engine"], Impact::Measurement, REAL, "the version of how the engine serves"),
+    key(&["versions.simulator"], Impact::Simulation, SIM, "the version of how a workload is simulated"),
+    setting(&["versions.workload"], &[WORKLOADS], "the version of a workload's files"),
+    setting(
+        &["experiment.name", "experiment.description", "experiment.report", "experiment.max-runs"],
+        &[],
+        "names and words (a run is named after its experiment: another name makes other runs)",
+    ),
+    key(&["experiment.slo.**"], Impact::Verdict, Stages::NONE, "the service-level objectives"),
+    key(
+        &["experiment.compare.pass", "experiment.compare.warn"],
+        Impact::Verdict,
+        Stages::NONE,
+        "the limits of a verdict",
+    ),
+    Rule {
+        absent: Some("1"),
+        ..key(&["experiment.compare.repeats"], Impact::Measurement, REAL, "how often a run is measured")
+    },
+    setting(&["experiment.compare.real"], &[MEASURED], "which backend is measured"),
+    setting(&["experiment.compare.sim"], &[SIMULATED], "which backend is simulated"),
+    setting(&["experiment.seed"], &["seeds.**"], "the root of every seed"),
+    Rule {
+        decides: &["resolved-model.**", "bundle.**"],
+        ..key(
+            &["experiment.model.name", "experiment.model.dtype"],
+            Impact::ComparisonBreaking,
+            BOTH,
+            "the model's name and number format",
+        )
+    },
+    setting(&["experiment.model.source.**"], &["resolved-model.**"], "where the model comes from"),
+    Rule {
+        decides: &["bundle.**"],
+        ..key(&["experiment.hardware.threads"], Impact::Measurement, BOTH, "the compute threads")
+    },
+    setting(&["experiment.hardware.**"], &["bundle.**"], "the device: the CPU is the only one"),
+    setting(&["experiment.workload.**"], &[WORKLOADS, "bundle.**"], "what is asked of the engine, and when"),
+    key(
+        &["experiment.backends.<measured>.sampling.**"],
+        Impact::Measurement,
+        REAL,
+        "how the measured engine draws a token (in the runs whose settings do not say it)",
+    ),
+    setting(
+        &["experiment.backends.<measured>.**"],
+        &[SCHEDULERS, MEASURED, "bundle.**"],
+        "the measured engine's settings, each with its default",
+    ),
+    Rule {
+        decides: &[SIMULATIONS],
+        ..key(
+            &["experiment.backends.<simulated>.predictor"],
+            Impact::Simulation,
+            SIM,
+            "how a step's duration is predicted",
+        )
+    },
+    setting(
+        &["experiment.backends.<simulated>.**"],
+        &[SIMULATED, "bundle.**"],
+        "the other settings of the simulated backend",
+    ),
+    setting(
+        &["experiment.backends", "experiment.backends.**"],
+        &[MEASURED, SIMULATED],
+        "backends that are neither, and the order of all",
+    ),
+    setting(
+        &["experiment.matrix", "experiment.matrix.**"],
+        &[],
+        "the matrix: its cells are the runs, which are added and removed",
+    ),
+    key(
+        &["seeds.sampling", "seeds.weights"],
+        Impact::Measurement,
+        REAL,
+        "the seeds of sampled tokens and of random weights",
+    ),
+    setting(&["seeds.**"], &[WORKLOADS], "the other seeds: of lengths, arrivals and prompts"),
+    Rule {
+        decides: &["bundle.**"],
+        ..key(
+            &["resolved-model.sha256"],
+            Impact::ComparisonBreaking,
+            BOTH,
+            "the digest of the model's shape, number format and files",
+        )
+    },
+    setting(
+        &["resolved-model.**"],
+        &["resolved-model.sha256", WORKLOADS],
+        "the model's commit, shape and files",
+    ),
+    Rule {
+        decides: &[SIMULATIONS],
+        ..key(
+            &["bundle.sha256"],
+            Impact::Simulation,
+            Stages::of(&[Stage::Profile, Stage::Sim]),
+            "the profiling bundle",
+        )
+    },
+    setting(&["bundle.**"], &["bundle.sha256"], "the bundle's place, machine and files"),
+    key(
+        &[WORKLOADS],
+        Impact::ComparisonBreaking,
+        Stages::of(&[Stage::Workload, Stage::Sim, Stage::Real]),
+        "the content of a run's workload",
+    ),
+    setting(&["runs.*.workload.**"], &[WORKLOADS], "its totals and the data files it reads"),
+    key(&[SCHEDULERS], Impact::Measurement, BOTH, "a run's settings of the scheduler, resolved"),
+    Rule {
+        quoted: false,
+        ..key(&[SIMULATIONS], Impact::Simulation, SIM, "the digest of a run's simulated result")
+    },
+    Rule { quoted: false, ..setting(&["runs.*.sim.**"], &[SIMULATIONS], "the number of its steps") },
+    setting(&["runs", "runs.*.set.**"], &[], "the order of the runs, and the settings that name them"),
+    Rule {
+        decides: &[SCHEDULERS],
+        ..key(&[MEASURED], Impact::Measurement, REAL, "the name of the backend that is measured")
+    },
+    key(&[SIMULATED], Impact::Simulation, SIM, "the name of the backend that is simulated"),
+    // A fact that the table does not know may decide anything.
+    key(&["**"], Impact::ComparisonBreaking, Stages::of(&[Stage::Workload]).with(BOTH), "any other fact"),
+];
+
+/// The row of the fact at a path; the path names the two backends by their roles.
+pub(super) fn rule(path: &str) -> &'static Rule {
+    let found = RULES.iter().find(|rule| rule.facts.iter().any(|pattern| matches(pattern, path)));
+    found.expect("the last row has every path")
+}
+
+/// The rows of the table, each by the first of its facts.
+#[cfg(test)]
+pub(crate) fn rows() -> impl Iterator<Item = &'static str> {
+    RULES.iter().map(|rule| rule.facts[0])
+}
+
+/// Whether a pattern of the table has a path, or the other pattern all of whose names are given.
+pub(super) fn matches(pattern: &str, path: &str) -> bool {
+    let mut names = segments(path);
+    for part in pattern.split('.') {
+        match (part, names.next()) {
+            ("**", _) => return true,
+            ("*", Some(_)) => {}
+            (part, Some(name)) if part == name => {}
+            _ => return false,
+        }
+    }
+    names.next().is_none()
+}
