@@ -372,15 +372,15 @@ fn a_lock_with_conflicts_is_refused_with_their_names() {
     xp::lock::conflict
 
       × unresolved conflict in experiment.compare.pass
-        ╭─[locks/tiny.lock.kdl:59:1]
-     58 │             sim "vidur"
-     59 │ ╭─▶ <<<<<<< ours
-     60 │ │           pass "4%"
-     61 │ │   =======
-     62 │ │           pass "5%"
-     63 │ ├─▶ >>>>>>> theirs
+        ╭─[locks/tiny.lock.kdl:64:1]
+     63 │             sim "vidur"
+     64 │ ╭─▶ <<<<<<< ours
+     65 │ │           pass "4%"
+     66 │ │   =======
+     67 │ │           pass "5%"
+     68 │ ├─▶ >>>>>>> theirs
         · ╰──── ours 4%, theirs 5%
-     64 │             warn "20%"
+     69 │             warn "20%"
         ╰────
       help: settle the experiment first; then `xp lock experiments/tiny.kdl` writes the lock anew from it
     "#);
