@@ -52,6 +52,8 @@ pub enum Command {
     Compare(CompareArgs),
     /// Render comparisons as a PDF
     Report(ReportArgs),
+    /// Check that everything a lock or a report pins is here and the same
+    Verify(VerifyArgs),
     /// Remove results that no lock or report needs
     Gc(GcArgs),
     /// Tell the long story of a diagnostic
@@ -313,6 +315,19 @@ pub struct ReportArgs {
     /// PDF to write
     #[arg(short, long, value_name = "PDF")]
     pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// A lock (locks/NAME.lock.kdl) or a report (reports/NAME.pdf)
+    #[arg(value_name = "LOCK or PDF")]
+    pub target: PathBuf,
+    /// Do not fail for what cannot be checked because it is not here
+    #[arg(long)]
+    pub allow_missing: bool,
+    /// Print every check as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

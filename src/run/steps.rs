@@ -74,7 +74,7 @@ pub(super) fn workload_step(run: &RunPin) -> Step {
 }
 
 /// A pinned bundle, which lies where its pin says.
-pub(super) fn profile_step(pin: &BundlePin) -> Step {
+pub fn profile_step(pin: &BundlePin) -> Step {
     let inputs = inputs([("bundle", pin.sha256.to_string())]);
     Step { stage: Stage::Profile, label: "bundle".to_owned(), inputs, output: pin.path.clone() }
 }
@@ -112,7 +112,7 @@ pub(super) fn real_step(
 }
 
 /// A run's simulation; None without a simulated backend or a pinned bundle.
-pub(super) fn sim_step(lock: &Lock, run: &RunPin) -> Option<Step> {
+pub fn sim_step(lock: &Lock, run: &RunPin) -> Option<Step> {
     let sim = lock::simulated_backend(&lock.experiment)?;
     let bundle = lock.bundle.as_ref()?;
     let mut inputs = inputs([

@@ -17,7 +17,7 @@ mod stored_result;
 pub use atomic::{StagedDir, copy, is_temporary, rename, write, write_part};
 pub use bounded_records::{BoundedRecords, OutOfBounds};
 pub use checked::{read_checked, write_checked};
-pub use digest::{Digest, FileDigest, ParseDigestError, abbreviate, digest_dir, digest_file};
+pub use digest::{Digest, DigestWriter, FileDigest, ParseDigestError, abbreviate, digest_dir, digest_file};
 pub use digest_cache::DigestCache;
 pub use memo::Memo;
 pub use object_store::{FetchError, ObjectStore, StoreGuard};

@@ -17,6 +17,7 @@ mod schema;
 mod sim;
 mod stage;
 mod status;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Real(args) => real::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Gc(args) => gc::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Schema(args) => schema::run(&args),
