@@ -23,6 +23,7 @@ mod session;
 mod stages;
 mod status;
 mod steps;
+mod transfer;
 mod worktree;
 
 pub use error::RunError;
@@ -38,4 +39,5 @@ pub use status::{StageStatus, Standing, status};
 #[cfg(test)]
 pub(crate) use steps::steps_of;
 pub use steps::{Step, profile_step, sim_step};
+pub use transfer::{pull, push};
 pub use worktree::{Repository, StorePlace, register, registered};

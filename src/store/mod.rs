@@ -13,6 +13,7 @@ mod memo;
 mod object_store;
 mod read;
 mod stored_result;
+mod transfer;
 
 pub use atomic::{StagedDir, copy, is_temporary, rename, write, write_part};
 pub use bounded_records::{BoundedRecords, OutOfBounds};
@@ -23,3 +24,4 @@ pub use memo::Memo;
 pub use object_store::{FetchError, ObjectStore, StoreGuard};
 pub use read::{ReadError, open_file, read_bounded, read_text_bounded};
 pub use stored_result::{ResultError, StoredResult, is_inside, result_key};
+pub use transfer::{TransferError, Transferred, transfer};

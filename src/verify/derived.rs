@@ -37,7 +37,8 @@ pub(super) fn checks(
         Ok(resolved) => {
             checks.extend(facts(lock, &resolved.lock));
             let simulations = lock.runs.par_iter().enumerate().map(|(index, run)| {
-                let check = run.sim.as_ref().map(|_| simulation(lock, run, index, &resolved, bundle.as_ref()));
+                let check =
+                    run.sim.as_ref().map(|_| simulation(lock, run, index, &resolved, bundle.as_ref()));
                 progress.advance(1);
                 check
             });
@@ -127,10 +128,16 @@ fn facts(pinned: &Lock, derived: &Lock) -> Vec<Check> {
         changes.iter().any(|change| change.path.starts_with(prefix) && change.path.contains(name))
     };
     let files = pinned.resolved_model.files.iter().map(|file| file.file.as_str());
-    checks.extend(files.filter(|file| !changed("resolved-model.files.", file)).map(|file| Check::same(What::ModelFile, file)));
+    checks.extend(
+        files
+            .filter(|file| !changed("resolved-model.files.", file))
+            .map(|file| Check::same(What::ModelFile, file)),
+    );
     for run in &pinned.runs {
         let files = run.workload.files.iter().map(|file| file.file.as_str());
-        checks.extend(files.filter(|file| !changed("runs.", file)).map(|file| Check::same(What::DataFile, file)));
+        checks.extend(
+            files.filter(|file| !changed("runs.", file)).map(|file| Check::same(What::DataFile, file)),
+        );
         if !changes.iter().any(|change| is_of_workload(change, run)) {
             checks.push(Check::same(What::Workload, &run.id));
         }

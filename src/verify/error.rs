@@ -30,6 +30,9 @@ pub enum VerifyError {
     Io { path: PathBuf, source: io::Error },
     /// A PDF without data.
     #[error("{} has no attached data: xp did not write it, or an older xp did", path.display())]
-    #[diagnostic(code(xp::verify::no_data), help("`xp run` or `xp report` writes a PDF that can be verified"))]
+    #[diagnostic(
+        code(xp::verify::no_data),
+        help("`xp run` or `xp report` writes a PDF that can be verified")
+    )]
     NoData { path: PathBuf },
 }

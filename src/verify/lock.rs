@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::{Check, VerifyError, Verified, What, derived, results};
+use super::{Check, Verified, VerifyError, What, derived, results};
 use crate::lock;
 use crate::progress::Progress;
 use crate::run::Project;

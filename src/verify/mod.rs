@@ -10,6 +10,7 @@ mod results;
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use error::VerifyError;
@@ -17,7 +18,7 @@ pub use lock::verify_lock;
 pub use report::verify_report;
 
 /// What was checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum What {
     /// The experiment inside the lock, by its digest.
@@ -70,7 +71,7 @@ impl What {
 }
 
 /// What a check came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     Same,
@@ -80,7 +81,7 @@ pub enum Outcome {
 }
 
 /// One thing, and what it came to.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 pub struct Check {
     pub what: What,
     pub name: String,
@@ -112,7 +113,7 @@ impl Check {
 }
 
 /// Everything that was checked, by what it is and its name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Verified {
     pub checks: Vec<Check>,
 }

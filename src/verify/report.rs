@@ -3,7 +3,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::{Check, VerifyError, Verified, What};
+use super::{Check, Verified, VerifyError, What};
 use crate::compare::{self, CompareInput, Comparison};
 use crate::lock::{self, Lock};
 use crate::metrics;
@@ -32,8 +32,7 @@ pub fn verify_report(path: &Path, progress: &dyn Progress) -> Result<Verified, V
     if files.is_empty() {
         return Err(VerifyError::NoData { path: path.to_owned() });
     }
-    let project =
-        Project::of(path).map_err(|source| VerifyError::Io { path: path.to_owned(), source })?;
+    let project = Project::of(path).map_err(|source| VerifyError::Io { path: path.to_owned(), source })?;
     let mut checks = Vec::new();
     let mut attached = Vec::new();
     let mut lock_text = None;
@@ -166,7 +165,8 @@ fn figures(project: &Project, objects: &ObjectStore, attached: &Attached, lock: 
     // Runs in the order of the comparison, the simulated one last.
     let mut folders: Vec<&str> = Vec::new();
     for file in &attached.comparison.files {
-        let Some((folder, file_name)) = file.file.rsplit_once('/').filter(|_| store::is_inside(&file.file)) else {
+        let Some((folder, file_name)) = file.file.rsplit_once('/').filter(|_| store::is_inside(&file.file))
+        else {
             return Check::differs(What::Figures, name, format!("{:?} is no file of a run", file.file));
         };
         if folders.last() != Some(&folder) {
@@ -181,7 +181,8 @@ fn figures(project: &Project, objects: &ObjectStore, attached: &Attached, lock: 
         return Check::differs(What::Figures, name, "it names no runs".to_owned());
     };
     let read = |index: usize| metrics::read_run(&staged.path().join(index.to_string()));
-    let runs = (0..real.len()).map(read).collect::<Result<Vec<_>, _>>().and_then(|all| Ok((all, read(real.len())?)));
+    let runs =
+        (0..real.len()).map(read).collect::<Result<Vec<_>, _>>().and_then(|all| Ok((all, read(real.len())?)));
     let (real, sim) = match runs {
         Ok(runs) => runs,
         Err(error) => return Check::differs(What::Figures, name, error.to_string()),

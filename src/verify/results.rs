@@ -28,11 +28,16 @@ pub(super) fn checks(project: &Project, lock: &Lock) -> Result<Vec<Check>, Verif
         match result {
             Ok(result) => results.push(result),
             Err(error) => {
-                checks.push(Check::differs(What::Stored, objects.root().display().to_string(), error.to_string()));
+                checks.push(Check::differs(
+                    What::Stored,
+                    objects.root().display().to_string(),
+                    error.to_string(),
+                ));
             }
         }
     }
-    let of_record = |record: &crate::run::StageRecord| Known::new(record.stage, &record.inputs, &record.files);
+    let of_record =
+        |record: &crate::run::StageRecord| Known::new(record.stage, &record.inputs, &record.files);
     let known: Vec<Known> =
         results.iter().filter_map(Known::of).chain(records.iter().map(of_record)).collect();
     reach.close(&known);

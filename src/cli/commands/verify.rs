@@ -26,14 +26,23 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode, CliError> {
             "name a lock (locks/NAME.lock.kdl) or a report (reports/NAME.pdf)",
         ));
     };
-    match args.json {
-        true => json::print(&verified)?,
-        false => output::print(table(&verified))?,
+    let failed = failed(args, &verified);
+    if args.json.json {
+        let diagnostics = failed.as_ref().map(CliError::diagnostics).unwrap_or_default();
+        json::print(&json::Document::new("verify", diagnostics, verified))?;
+        return Ok(failed.map_or(ExitCode::SUCCESS, |failed| failed.exit_code()));
     }
+    output::print(table(&verified))?;
+    failed.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// That something does not hold, or cannot be checked.
+fn failed(args: &VerifyArgs, verified: &Verified) -> Option<CliError> {
+    let path = &args.target;
     let differ = verified.count(None, Outcome::Differs);
     let absent = verified.count(None, Outcome::Absent);
     if differ == 0 && (absent == 0 || args.allow_missing) {
-        return Ok(ExitCode::SUCCESS);
+        return None;
     }
     let name = path.display();
     let message = match (differ, absent) {
@@ -45,7 +54,7 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode, CliError> {
         0 => "bring what is absent here, or leave it out with --allow-missing",
         _ => "the list above names each; `xp status` says what is to be made again",
     };
-    Err(CliError::failed(message, help))
+    Some(CliError::failed(message, help))
 }
 
 fn is_pdf(args: &VerifyArgs) -> Result<bool, CliError> {
@@ -63,8 +72,7 @@ fn table(verified: &Verified) -> String {
     let mut out = format!("{:<16} {:>6} {:>8} {:>7}\n", "", "same", "differ", "absent");
     for kind in kinds {
         let count = |outcome| verified.count(Some(kind), outcome);
-        let (same, differ, absent) =
-            (count(Outcome::Same), count(Outcome::Differs), count(Outcome::Absent));
+        let (same, differ, absent) = (count(Outcome::Same), count(Outcome::Differs), count(Outcome::Absent));
         out.push_str(&format!("{:<16} {same:>6} {differ:>8} {absent:>7}\n", kind.name()));
     }
     for check in &verified.checks {
