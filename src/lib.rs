@@ -27,4 +27,5 @@ pub mod sim;
 pub mod source;
 pub mod spec;
 pub mod store;
+pub mod verify;
 pub mod workload;

@@ -52,8 +52,13 @@ pub enum Command {
     Compare(CompareArgs),
     /// Render comparisons as a PDF
     Report(ReportArgs),
+    /// Check that everything a lock or a report pins is here and the same
+    Verify(VerifyArgs),
     /// Remove results that no lock or report needs
     Gc(GcArgs),
+    /// Say where results are kept, and copy them to and from another place
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Tell the long story of a diagnostic
     Explain(ExplainArgs),
     /// Print or write the JSON Schemas of xp's files
@@ -69,6 +74,7 @@ impl Command {
             Self::Check(args) if args.json.json => Some("check"),
             Self::Lock(args) if args.json.json => Some("lock"),
             Self::Status(args) if args.json.json => Some("status"),
+            Self::Verify(args) if args.json.json => Some("verify"),
             _ => None,
         }
     }
@@ -313,6 +319,45 @@ pub struct ReportArgs {
     /// PDF to write
     #[arg(short, long, value_name = "PDF")]
     pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// A lock (locks/NAME.lock.kdl) or a report (reports/NAME.pdf)
+    #[arg(value_name = "LOCK or PDF")]
+    pub target: PathBuf,
+    /// Do not fail for what cannot be checked because it is not here
+    #[arg(long)]
+    pub allow_missing: bool,
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Print the store's folder, and how much is in it
+    Info(StoreInfoArgs),
+    /// Copy results into another store, such as a mounted share
+    Push(StoreCopyArgs),
+    /// Copy results from another store; those of a lock are brought to their places
+    Pull(StoreCopyArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct StoreInfoArgs {
+    /// A folder of the project
+    #[arg(default_value = ".", value_name = "PROJECT")]
+    pub project: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct StoreCopyArgs {
+    /// The other store's folder
+    #[arg(value_name = "DIR")]
+    pub other: PathBuf,
+    /// Only what these locks rest on; all results without one
+    #[arg(value_name = "LOCK")]
+    pub locks: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

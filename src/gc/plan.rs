@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::roots::Roots;
 use super::{GcError, GcRequest};
 use crate::run::{Known, Reach, Stage, StageRecord, StageStore};
-use crate::store::{self, Digest, ObjectStore};
+use crate::store::{self, Digest, ObjectStore, file};
 
 /// A temporary file that was changed this short a time ago may be somebody's: a few commands write outside of
 /// a project's guard, for moments.
@@ -63,8 +63,8 @@ pub struct Garbage {
 impl Garbage {
     pub(super) fn remove(&self) -> io::Result<()> {
         let removed = match fs::symlink_metadata(&self.path) {
-            Ok(found) if found.is_dir() => fs::remove_dir_all(&self.path),
-            Ok(_) => fs::remove_file(&self.path),
+            Ok(found) if found.is_dir() => file::remove_dir_all(&self.path),
+            Ok(_) => file::remove_file(&self.path),
             Err(error) => Err(error),
         };
         match removed {
@@ -271,7 +271,7 @@ impl ProjectRecords {
             for folder in folders(&kind)? {
                 let output = folder.strip_prefix(&self.root).unwrap_or(&folder);
                 let output = output.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/");
-                if !all.contains(output.as_str()) && !is_leftover(&folder) && !is_replaced(&folder) {
+                if !all.contains(output.as_str()) && !is_leftover(&folder) {
                     plan.keep(folder, "xp has no record of it")?;
                 }
             }
@@ -299,14 +299,12 @@ fn folders(dir: &Path) -> Result<Vec<PathBuf>, GcError> {
 
 /// Whether a name is one that xp gives to what it is writing.
 fn is_leftover(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.starts_with(".xp-") && name.ends_with(".tmp") && !is_replaced(path)
+    store::is_temporary(&path.file_name().unwrap_or_default().to_string_lossy())
 }
 
-/// Whether a folder holds what was about to be replaced when a process was killed: it may be the only copy.
+/// Whether a leftover holds what was about to be replaced when a process was killed: it may be the only copy.
 fn is_replaced(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.starts_with(".xp-") && name.ends_with(".old.tmp")
+    is_leftover(path) && path.join("old").exists()
 }
 
 struct Swept<'a> {

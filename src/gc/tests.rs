@@ -329,7 +329,7 @@ fn leftovers_and_quarantine_go_by_age_and_a_clock_set_back_keeps_them() {
     aged(".xp/quarantine/young", -DAY);
     aged(".xp/quarantine/future", 40 * DAY);
     aged(&format!("{store}/quarantine/object"), -40 * DAY);
-    aged("profiles/.xp-e.old.tmp", -DAY);
+    aged("profiles/.xp-e.tmp/old", -DAY);
     let plan = world.gc(&GcRequest::default()).unwrap();
     assert!(leftovers.iter().all(|name| !at(name).exists()), "{plan:?}");
     assert!(plan.garbage.iter().all(|garbage| garbage.kind == Kind::Leftover));
@@ -342,7 +342,7 @@ fn leftovers_and_quarantine_go_by_age_and_a_clock_set_back_keeps_them() {
     assert_eq!(plan.garbage.len(), 2, "{plan:?}");
     assert!(!at(".xp/quarantine/old").exists() && at(".xp/quarantine/young").exists());
     assert!(at(".xp/quarantine/future").exists() && at("notes/.xp-mine.tmp").exists());
-    assert!(at("profiles/.xp-e.old.tmp").exists(), "it may be the only copy");
+    assert!(at("profiles/.xp-e.tmp/old").exists(), "it may be the only copy");
 }
 
 #[test]

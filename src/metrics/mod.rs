@@ -20,7 +20,7 @@ pub(crate) use read_run::parse_run;
 pub use read_run::read_run;
 pub use record::{RequestRecord, RequestStatus, RunRecord, StepLog, StepMember, StepView};
 pub use statistics::{Statistic, mean, percentile_of_sorted, rank_of};
-pub use write_run::write_run;
+pub use write_run::{digest_run, write_run};
 
 /// Version of the metric definitions in this folder; pinned in every lock.
 pub const METRICS_VERSION: u32 = 1;

@@ -6,29 +6,50 @@ use std::path::{Path, PathBuf};
 
 use super::error::ContractError;
 use crate::store::file::Writer;
+use crate::store::{DigestWriter, FileDigest};
 
 /// Bytes gathered before they are written.
 const CHUNK: usize = 1 << 20;
 
+/// Where the rows of a run go.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Target<'a> {
+    /// Into files of a folder.
+    Folder(&'a Path),
+    /// Nowhere: their digests alone are wanted.
+    Digest,
+}
+
+enum Sink {
+    File(Writer),
+    Digest(DigestWriter),
+}
+
 /// Writes one CSV file row by row.
 pub(super) struct RowWriter {
     path: PathBuf,
-    file: Writer,
+    sink: Sink,
     buffer: Vec<u8>,
     /// The row has a cell already.
     in_row: bool,
 }
 
 impl RowWriter {
-    /// Creates `folder/name` with its header.
-    pub(super) fn create(folder: &Path, name: &str, columns: &[&str]) -> Result<Self, ContractError> {
-        let path = folder.join(name);
-        let file =
-            Writer::create(&path).map_err(|source| ContractError::Write { path: path.clone(), source })?;
+    /// Creates the file `name` with its header.
+    pub(super) fn create(target: Target<'_>, name: &str, columns: &[&str]) -> Result<Self, ContractError> {
+        let (path, sink) = match target {
+            Target::Digest => (PathBuf::from(name), Sink::Digest(DigestWriter::default())),
+            Target::Folder(folder) => {
+                let path = folder.join(name);
+                let file = Writer::create(&path);
+                let file = file.map_err(|source| ContractError::Write { path: path.clone(), source })?;
+                (path, Sink::File(file))
+            }
+        };
         let mut buffer = Vec::with_capacity(CHUNK + (CHUNK >> 4));
         buffer.extend_from_slice(columns.join(",").as_bytes());
         buffer.push(b'\n');
-        Ok(Self { path, file, buffer, in_row: false })
+        Ok(Self { path, sink, buffer, in_row: false })
     }
 
     fn separate(&mut self) {
@@ -81,7 +102,10 @@ impl RowWriter {
     }
 
     fn flush(&mut self) -> Result<(), ContractError> {
-        let written = self.file.write_all(&self.buffer);
+        let written = match &mut self.sink {
+            Sink::File(file) => file.write_all(&self.buffer),
+            Sink::Digest(digest) => digest.write_all(&self.buffer),
+        };
         self.buffer.clear();
         self.done(written)
     }
@@ -90,11 +114,20 @@ impl RowWriter {
         result.map_err(|source| ContractError::Write { path: self.path.clone(), source })
     }
 
-    /// Writes what is left and waits until it is on the disk.
-    pub(super) fn finish(mut self) -> Result<(), ContractError> {
+    /// Writes what is left and waits until it is on the disk; or the digest, where that was wanted.
+    pub(super) fn finish(mut self) -> Result<Option<FileDigest>, ContractError> {
         self.flush()?;
-        let Self { path, file, .. } = self;
-        file.finish().map_err(|source| ContractError::Write { path, source })
+        let Self { path, sink, .. } = self;
+        match sink {
+            Sink::File(file) => {
+                file.finish().map_err(|source| ContractError::Write { path, source })?;
+                Ok(None)
+            }
+            Sink::Digest(digest) => {
+                let (bytes, sha256) = digest.finish();
+                Ok(Some(FileDigest { file: path.to_string_lossy().into_owned(), bytes, sha256 }))
+            }
+        }
     }
 }
 
@@ -120,7 +153,7 @@ mod tests {
     #[test]
     fn numbers_and_text_are_csv() {
         let dir = tempfile::tempdir().unwrap();
-        let mut rows = RowWriter::create(dir.path(), "a.csv", &["a", "b", "c", "d"]).unwrap();
+        let mut rows = RowWriter::create(Target::Folder(dir.path()), "a.csv", &["a", "b", "c", "d"]).unwrap();
         rows.number(0u64);
         rows.number(u64::MAX);
         rows.optional(None);

@@ -4,8 +4,9 @@ use super::error::ContractError;
 use super::meta::{RunMeta, write_meta};
 use super::packed_members::pack;
 use super::record::{RequestStatus, RunRecord};
-use super::row_writer::RowWriter;
+use super::row_writer::{RowWriter, Target};
 use super::{REQUEST_COLUMNS, STEP_COLUMNS, TOKEN_COLUMNS};
+use crate::store::FileDigest;
 
 /// Writes the run contract's files into `folder`, which exists and is the
 /// caller's alone until all are there (a staged folder). Rows stream through a
@@ -14,6 +15,25 @@ use super::{REQUEST_COLUMNS, STEP_COLUMNS, TOKEN_COLUMNS};
 /// # Errors
 /// The system refuses a file, or the record contradicts itself or `meta`.
 pub fn write_run(folder: &Path, record: &RunRecord, meta: &RunMeta) -> Result<(), ContractError> {
+    write_rows(Target::Folder(folder), record, meta)?;
+    write_meta(folder, meta)
+}
+
+/// Digests of the files of rows that [`write_run`] would write, sorted by name; nothing is written.
+///
+/// # Errors
+/// The record contradicts itself or `meta`.
+pub fn digest_run(record: &RunRecord, meta: &RunMeta) -> Result<Vec<FileDigest>, ContractError> {
+    let mut files = write_rows(Target::Digest, record, meta)?;
+    files.sort();
+    Ok(files)
+}
+
+fn write_rows(
+    target: Target<'_>,
+    record: &RunRecord,
+    meta: &RunMeta,
+) -> Result<Vec<FileDigest>, ContractError> {
     let refuse = |message| Err(ContractError::Record { message });
     if let Some((total, told, counted)) = meta.wrong_total(record) {
         return refuse(format!("{total} is {told} in its meta data and {counted} in its records"));
@@ -23,14 +43,18 @@ pub fn write_run(folder: &Path, record: &RunRecord, meta: &RunMeta) -> Result<()
     {
         return refuse(format!("request {} is at index {}", at.1.request_id, at.0));
     }
-    write_requests(folder, record, meta)?;
-    write_tokens(folder, record)?;
-    write_steps(folder, record)?;
-    write_meta(folder, meta)
+    let requests = write_requests(target, record, meta)?;
+    let tokens = write_tokens(target, record)?;
+    let steps = write_steps(target, record)?;
+    Ok([requests, tokens, steps].into_iter().flatten().collect())
 }
 
-fn write_requests(folder: &Path, record: &RunRecord, meta: &RunMeta) -> Result<(), ContractError> {
-    let mut rows = RowWriter::create(folder, "request_metrics.csv", &REQUEST_COLUMNS)?;
+fn write_requests(
+    target: Target<'_>,
+    record: &RunRecord,
+    meta: &RunMeta,
+) -> Result<Option<FileDigest>, ContractError> {
+    let mut rows = RowWriter::create(target, "request_metrics.csv", &REQUEST_COLUMNS)?;
     for request in &record.requests {
         rows.number(request.request_id);
         rows.number(request.arrival_time_ns);
@@ -53,8 +77,8 @@ fn write_requests(folder: &Path, record: &RunRecord, meta: &RunMeta) -> Result<(
 }
 
 /// By request, then by token. The latency is the gap to the token before, of the first to the arrival.
-fn write_tokens(folder: &Path, record: &RunRecord) -> Result<(), ContractError> {
-    let mut rows = RowWriter::create(folder, "token_metrics.csv", &TOKEN_COLUMNS)?;
+fn write_tokens(target: Target<'_>, record: &RunRecord) -> Result<Option<FileDigest>, ContractError> {
+    let mut rows = RowWriter::create(target, "token_metrics.csv", &TOKEN_COLUMNS)?;
     let times = record.steps.token_times(record.requests.len());
     for (request, times) in record.requests.iter().zip(&times) {
         let id = request.request_id;
@@ -79,8 +103,8 @@ fn write_tokens(folder: &Path, record: &RunRecord) -> Result<(), ContractError> 
     rows.finish()
 }
 
-fn write_steps(folder: &Path, record: &RunRecord) -> Result<(), ContractError> {
-    let mut rows = RowWriter::create(folder, "steps.csv", &STEP_COLUMNS)?;
+fn write_steps(target: Target<'_>, record: &RunRecord) -> Result<Option<FileDigest>, ContractError> {
+    let mut rows = RowWriter::create(target, "steps.csv", &STEP_COLUMNS)?;
     for (index, step) in record.steps.iter().enumerate() {
         rows.number(index as u64);
         rows.number(step.start_ns);
@@ -92,4 +116,23 @@ fn write_steps(folder: &Path, record: &RunRecord) -> Result<(), ContractError> {
         rows.end_row()?;
     }
     rows.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::RunKind;
+    use crate::metrics::sample_runs::{meta_of, serve};
+    use crate::store;
+
+    #[test]
+    fn digests_without_files_are_those_of_the_files() {
+        let record = serve(&[(0, 80, 3), (500, 10, 1)], 64, 8, |index, _| 1000 + index);
+        let meta = meta_of(&record, RunKind::Simulated);
+        let dir = tempfile::tempdir().unwrap();
+        write_run(dir.path(), &record, &meta).unwrap();
+        let mut written = store::digest_dir(dir.path()).unwrap();
+        written.retain(|file| file.file != "run_meta.json");
+        assert_eq!(digest_run(&record, &meta).unwrap(), written);
+    }
 }

@@ -11,7 +11,7 @@ use crate::predictor::PredictorError;
 use crate::profile::ProfileError;
 use crate::report::ReportError;
 use crate::spec::SpecErrors;
-use crate::store::{FetchError, ResultError};
+use crate::store::{FetchError, ResultError, TransferError};
 use crate::workload::WorkloadError;
 
 /// A run could not go on. What was finished before stays finished.
@@ -56,6 +56,22 @@ pub enum RunError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Fetch(#[from] FetchError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Transfer(#[from] TransferError),
+    /// Results are not copied from a folder to itself.
+    #[error("{} is the project's own store", folder.display())]
+    #[diagnostic(code(xp::run::same_store), help("name another store's folder"))]
+    SameStore { folder: PathBuf },
+    /// A folder with other things in it, or with nothing to pull.
+    #[error("{} is no store", folder.display())]
+    #[diagnostic(
+        code(xp::run::no_store),
+        help(
+            "a store has `results/` and `objects/`; a project's is `.xp/store`, and `xp store push` fills a new or empty folder"
+        )
+    )]
+    NoStore { folder: PathBuf },
     /// The system refused a file.
     #[error("cannot read or write {}", path.display())]
     #[diagnostic(

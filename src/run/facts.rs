@@ -1,12 +1,13 @@
 //! What a report says about its run besides numbers: the box on its first
 //! page, the pins of its appendix, its input files.
 
+use super::RunError;
 use super::record::StageRecord;
-use crate::compare::{Pin, SloLimits};
+use crate::compare::{CompareInput, Pin, SloLimits};
 use crate::lock::{self, Lock};
-use crate::metrics::RunMeta;
+use crate::metrics::{RunMeta, RunRecord};
 use crate::spec::{Arrivals, Slo};
-use crate::store::FileDigest;
+use crate::store::{Digest, FileDigest};
 
 fn thousands(value: u64) -> String {
     let digits = value.to_string();
@@ -34,7 +35,7 @@ fn arrivals(arrivals: &Arrivals) -> String {
 }
 
 /// Groups of the first page: head, then at most three lines.
-pub(super) fn boxes(lock: &Lock, index: usize, measured: &RunMeta) -> Vec<(String, Vec<String>)> {
+fn boxes(lock: &Lock, index: usize, measured: &RunMeta) -> Vec<(String, Vec<String>)> {
     let experiment = &lock.experiment;
     let (model, run) = (&lock.resolved_model.config, &lock.runs[index]);
     let scheduler = &run.scheduler;
@@ -82,7 +83,7 @@ pub(super) fn boxes(lock: &Lock, index: usize, measured: &RunMeta) -> Vec<(Strin
 }
 
 /// The pins of the appendix, in four groups.
-pub(super) fn pins(lock: &Lock, index: usize, measured: &RunMeta) -> Vec<Pin> {
+fn pins(lock: &Lock, index: usize, measured: &RunMeta) -> Vec<Pin> {
     let (experiment, run, model) = (&lock.experiment, &lock.runs[index], &lock.resolved_model);
     let mut out = Vec::new();
     let mut pin = |group: &str, name: &str, value: String| {
@@ -138,6 +139,43 @@ pub(super) fn pins(lock: &Lock, index: usize, measured: &RunMeta) -> Vec<Pin> {
     out
 }
 
+/// The runs that are compared, and their files by what the comparison calls them.
+#[derive(Debug)]
+pub struct Runs {
+    pub real: Vec<(RunRecord, RunMeta)>,
+    pub sim: (RunRecord, RunMeta),
+    pub files: Vec<FileDigest>,
+}
+
+/// What the comparison of a lock's run is made from.
+///
+/// # Errors
+/// The experiment compares nothing, or nothing was measured.
+pub fn compare_input(
+    lock: &Lock,
+    index: usize,
+    runs: Runs,
+    lock_digest: Digest,
+    allow_foreign_bundle: bool,
+) -> Result<CompareInput, RunError> {
+    let compared = lock.experiment.compare.as_ref().ok_or(RunError::NoCompare)?;
+    let (_, measured) = runs.real.first().ok_or(RunError::NoCompare)?;
+    Ok(CompareInput {
+        run: lock.runs[index].id.clone(),
+        description: lock.experiment.description.clone(),
+        facts: boxes(lock, index, measured),
+        pins: pins(lock, index, measured),
+        files: runs.files,
+        real: runs.real,
+        sim: runs.sim,
+        pass_percent: compared.pass.0,
+        warn_percent: compared.warn.0,
+        lock_digest,
+        allow_foreign_bundle,
+        slo: slo(&lock.experiment.slo),
+    })
+}
+
 /// What a comparison calls the folder of a run.
 pub(super) fn folder(record: &StageRecord) -> &str {
     record.output.trim_start_matches("runs/")
@@ -158,7 +196,7 @@ pub(super) fn files(real: &[StageRecord], sim: &StageRecord) -> Vec<FileDigest> 
 }
 
 /// The objectives in nanoseconds.
-pub(super) fn slo(slo: &Slo) -> SloLimits {
+fn slo(slo: &Slo) -> SloLimits {
     SloLimits {
         ttft_ns: slo.ttft_p99.map(|limit| limit.0),
         tpot_ns: slo.tpot_p99.map(|limit| limit.0),

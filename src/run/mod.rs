@@ -23,17 +23,21 @@ mod session;
 mod stages;
 mod status;
 mod steps;
+mod transfer;
 mod worktree;
 
 pub use error::RunError;
 pub use event::{Observer, Quiet, Stage};
 pub use execute::{Outcome, execute};
+pub use facts::{Runs, compare_input};
 pub use project::{Project, ProjectError, RunGuard};
 pub use reach::{Known, Reach};
 pub use record::{InputChange, Inputs, StageRecord, StageState, StageStore};
-pub use session::{LockMode, Request, Session, Upgrade, is_lock};
-pub use stages::write_comparison;
+pub use session::{LockMode, Request, Session, Upgrade, is_lock, versions};
+pub use stages::{result_digest, write_comparison};
 pub use status::{StageStatus, Standing, status};
 #[cfg(test)]
 pub(crate) use steps::steps_of;
+pub use steps::{Step, profile_step, sim_step};
+pub use transfer::{pull, push};
 pub use worktree::{Repository, StorePlace, register, registered};

@@ -50,7 +50,7 @@ impl StageRecord {
     }
 
     /// The part of it that experiments and worktrees share.
-    pub(super) fn shared(&self) -> StoredResult {
+    pub fn shared(&self) -> StoredResult {
         StoredResult::new(self.stage.name(), self.inputs.clone(), self.files.clone())
     }
 }
@@ -134,6 +134,11 @@ impl StageStore {
         Self { root: root.to_owned(), objects: ObjectStore::new(place.folder.clone()), place }
     }
 
+    /// The project's folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Where the results of the project are kept.
     pub fn objects(&self) -> &ObjectStore {
         &self.objects
@@ -210,7 +215,7 @@ impl StageStore {
     }
 
     /// What is wrong with the files of a record. Damage is told before absence.
-    pub(super) fn problem(&self, record: &StageRecord) -> Option<StageState> {
+    pub fn problem(&self, record: &StageRecord) -> Option<StageState> {
         let mut missing = None;
         for file in &record.files {
             let place = record.place(file);

@@ -294,7 +294,7 @@ impl<'a> Session<'a> {
 }
 
 /// Versions of this xp's parts.
-fn versions() -> Versions {
+pub fn versions() -> Versions {
     Versions {
         metrics: METRICS_VERSION,
         workload: WORKLOAD_VERSION,

@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use super::RunError;
 use super::device::device_guard;
-use super::facts;
+use super::facts::{self, Runs};
 use super::record::{StageRecord, StageState};
 use super::restore::Restored;
 use super::session::Session;
 use super::steps::{self, Compared, Step};
 use crate::backend::{Backend, CandleRunner, Job, SimRunner};
-use crate::compare::{self, CompareInput, Comparison};
+use crate::compare::{self, Comparison};
 use crate::engine::Engine;
 use crate::lock::{self, RunPin, SimPin};
 use crate::metrics;
@@ -34,7 +34,7 @@ pub(super) enum AtHand {
 }
 
 /// Digest of a run's result files.
-fn result_digest(files: &[FileDigest]) -> Digest {
+pub fn result_digest(files: &[FileDigest]) -> Digest {
     let result: Vec<_> = files.iter().filter(|file| RESULT_FILES.contains(&file.file.as_str())).collect();
     Digest::of_json(&result)
 }
@@ -304,22 +304,15 @@ impl Session<'_> {
             .collect::<Result<Vec<_>, RunError>>()?;
         let simulated = metrics::read_run(&self.path(&sim.output)?)?;
         let lock = &self.resolved.lock;
-        let compared = lock.experiment.compare.as_ref().ok_or(RunError::NoCompare)?;
-        let run = &lock.runs[index];
-        let input = CompareInput {
-            run: run.id.clone(),
-            description: lock.experiment.description.clone(),
-            facts: facts::boxes(lock, index, &measured[0].1),
-            pins: facts::pins(lock, index, &measured[0].1),
-            files: facts::files(real, sim),
-            real: measured,
-            sim: simulated,
-            pass_percent: compared.pass.0,
-            warn_percent: compared.warn.0,
+        let files = facts::files(real, sim);
+        let allow_foreign_bundle = self.request.allow_foreign_bundle;
+        let input = facts::compare_input(
+            lock,
+            index,
+            Runs { real: measured, sim: simulated, files },
             lock_digest,
-            allow_foreign_bundle: self.request.allow_foreign_bundle,
-            slo: facts::slo(&lock.experiment.slo),
-        };
+            allow_foreign_bundle,
+        )?;
         let comparison = compare::compare(&input)?;
         write_comparison(folder, &comparison)?;
         let worst = comparison.headline.iter().map(|row| row.error_percent.abs()).fold(0.0, f64::max);

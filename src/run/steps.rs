@@ -1,8 +1,10 @@
 //! What each stage is keyed by: the digest of inputs that cover everything in its files, so that
 //! experiments and worktrees may share them. Only labels and places name a run.
 
+use super::RunError;
 use super::event::Stage;
 use super::facts;
+use super::reach::Known;
 use super::record::{self, Inputs, StageRecord};
 use crate::compare::COMPARISON_FORMAT;
 use crate::lock::{self, BundlePin, Lock, ResolveError, RunPin};
@@ -74,7 +76,7 @@ pub(super) fn workload_step(run: &RunPin) -> Step {
 }
 
 /// A pinned bundle, which lies where its pin says.
-pub(super) fn profile_step(pin: &BundlePin) -> Step {
+pub fn profile_step(pin: &BundlePin) -> Step {
     let inputs = inputs([("bundle", pin.sha256.to_string())]);
     Step { stage: Stage::Profile, label: "bundle".to_owned(), inputs, output: pin.path.clone() }
 }
@@ -112,7 +114,7 @@ pub(super) fn real_step(
 }
 
 /// A run's simulation; None without a simulated backend or a pinned bundle.
-pub(super) fn sim_step(lock: &Lock, run: &RunPin) -> Option<Step> {
+pub fn sim_step(lock: &Lock, run: &RunPin) -> Option<Step> {
     let sim = lock::simulated_backend(&lock.experiment)?;
     let bundle = lock.bundle.as_ref()?;
     let mut inputs = inputs([
@@ -130,6 +132,46 @@ pub(super) fn sim_step(lock: &Lock, run: &RunPin) -> Option<Step> {
     ]);
     inputs.extend(scheduler_inputs(run));
     Some(Step::new(Stage::Sim, "sim_runs", run.id.clone(), inputs))
+}
+
+/// Where a result that a lock reaches belongs in a project: once for each run that asks for it.
+pub(super) fn places_of(lock: &Lock, known: &Known) -> Result<Vec<Step>, RunError> {
+    let (stage, inputs) = (known.stage, &known.inputs);
+    let same = |step: Step| (step.inputs == *inputs).then_some(step);
+    let input = |name: &str| inputs.get(name).map(String::as_str);
+    let mut out = Vec::new();
+    match stage {
+        Stage::Profile => out.extend(lock.bundle.as_ref().map(profile_step).and_then(same)),
+        Stage::Report => out.extend(input("report").map(|output| Step {
+            stage,
+            label: lock.experiment.name.clone(),
+            inputs: inputs.clone(),
+            output: output.to_owned(),
+        })),
+        Stage::Workload => out.extend(lock.runs.iter().map(workload_step).filter_map(same)),
+        Stage::Sim => out.extend(lock.runs.iter().filter_map(|run| sim_step(lock, run)).filter_map(same)),
+        Stage::Compare => {
+            let run = lock.runs.iter().find(|run| input("run") == Some(&run.id));
+            out.extend(run.map(|run| Step::new(stage, "comparisons", run.id.clone(), inputs.clone())));
+        }
+        Stage::Real => {
+            let cells = crate::spec::expand(&lock.experiment)?;
+            let pinned = |inputs: &Inputs| -> Inputs {
+                let pinned = inputs.iter().filter(|(name, _)| is_pinned(stage, name));
+                pinned.map(|(name, value)| (name.clone(), value.clone())).collect()
+            };
+            let Some(repeat) = input("repeat").and_then(|repeat| repeat.parse::<u32>().ok()) else {
+                return Ok(out);
+            };
+            for (run, cell) in lock.runs.iter().zip(&cells) {
+                let step = real_step(lock, &cell.experiment, run, &Digest::of([]), repeat.saturating_sub(1))?;
+                if pinned(&step.inputs) == pinned(inputs) {
+                    out.push(Step::new(stage, "real_runs", step.label, inputs.clone()));
+                }
+            }
+        }
+    }
+    Ok(out)
 }
 
 /// What a comparison reads.
@@ -183,7 +225,7 @@ pub(super) fn report_step<'r>(
 
 /// The stages of a lock's first run that depend on no other stage's files, for tests.
 #[cfg(test)]
-pub fn steps_of(lock: &Lock, machine: &Digest, repeat: u32) -> Result<Vec<Step>, super::RunError> {
+pub fn steps_of(lock: &Lock, machine: &Digest, repeat: u32) -> Result<Vec<Step>, RunError> {
     let cells = crate::spec::expand(&lock.experiment)?;
     let run = &lock.runs[0];
     let mut steps = vec![workload_step(run), real_step(lock, &cells[0].experiment, run, machine, repeat)?];

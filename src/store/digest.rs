@@ -131,6 +131,32 @@ pub(super) fn copy_digested(mut from: impl Read, mut to: impl Write) -> io::Resu
     }
 }
 
+/// Takes bytes and keeps their number and digest alone.
+#[derive(Debug, Clone, Default)]
+pub struct DigestWriter {
+    hasher: Sha256,
+    bytes: u64,
+}
+
+impl DigestWriter {
+    /// How many bytes there were, and their digest.
+    pub fn finish(self) -> (u64, Digest) {
+        (self.bytes, Digest(self.hasher.finalize().into()))
+    }
+}
+
+impl Write for DigestWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.hasher.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Every regular file below `dir`, sorted by name, with its digest; unfinished ones are left out.
 pub fn digest_dir(dir: &Path) -> io::Result<Vec<FileDigest>> {
     fn walk(root: &Path, dir: &Path, out: &mut Vec<FileDigest>) -> io::Result<()> {

@@ -13,13 +13,15 @@ mod memo;
 mod object_store;
 mod read;
 mod stored_result;
+mod transfer;
 
 pub use atomic::{StagedDir, copy, is_temporary, rename, write, write_part};
 pub use bounded_records::{BoundedRecords, OutOfBounds};
 pub use checked::{read_checked, write_checked};
-pub use digest::{Digest, FileDigest, ParseDigestError, abbreviate, digest_dir, digest_file};
+pub use digest::{Digest, DigestWriter, FileDigest, ParseDigestError, abbreviate, digest_dir, digest_file};
 pub use digest_cache::DigestCache;
 pub use memo::Memo;
 pub use object_store::{FetchError, ObjectStore, StoreGuard};
 pub use read::{ReadError, open_file, read_bounded, read_text_bounded};
 pub use stored_result::{ResultError, StoredResult, is_inside, result_key};
+pub use transfer::{TransferError, Transferred, transfer};

@@ -241,7 +241,7 @@ fn files_below(root: &Path, dir: &Path, out: &mut Vec<String>) -> io::Result<()>
 
 /// Copies a file under a temporary name into `folder`, sharing its blocks where the file system can;
 /// the copy with its length and digest. An edit of one never reaches the other.
-fn copy_beside(path: &Path, folder: &Path) -> io::Result<(Temporary, u64, Digest)> {
+pub(super) fn copy_beside(path: &Path, folder: &Path) -> io::Result<(Temporary, u64, Digest)> {
     let source = open_file(path)?;
     let (mut writer, temporary) = Temporary::new(folder, Writer::create)?;
     let (bytes, digest) = match writer.share_blocks(&source) {

@@ -17,6 +17,8 @@ mod schema;
 mod sim;
 mod stage;
 mod status;
+mod store;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -41,6 +43,8 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Real(args) => real::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Store(args) => store::run(&args),
         Command::Gc(args) => gc::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Schema(args) => schema::run(&args),

@@ -10,6 +10,7 @@ use super::{check, lock as lock_command, status};
 use crate::compare::Comparison;
 use crate::metrics::RunMeta;
 use crate::profile::BundleMeta;
+use crate::verify::Verified;
 use crate::workload::WorkloadMeta;
 use crate::{lock, spec, store};
 
@@ -25,6 +26,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("json_check", schemars::schema_for!(Document<check::Check>).into()),
         ("json_lock", schemars::schema_for!(Document<lock_command::LockAnswer>).into()),
         ("json_status", schemars::schema_for!(Document<status::Status>).into()),
+        ("json_verify", schemars::schema_for!(Document<Verified>).into()),
     ]
 }
 
