@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::roots::Roots;
 use super::{GcError, GcRequest};
 use crate::run::{Known, Reach, Stage, StageRecord, StageStore};
-use crate::store::{self, Digest, ObjectStore};
+use crate::store::{self, Digest, ObjectStore, file};
 
 /// A temporary file that was changed this short a time ago may be somebody's: a few commands write outside of
 /// a project's guard, for moments.
@@ -63,8 +63,8 @@ pub struct Garbage {
 impl Garbage {
     pub(super) fn remove(&self) -> io::Result<()> {
         let removed = match fs::symlink_metadata(&self.path) {
-            Ok(found) if found.is_dir() => fs::remove_dir_all(&self.path),
-            Ok(_) => fs::remove_file(&self.path),
+            Ok(found) if found.is_dir() => file::remove_dir_all(&self.path),
+            Ok(_) => file::remove_file(&self.path),
             Err(error) => Err(error),
         };
         match removed {
