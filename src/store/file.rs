@@ -17,8 +17,11 @@ pub enum Operation {
     Rename,
     /// Two folders change places.
     Exchange,
-    /// A second name, or a copy that shares its blocks, for the bytes of another file: from, to.
+    /// A second name for a file, or a link that names it: from, to.
     Link,
+    /// Bytes of another file become a file's, without being copied.
+    Share,
+    SetMode,
     RemoveFile,
     RemoveDir,
 }
@@ -58,7 +61,7 @@ impl Writer {
     /// # Errors
     /// The file system cannot do that; nothing is written.
     pub fn share_blocks(&self, source: &File) -> io::Result<()> {
-        perform(Operation::Link, &[&self.path], || reflink_copy::reflink_file(source, &self.file))
+        perform(Operation::Share, &[&self.path], || reflink_copy::reflink_file(source, &self.file))
     }
 
     /// Waits until all bytes are on the disk.
@@ -232,7 +235,7 @@ pub fn set_read_only(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        perform(Operation::Write, &[path], || fs::set_permissions(path, fs::Permissions::from_mode(0o444)))?;
+        perform(Operation::SetMode, &[path], || fs::set_permissions(path, fs::Permissions::from_mode(0o444)))?;
     }
     #[cfg(not(unix))]
     let _ = path;

@@ -1,6 +1,6 @@
 //! Every single operation on the file system fails once, and is the last once.
 
-use super::project::{DAMAGED, FRESH, GARBAGE, LOCKED, Place, Random, SPEC, Template, on_all_cores};
+use super::project::{DAMAGED, FRESH, GARBAGE, LOCKED, Place, REMADE, Random, SPEC, Template, on_all_cores};
 use super::results::Results;
 use super::trial::{Disturbance, Operation, Rest, disturb, operations};
 
@@ -40,7 +40,8 @@ struct Case {
     rest: Rest,
 }
 
-/// Cases of the four sweeps: a first lock, one in the place of garbage, a run of a lock, and a run that replaces what is there.
+/// Cases of the sweeps: a first lock, one in the place of garbage, a run of a lock, one that brings back what is
+/// damaged, and one that makes it again.
 fn cases() -> Vec<Case> {
     let mut out = Vec::new();
     for (template, args) in [
@@ -48,6 +49,7 @@ fn cases() -> Vec<Case> {
         (&*GARBAGE, ["lock", SPEC]),
         (&*LOCKED, ["run", SPEC]),
         (&*DAMAGED, ["run", SPEC]),
+        (&*REMADE, ["run", SPEC]),
     ] {
         let operations = count(template, &args);
         eprintln!("xp {args:?} in the {} project: {} operations", template.name, operations.len());

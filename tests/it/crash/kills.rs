@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
 
 use super::ensure;
-use super::project::{DAMAGED, FRESH, LOCKED, Place, Random, SPEC, Template, on_all_cores};
+use super::project::{FRESH, LOCKED, Place, REMADE, Random, SPEC, Template, on_all_cores};
 use super::results::is_temporary;
 use super::trial::{Rest, go_on_to, look};
 use crate::project::both;
@@ -19,7 +19,7 @@ struct Kill {
 
 /// Draws `count` trials, with moments over the whole duration of an undisturbed command.
 fn draw(count: usize, random: &mut Random) -> Vec<Kill> {
-    let kinds = [(&*FRESH, ["lock", SPEC]), (&*FRESH, ["run", SPEC]), (&*DAMAGED, ["run", SPEC])];
+    let kinds = [(&*FRESH, ["lock", SPEC]), (&*FRESH, ["run", SPEC]), (&*REMADE, ["run", SPEC])];
     let durations = kinds.map(|(template, args)| {
         let place = Place::like(template);
         let started = Instant::now();

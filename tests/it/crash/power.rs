@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::ensure;
 use super::faults::count;
-use super::project::{DAMAGED, FRESH, GARBAGE, SPEC};
+use super::project::{DAMAGED, FRESH, GARBAGE, REMADE, SPEC};
 use super::trial::Operation;
 
 /// What a loss of power could take.
@@ -32,7 +32,8 @@ impl Volatile {
         let paths: Vec<&str> = operation.paths.iter().map(String::as_str).collect();
         match (operation.name.as_str(), paths.as_slice()) {
             ("CreateFile" | "CreateDir", [path]) => drop(self.names.insert((*path).to_owned())),
-            ("Write", [path]) => drop(self.bytes.insert((*path).to_owned())),
+            ("SetMode", _) => {}
+            ("Write" | "Share", [path]) => drop(self.bytes.insert((*path).to_owned())),
             ("Sync", [path]) => drop(self.bytes.remove(*path)),
             ("SyncDir", [folder]) => {
                 let of = |path: &String| path.rsplit_once('/').is_some_and(|(parent, _)| parent == *folder);
@@ -43,7 +44,7 @@ impl Volatile {
                 self.names.remove(*path);
                 self.bytes.remove(*path);
             }
-            ("Rename" | "Exchange" | "Link", [from, to]) => {
+            ("Rename" | "Exchange", [from, to]) => {
                 let inside = |path: &&String| is_below(path, from);
                 let lost: Vec<&String> = self.bytes.iter().filter(inside).collect();
                 ensure!(lost.is_empty(), "{operation:?} before these bytes are on the disk: {lost:?}");
@@ -95,6 +96,7 @@ fn nothing_has_its_name_before_its_bytes_are_on_the_disk() {
     check(&count(&FRESH, &["run", SPEC])).unwrap();
     check(&count(&GARBAGE, &["lock", SPEC])).unwrap();
     check(&count(&DAMAGED, &["run", SPEC])).unwrap();
+    check(&count(&REMADE, &["run", SPEC])).unwrap();
 }
 
 #[test]

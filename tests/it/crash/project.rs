@@ -157,8 +157,8 @@ pub static LOCKED: LazyLock<Template> = LazyLock::new(|| {
     Template::new("locked", place, &[])
 });
 
-/// Everything was made once. Now the lock is an older one, files of every stage are gone or garbage,
-/// and so the run sets aside and replaces what is there.
+/// Everything was made once. Now files of every stage are gone or garbage, so the run sets aside and
+/// brings back what is there.
 pub static DAMAGED: LazyLock<Template> = LazyLock::new(|| {
     let place = FRESH.copied();
     place.ok(&["run", SPEC]).unwrap();
@@ -170,10 +170,18 @@ pub static DAMAGED: LazyLock<Template> = LazyLock::new(|| {
     std::fs::remove_file(file("runs/sim_runs", "steps.csv")).unwrap();
     std::fs::write(file("runs/real_runs", "request_metrics.csv"), "garbage of a run").unwrap();
     std::fs::write(place.path("reports/tiny.pdf"), "garbage of a report").unwrap();
+    Template::new("damaged", place, &["garbage of a run", "garbage of a report"])
+});
+
+/// The same with an older lock, and without the store that results are brought back from: they are made
+/// again, in the place of what is there.
+pub static REMADE: LazyLock<Template> = LazyLock::new(|| {
+    let place = DAMAGED.copied();
+    std::fs::remove_dir_all(place.path(".xp/store")).unwrap();
     let other = FRESH.copied();
     other.ok(&["lock", SPEC, "--set", "workload.requests=3"]).unwrap();
     std::fs::copy(other.path(LOCK), place.path(LOCK)).unwrap();
-    Template::new("damaged", place, &["garbage of a run", "garbage of a report"])
+    Template::new("remade", place, DAMAGED.precious)
 });
 
 /// What stands in the lock's place is none.

@@ -71,7 +71,7 @@ pub fn flat(text: &str) -> String {
         .join(" ")
 }
 
-/// Whether xp goes on without what the operation does: it saves time, or tidies up.
+/// Whether xp goes on without what the operation does: it saves time or space, or tidies up.
 fn is_dispensable(operation: &Operation, place: &Place) -> bool {
     let root = place.path("").display().to_string();
     let own = |path: &String| {
@@ -82,7 +82,8 @@ fn is_dispensable(operation: &Operation, place: &Place) -> bool {
             path.starts_with(".xp/") && (["digests", "memo"].contains(&first) || first.starts_with(".xp-"))
         })
     };
-    operation.name.starts_with("Remove") || operation.paths.iter().all(own)
+    let name = operation.name.as_str();
+    name.starts_with("Remove") || name == "Share" || operation.paths.iter().all(own)
 }
 
 /// Disturbs a command in a copy of a template, looks at what is there, and lets xp go on.
