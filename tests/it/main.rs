@@ -4,6 +4,7 @@ mod bad_input;
 mod determinism;
 mod edges;
 mod folders;
+mod git;
 mod locks;
 mod project;
 mod resume;
