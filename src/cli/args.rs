@@ -40,6 +40,10 @@ pub enum Command {
     Status(StatusArgs),
     /// Say what differs between two locks, and which results that invalidates
     Diff(DiffArgs),
+    /// Merge two locks that went on from one, fact by fact
+    Merge(MergeArgs),
+    /// Let git show and merge locks by their facts
+    Git(GitArgs),
     /// Write the workload's files
     Workload(StageArgs),
     /// Measure the machine's operators and steps into a profiling bundle
@@ -74,6 +78,7 @@ impl Command {
             Self::Check(args) if args.json.json => Some("check"),
             Self::Lock(args) if args.json.json => Some("lock"),
             Self::Status(args) if args.json.json => Some("status"),
+            Self::Diff(args) if args.json => Some("diff"),
             Self::Verify(args) if args.json.json => Some("verify"),
             _ => None,
         }
@@ -232,6 +237,63 @@ pub struct DiffArgs {
     /// Write JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 merged; 1 there are conflicts, marked in the result; 2 trouble, and nothing was \
+                        written."
+)]
+pub struct MergeArgs {
+    /// The lock that both went on from; an empty file or /dev/null if there was none
+    pub base: PathBuf,
+    /// Our lock, which the result replaces
+    pub ours: PathBuf,
+    /// Their lock
+    pub theirs: PathBuf,
+    /// What messages call the lock
+    #[arg(long, value_name = "PATH")]
+    pub path: Option<PathBuf>,
+    /// Write the result here instead
+    #[arg(short, long, value_name = "LOCK")]
+    pub out: Option<PathBuf>,
+    /// What a conflict calls our side
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    pub our_label: Option<String>,
+    /// What a conflict calls their side
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    pub their_label: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct GitArgs {
+    #[command(subcommand)]
+    pub command: GitCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum GitCommand {
+    /// Set up the attributes and drivers in this repository
+    Install(GitInstallArgs),
+    /// What `git diff` runs: PATH OLD OLD-HEX OLD-MODE NEW NEW-HEX NEW-MODE
+    #[command(hide = true)]
+    ShowDiff {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<std::ffi::OsString>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct GitInstallArgs {
+    /// Set up for all repositories of this user
+    #[arg(long)]
+    pub global: bool,
+    /// Write nothing; exit with 1 when something is missing
+    #[arg(long)]
+    pub check: bool,
+    /// Take back what was set up
+    #[arg(long, conflicts_with = "check")]
+    pub uninstall: bool,
 }
 
 #[derive(Debug, Args)]

@@ -107,3 +107,27 @@ pub fn wants_colour(is_terminal: bool) -> bool {
     let args = ["config", "--get-colorbool", "color.diff", shown];
     ask(Path::new("."), &args).is_ok_and(|answer| answer.line() == "true")
 }
+
+/// Merges three files line by line, with markers around conflicts: ours, base and theirs.
+///
+/// # Errors
+/// git does not run, or cannot read a file.
+pub fn merge_lines(files: [&Path; 3], labels: [&str; 3]) -> Result<Vec<u8>, GitError> {
+    const MAX_BYTES: u64 = 256 << 20;
+    let mut call = git(Path::new("."));
+    call.args(["merge-file", "-p", "-q"]);
+    labels.iter().for_each(|label| {
+        call.args(["-L", label]);
+    });
+    call.arg("--");
+    for file in files {
+        // Absolute, since git takes a path below its repository's top for one from there.
+        call.arg(std::path::absolute(file).map_err(|source| GitError::Io { path: file.to_owned(), source })?);
+    }
+    let merged = answer(&mut call, MAX_BYTES)?;
+    match merged.code {
+        // The number of conflicts, at most 127; more is an error.
+        Some(0..=127) if !merged.cut => Ok(merged.out),
+        _ => Err(GitError::Failed { what: "merge-file".to_owned(), said: merged.said }),
+    }
+}

@@ -9,7 +9,7 @@ mod settings;
 mod suggest;
 
 pub use attributes::Attributes;
-pub use command::{run_through, wants_colour};
+pub use command::{merge_lines, run_through, wants_colour};
 pub use error::GitError;
 pub use repository::{Repository, split_revision};
 pub use settings::{Scope, Setting, Settings};

@@ -61,6 +61,19 @@ impl Repository {
         Ok(PathBuf::from(found.line()))
     }
 
+    /// The value that an attribute has for a path from the top.
+    ///
+    /// # Errors
+    /// git refuses.
+    pub fn attribute(&self, name: &str, path: &str) -> Result<String, GitError> {
+        let found = ask(&self.top()?, &["check-attr", "-z", name, "--", path])?;
+        if !found.ok() {
+            return Err(failed("check-attr", &found));
+        }
+        let text = String::from_utf8_lossy(&found.out).into_owned();
+        Ok(text.split('\0').nth(2).unwrap_or_default().to_owned())
+    }
+
     /// The folder that calls run in.
     pub(super) fn dir(&self) -> &Path {
         &self.dir

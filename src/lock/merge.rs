@@ -48,6 +48,8 @@ pub struct Merged {
     pub outdated: Vec<String>,
     /// Whether both sides changed the experiment, each otherwise.
     pub both_changed_settings: bool,
+    /// Path of the experiment, of our side where the two differ.
+    pub spec: String,
 }
 
 /// Merges two locks. Without a base all that they do not have alike is a change of both.
@@ -57,6 +59,7 @@ pub fn merge(base: Option<&Lock>, ours: &Lock, theirs: &Lock, labels: &Labels) -
         conflicts: Vec::new(),
         outdated: Vec::new(),
         both_changed_settings: false,
+        spec: lock.spec.path.clone(),
     };
     if ours == theirs || base == Some(theirs) {
         return clean(ours);
@@ -77,12 +80,14 @@ pub fn merge(base: Option<&Lock>, ours: &Lock, theirs: &Lock, labels: &Labels) -
         let mut text = texts[1].lines().next().map(|line| format!("{line}\n")).unwrap_or_default();
         nodes.iter().for_each(|node| node.write(&mut text, 0, labels));
         if !conflicts.is_empty() {
-            return Merged { text, conflicts, outdated: Vec::new(), both_changed_settings };
+            let spec = ours.spec.path.clone();
+            return Merged { text, conflicts, outdated: Vec::new(), both_changed_settings, spec };
         }
         match parse(Path::new("the merged lock"), &text) {
             Ok(merged) => {
                 let (lock, outdated) = merge_derived::settle(merged, base, ours, theirs, outdated);
-                return Merged { text: lock.to_kdl(), conflicts, outdated, both_changed_settings };
+                let (text, spec) = (lock.to_kdl(), lock.spec.path);
+                return Merged { text, conflicts, outdated, both_changed_settings, spec };
             }
             // Each side is a lock and what they make together is none: what both changed there is a conflict.
             Err(error) => {
@@ -108,7 +113,8 @@ fn whole_locks(ours: &Lock, theirs: &Lock, labels: &Labels, both_changed_setting
         ours: lines(&our_text),
         theirs: lines(&their_text),
     };
-    Merged { text, conflicts: vec![conflict], outdated: Vec::new(), both_changed_settings }
+    let spec = ours.spec.path.clone();
+    Merged { text, conflicts: vec![conflict], outdated: Vec::new(), both_changed_settings, spec }
 }
 
 /// What happens to a fact that both sides changed.

@@ -295,9 +295,9 @@ fn bundles_and_kinds_are_taken_as_a_whole() {
         })
         .collect();
     insta::assert_snapshot!(conflicts.join("\n"), @r#"
-    experiment.workload.lengths: Some("kind uniform, 4 lines") Some("kind fixed, 3 lines") Some("kind uniform, 4 lines")
-    bundle: Some("path profiles/qwen3-tiny-a, 8 lines") Some("path profiles/1, 8 lines") Some("path profiles/2, 8 lines")
-    "#);
+experiment.workload.lengths: Some("kind uniform, 4 lines") Some("kind fixed, 3 lines") Some("kind uniform, 4 lines")
+bundle: Some("path profiles/qwen3-tiny-a, 8 lines") Some("path profiles/1, 8 lines") Some("path profiles/2, 8 lines")
+"#);
 }
 
 #[test]

@@ -235,7 +235,9 @@ pub fn set_read_only(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        perform(Operation::SetMode, &[path], || fs::set_permissions(path, fs::Permissions::from_mode(0o444)))?;
+        perform(Operation::SetMode, &[path], || {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o444))
+        })?;
     }
     #[cfg(not(unix))]
     let _ = path;

@@ -9,6 +9,7 @@ mod edges;
 mod folders;
 mod format;
 mod fuzz_replay;
+mod git;
 mod hub;
 mod json;
 mod language;

@@ -7,8 +7,9 @@ mod operand;
 #[cfg(test)]
 mod tests;
 mod text;
-mod words;
+pub(super) mod words;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use self::operand::{Side, sides};
@@ -40,6 +41,13 @@ pub fn run(args: &DiffArgs) -> Result<ExitCode, CliError> {
     };
     printed.map_err(CliError::as_trouble)?;
     Ok(ExitCode::from(u8::from(!compared.diff.is_empty())))
+}
+
+/// The text of a diff of two files, of which one may be none; or why there is none.
+pub(super) fn of_files(old: &Path, new: &Path) -> Result<String, String> {
+    let name = |path: &Path| path.to_string_lossy().into_owned();
+    let (old, new) = sides(&name(old), Some(&name(new))).map_err(|error| error.to_string())?;
+    Ok(text::text(&compare(old, new)))
 }
 
 /// Compares two sides, of which at least one is a lock.

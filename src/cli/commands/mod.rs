@@ -7,8 +7,10 @@ mod diff;
 mod explain;
 mod fmt;
 mod gc;
+mod git;
 mod init;
 mod lock;
+mod merge;
 mod profile;
 mod real;
 mod report;
@@ -37,6 +39,8 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Run(args) => run::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Diff(args) => diff::run(&args),
+        Command::Merge(args) => merge::run(&args),
+        Command::Git(args) => git::run(&args),
         Command::Workload(args) => stage::workload(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Sim(args) => sim::run(&args),
