@@ -31,7 +31,7 @@ pub struct Explanation {
 }
 
 /// In the order in which a person meets them.
-static TEXTS: [&str; 14] = [
+static TEXTS: [&str; 17] = [
     include_str!("spec.md"),
     include_str!("source.md"),
     include_str!("tokenizer.md"),
@@ -46,6 +46,9 @@ static TEXTS: [&str; 14] = [
     include_str!("compare.md"),
     include_str!("report.md"),
     include_str!("store.md"),
+    include_str!("diff.md"),
+    include_str!("git.md"),
+    include_str!("gc.md"),
 ];
 
 static ROOMS: LazyLock<Vec<Room>> = LazyLock::new(|| TEXTS.iter().map(|text| room(text)).collect());
