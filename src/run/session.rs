@@ -121,7 +121,7 @@ impl<'a> Session<'a> {
         }
         let stages = StageStore::new(project.root());
         let digests = DigestCache::open(&project.own("digests"));
-        let memo = Memo::open(&project.own("memo").join(project.name_of(&lock_path)));
+        let memo = Memo::open(&project.own("memo").join(project.name_of(&lock_path) + ".json"));
         let access = Access {
             root: project.root(),
             digests: &digests,
@@ -233,15 +233,20 @@ impl<'a> Session<'a> {
                 None => Stale::NoLock { path },
             }];
         };
-        let mut wanted = self.resolved.lock.clone();
-        if self.sim_backend().is_some() {
+        lock::staleness(previous, &self.expected_lock())
+    }
+
+    /// The lock as it should be, with the simulated results of the one on disk where none was computed yet.
+    pub(super) fn expected_lock(&self) -> Lock {
+        let mut lock = self.resolved.lock.clone();
+        if let (Some(previous), Some(_)) = (&self.previous, self.sim_backend()) {
             let locked: HashMap<&str, &SimPin> =
                 previous.runs.iter().filter_map(|run| Some((run.id.as_str(), run.sim.as_ref()?))).collect();
-            for run in wanted.runs.iter_mut().filter(|run| run.sim.is_none()) {
+            for run in lock.runs.iter_mut().filter(|run| run.sim.is_none()) {
                 run.sim = locked.get(run.id.as_str()).map(|sim| (*sim).clone());
             }
         }
-        lock::staleness(previous, &wanted)
+        lock
     }
 
     /// Refuses to go on where the mode forbids a change of the lock. A bundle that is gone is told

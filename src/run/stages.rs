@@ -320,7 +320,7 @@ impl Session<'_> {
     }
 
     pub(super) fn report_step<'r>(&self, comparisons: impl Iterator<Item = &'r StageRecord>) -> Step {
-        let lock = &self.resolved.lock;
+        let lock = self.expected_lock();
         steps::report_step(&lock.experiment, Digest::of(lock.to_kdl()), comparisons)
     }
 
@@ -336,7 +336,7 @@ impl Session<'_> {
         self.observer.started(step.stage, "", &why);
         let started = Instant::now();
         let runs: Vec<Comparison> = comparisons.iter().map(|(_, comparison)| comparison.clone()).collect();
-        let pdf = report::render_pdf(&runs, Some(&self.resolved.lock.to_kdl()))?;
+        let pdf = report::render_pdf(&runs, Some(&self.expected_lock().to_kdl()))?;
         // An earlier report of the same experiment gives way.
         let last = self.stages.latest(step.stage, &step.label);
         let notes = self.stages.make_room(true, &step.output, last.as_slice())?;

@@ -116,29 +116,29 @@ fn replay(name: &str, changes: usize, dictionaries: &[&str]) {
 
 #[test]
 fn experiments() {
-    replay("spec", 10, &["kdl", "spec"]);
+    replay("spec", 40, &["kdl", "spec"]);
 }
 
 #[test]
 fn locks() {
-    replay("lock", 10, &["kdl", "lock"]);
+    replay("lock", 40, &["kdl", "lock"]);
 }
 
 #[test]
 fn tables() {
-    replay("run", 50, &["csv", "json"]);
-    replay("workload", 50, &["csv", "json"]);
-    replay("trace", 50, &["csv"]);
-    replay("bundle", 50, &["csv", "json"]);
+    replay("run", 150, &["csv", "json"]);
+    replay("workload", 150, &["csv", "json"]);
+    replay("trace", 150, &["csv"]);
+    replay("bundle", 150, &["csv", "json"]);
 }
 
 #[test]
 fn json() {
-    replay("prompts", 50, &["json"]);
-    replay("weights", 50, &["json"]);
-    replay("config", 50, &["json"]);
-    replay("comparison", 20, &["json"]);
-    replay("tokenizer", 20, &["json"]);
+    replay("prompts", 150, &["json"]);
+    replay("weights", 150, &["json"]);
+    replay("config", 150, &["json"]);
+    replay("comparison", 60, &["json"]);
+    replay("tokenizer", 60, &["json"]);
 }
 
 #[test]

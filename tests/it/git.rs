@@ -151,20 +151,22 @@ fn a_conflict_is_one_fact_and_is_settled_in_the_experiment() {
     xp::lock::conflict
 
       × unresolved conflict in experiment.backends.sarathi.chunk-size
-        ╭─[locks/tiny.lock.kdl:39:1]
-     37 │             kind "candle"
-     38 │             scheduler "sarathi"
-     39 │ ╭─▶ <<<<<<< HEAD
-     40 │ │           chunk-size 4
-     41 │ │   =======
-     42 │ │           chunk-size 8
-     43 │ ├─▶ >>>>>>> a
+        ╭─[locks/tiny.lock.kdl:44:1]
+     42 │             kind "candle"
+     43 │             scheduler "sarathi"
+     44 │ ╭─▶ <<<<<<< HEAD
+     45 │ │           chunk-size 4
+     46 │ │   =======
+     47 │ │           chunk-size 8
+     48 │ ├─▶ >>>>>>> a
         · ╰──── ours 4, theirs 8
-     44 │             max-batch-size 3
-     45 │             block-size 16
+     49 │             max-batch-size 3
+     50 │             block-size 16
         ╰────
       help: settle the experiment first; then `xp lock experiments/tiny.kdl`
             writes the lock anew from it
+
+      `xp explain lock::conflict` tells more
     "#);
     let unmerged = repository.git(&["diff", "--name-only", "--diff-filter=U"]);
     assert!(unmerged.contains(LOCK), "{unmerged}");

@@ -94,8 +94,10 @@ impl Desk {
         assert!(!text.contains("panicked"), "{text}");
         let words: Vec<&str> = text.split(['│', ' ', '\n']).filter(|word| !word.is_empty()).collect();
         let hub = self.hub.endpoint();
-        let text = words
-            .join(" ")
+        // Which codes have a story is no matter of the hub.
+        let words = words.join(" ");
+        let told = words.split(" `xp explain ").next().unwrap_or_default();
+        let text = told
             .replace(&hub, "HUB")
             .replace(hub.trim_start_matches("http://"), "HUB")
             .replace(self.hub.store().trim_start_matches("http://"), "STORE")

@@ -236,7 +236,7 @@ fn what_is_not_simulated_is_stale() {
     let (head, _) = before.split_once("    sim {").unwrap();
     project.write(LOCK, format!("{head}}}\n"));
     let said = project.fails(1, &["lock", "--check", SPEC]);
-    assert!(said.contains("tiny is not simulated yet"), "{said}");
+    assert!(said.contains("no simulated result is pinned of run tiny"), "{said}");
     project.ok(&["lock", SPEC]);
     assert_eq!(text(&project, LOCK), before);
 }
@@ -245,7 +245,7 @@ fn what_is_not_simulated_is_stale() {
 fn what_is_remembered_may_be_lost_or_damaged() {
     let project = measuring_only();
     let good = text(&project, LOCK);
-    let memo = ".xp/memo/locks-tiny.lock.kdl";
+    let memo = ".xp/memo/locks-tiny.lock.kdl.json";
     assert!(project.path(memo).exists());
     let kept = project.read(memo);
     for damaged in [&kept[..kept.len() / 2], b"", b"\xff\x00"] {
