@@ -121,7 +121,7 @@ impl<'a> Session<'a> {
         }
         let stages = StageStore::new(project.root());
         let digests = DigestCache::open(&project.own("digests"));
-        let memo = Memo::open(&project.own("memo").join(project.name_of(&lock_path) + ".json"));
+        let memo = Memo::open(&project.own("memo").join(project.name_of(&lock_path) + ".memo"));
         let access = Access {
             root: project.root(),
             digests: &digests,

@@ -39,6 +39,7 @@ impl Repository {
     fn new() -> Self {
         let repository = Self { project: Project::empty() };
         repository.git(&["init", "-q", "-b", "main"]);
+        repository.project.write(".gitignore", ".xp/\nruns/\n");
         repository.project.write(SPEC, APART);
         repository.project.ok(&["lock", SPEC]);
         repository.commit("base");

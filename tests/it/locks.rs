@@ -245,7 +245,7 @@ fn what_is_not_simulated_is_stale() {
 fn what_is_remembered_may_be_lost_or_damaged() {
     let project = measuring_only();
     let good = text(&project, LOCK);
-    let memo = ".xp/memo/locks-tiny.lock.kdl.json";
+    let memo = ".xp/memo/locks-tiny.lock.kdl.memo";
     assert!(project.path(memo).exists());
     let kept = project.read(memo);
     for damaged in [&kept[..kept.len() / 2], b"", b"\xff\x00"] {
