@@ -24,7 +24,7 @@ impl CliError {
     }
 
     /// The same, of a command whose exit code 1 is an answer: 2.
-    pub fn as_trouble(self) -> Self {
+    pub fn into_trouble(self) -> Self {
         Self { code: 2, ..self }
     }
 

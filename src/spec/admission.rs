@@ -268,7 +268,7 @@ fn check_context(index: usize, candle: &CandleBackend, context: u64, out: &mut V
         out.push(finding.help(help));
     } else if chunk > context {
         let message = format!("a chunk of {chunk} tokens is larger than the model's context of {context}");
-        let finding = Finding::new(at, CODE, message).label("more than a prompt can have").as_warning();
+        let finding = Finding::new(at, CODE, message).label("more than a prompt can have").into_warning();
         let finding = finding.near("/model/name", format!("{context} tokens of context"));
         out.push(finding.help(format!(
             "no prompt fills it: a step of that size holds several prompts whole. Was a number up to {context} meant?"

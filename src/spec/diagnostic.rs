@@ -156,7 +156,7 @@ impl Mistake {
     }
 
     /// The same as something that is no mistake by itself.
-    pub(super) fn as_warning(mut self) -> Self {
+    pub(super) fn into_warning(mut self) -> Self {
         self.severity = Severity::Warning;
         self
     }

@@ -45,7 +45,7 @@ impl Refusal {
         self
     }
 
-    pub fn to_end_of_line(mut self) -> Self {
+    pub fn up_to_line_end(mut self) -> Self {
         self.after = After::Line;
         self
     }
@@ -229,7 +229,7 @@ fn string(text: &str, start: usize, quote: usize, hashes: usize) -> Result<usize
     }
     let span = (start, at.saturating_sub(start).max(1));
     let help = "texts start and end with `\"`, on one line";
-    Err(Refusal::new(span, "a text without its closing quote", "starts here", help).to_end_of_line())
+    Err(Refusal::new(span, "a text without its closing quote", "starts here", help).up_to_line_end())
 }
 
 /// Reads an escape; how long it is.

@@ -98,7 +98,7 @@ impl Finding {
         self
     }
 
-    pub fn as_warning(mut self) -> Self {
+    pub fn into_warning(mut self) -> Self {
         self.warning = true;
         self
     }
@@ -200,7 +200,7 @@ impl Places {
         let source = &self.sources[place.source];
         let span = if finding.part == Part::Name && exact { place.name } else { place.value };
         let mistake = Mistake::at(source, span, finding.code, &finding.message, &finding.label);
-        let mut mistake = if finding.warning { mistake.as_warning() } else { mistake };
+        let mut mistake = if finding.warning { mistake.into_warning() } else { mistake };
         for Also { pointer, label, near } in &finding.also {
             let other = if *near { self.nearest(pointer).map(|(place, _)| place) } else { self.get(pointer) };
             let Some(other) = other.filter(|other| (other.source, other.value) != (place.source, span))

@@ -185,7 +185,7 @@ pub(super) fn half_quoted(text: &str, start: usize, end: usize) -> Option<Refusa
         let help = format!("write `\"{word}\"`");
         let span = (start, word.len() + 1);
         let refusal = Refusal::new(span, "a text without its closing quote", "starts here", help);
-        return Some(refusal.to_end_of_line());
+        return Some(refusal.up_to_line_end());
     }
     let is_bare = !token.is_empty() && !token.contains(['"', '#']);
     if is_bare && rest.starts_with('"') {

@@ -142,7 +142,6 @@ fn pull_request() -> (Project, Project) {
 }
 
 #[test]
-#[ignore = "until `xp diff` takes --markdown and a revision"]
 fn a_pull_request_has_one_comment_on_what_changed_in_locks() {
     let (_origin, project) = pull_request();
     let place = tempfile::tempdir().unwrap();

@@ -30,7 +30,7 @@ fn dictionary(text: &str) -> Vec<Vec<u8>> {
         let mut bytes = parts.next()?.as_bytes().to_vec();
         for part in parts {
             bytes.push(u8::from_str_radix(&part[..2], 16).ok()?);
-            bytes.extend(part[2..].as_bytes());
+            bytes.extend(&part.as_bytes()[2..]);
         }
         Some(bytes)
     };

@@ -32,14 +32,14 @@ pub struct Compared {
 /// Facts that differ, by what they do to results. Exit code 1 when any do, 2 on trouble.
 pub fn run(args: &DiffArgs) -> Result<ExitCode, CliError> {
     let (old, new) =
-        sides(&args.old, args.new.as_deref()).map_err(|error| CliError::from(error).as_trouble())?;
+        sides(&args.old, args.new.as_deref()).map_err(|error| CliError::from(error).into_trouble())?;
     let compared = compare(old, new);
     let printed = match (args.json, args.markdown) {
         (true, _) => answers::print(&json::answer(&compared)),
         (_, true) => output::print(markdown::markdown(&compared)),
         _ => output::print(text::text(&compared)),
     };
-    printed.map_err(CliError::as_trouble)?;
+    printed.map_err(CliError::into_trouble)?;
     Ok(ExitCode::from(u8::from(!compared.diff.is_empty())))
 }
 

@@ -20,8 +20,8 @@ const HEADS: &str = "^([a-z][a-z-]*( \"[^\"]*\")?) \\{$";
 /// Sets up, checks, or takes back; or shows a diff to git.
 pub fn run(args: &GitArgs) -> Result<ExitCode, CliError> {
     match &args.command {
-        GitCommand::Install(args) => install(args).map_err(CliError::as_trouble),
-        GitCommand::ShowDiff { args } => show_diff(args).map_err(CliError::as_trouble),
+        GitCommand::Install(args) => install(args).map_err(CliError::into_trouble),
+        GitCommand::ShowDiff { args } => show_diff(args).map_err(CliError::into_trouble),
     }
 }
 

@@ -28,7 +28,7 @@ pub fn run(args: &MergeArgs) -> Result<ExitCode, CliError> {
         Err(error) if error.is_damage() || matches!(error, LockError::Newer { .. }) => {
             return as_text(args, &name, out, &labels, &error);
         }
-        Err(error) => return Err(CliError::from(error).as_trouble()),
+        Err(error) => return Err(CliError::from(error).into_trouble()),
     };
     write(out, merged.text.as_bytes())?;
     let spec = merged.spec.clone();
@@ -101,7 +101,7 @@ fn as_text(
 ) -> Result<ExitCode, CliError> {
     let merged =
         git::merge_lines([&args.ours, &args.base, &args.theirs], [&labels.ours, "base", &labels.theirs])
-            .map_err(|error| CliError::from(error).as_trouble())?;
+            .map_err(|error| CliError::from(error).into_trouble())?;
     write(out, &merged)?;
     let help = "lines were merged, not facts: look at the result, and lock the experiment again";
     Err(CliError::failed(format!("{name}: not all three are locks: {error}"), help))

@@ -158,7 +158,7 @@ proptest! {
         "backend \"slow\" #null\n", "backend\n", "source \"path\" \"x\"\n", "workload { lengths #null; }\n",
     ]), 0..12)) {
         for body in [&text, &nodes.concat()] {
-            let x = format!("experiment \"x\" {{ include \"rest.kdl\" \"y.kdl\"\n }}");
+            let x = "experiment \"x\" { include \"rest.kdl\" \"y.kdl\"\n }".to_owned();
             let files = Files::new(&[("x.kdl", &x), ("rest.kdl", REST), ("y.kdl", body)]);
             if let Err(error) = load(&files, "x.kdl", &Changes::default()) {
                 let _ = render(&error);

@@ -83,7 +83,7 @@ fn check(operations: &[Operation]) -> Result<(), String> {
         .map(|operation| &operation.paths[0])
         .collect();
     let lost: Vec<&String> =
-        volatile.names.iter().filter(|name| !(empty.contains(name) && !written.contains(name))).collect();
+        volatile.names.iter().filter(|name| !empty.contains(name) || written.contains(name)).collect();
     ensure!(lost.is_empty(), "names that were never synced: {lost:?}");
     Ok(())
 }
