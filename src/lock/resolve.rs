@@ -15,8 +15,8 @@ use crate::model::{Tokenizer, TokenizerError};
 use crate::scheduler::SchedulerConfig;
 use crate::source::{self, ModelFiles, SourceError};
 use crate::spec::{
-    self, Arrivals, Backend, CandleBackend, Cell, Experiment, KvCache, Lengths, MAX_MATRIX_REQUESTS, ProfileSource,
-    SimBackend, Source,
+    self, Arrivals, Backend, CandleBackend, Cell, Experiment, KvCache, Lengths, MAX_MATRIX_REQUESTS,
+    ProfileSource, SimBackend, Source,
 };
 use crate::store::{Digest, FileDigest};
 use crate::workload::{self, Seeds, Workload, WorkloadError};
@@ -54,7 +54,10 @@ pub enum ResolveError {
     KvMemory { memory: String, blocks: u64, block_bytes: u64, needed: u64 },
     /// A run breaks a rule of experiments for the model's shape.
     #[error("{message}")]
-    #[diagnostic(code(xp::lock::unfit), help("the experiment does not fit its model: `xp check` shows where"))]
+    #[diagnostic(
+        code(xp::lock::unfit),
+        help("the experiment does not fit its model: `xp check` shows where")
+    )]
     Unfit { message: String },
     /// A request of a file is longer than the model's context.
     #[error("{request} has {tokens} tokens, prompt and output together; the model's context has {context}")]

@@ -19,7 +19,8 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode, CliError> {
         let locking = &args.locking;
         if locking.locked || locking.frozen || !locking.set.set.is_empty() || !locking.set.preset.is_empty() {
             return Err(CliError::system(
-                "--set, --preset, --locked and --frozen say how a lock is used, and folders have none".to_owned(),
+                "--set, --preset, --locked and --frozen say how a lock is used, and folders have none"
+                    .to_owned(),
                 "leave them away, or name an experiment or a lock",
             ));
         }
