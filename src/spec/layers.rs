@@ -199,7 +199,10 @@ impl Assembly<'_> {
         }
         self.broken = was_broken;
         let Some((included, document)) = self.document(&path, &text) else { return };
-        let Some(body) = body_of_included(&document, &mut self.lowering) else { return };
+        let Some(body) = body_of_included(&document, &mut self.lowering) else {
+            self.broken = true;
+            return;
+        };
         self.chain.push(Link { path, source: included, include: (0, 0) });
         self.body(&body);
         self.chain.pop();

@@ -17,13 +17,16 @@ impl Scan<'_> {
             self.is_balanced = false;
             return false;
         }
-        if span == (read, 1) && self.statement == read && matches!(self.peek(), Some('}' | ';')) {
-            self.is_balanced &= self.peek() != Some('}');
+        let stray = self.peek().filter(|_| span == (read, 1) && self.statement == read);
+        if let Some('}' | ';') = stray {
+            self.is_balanced &= stray != Some('}');
             self.edits.push((read, read + 1, b' '));
             self.at += 1;
             return true;
         }
-        self.skip_error(span, after, read);
+        if stray != Some('{') {
+            self.skip_error(span, after, read);
+        }
         match self.skip_node() {
             Ok(()) => true,
             Err(refusal) => {
@@ -226,6 +229,8 @@ mod tests {
         assert_eq!((said.len(), rest.as_str()), (1, "c 2"), "{said:?}");
         let (said, rest) = refused("a=1 // {\nb 2");
         assert_eq!((said.len(), rest.as_str()), (1, "b 2"), "{said:?}");
+        let (said, rest) = refused("a 1\n{\n  b 2\n}\nc 3\n");
+        assert_eq!((said.len(), rest.as_str()), (1, "a 1 c 3"), "{said:?}");
         let (said, rest) = refused("; a 1\n");
         assert_eq!((said.len(), rest.as_str()), (1, "a 1"), "{said:?}");
     }

@@ -1,5 +1,9 @@
 //! Products, zips and their limits.
 
+use proptest::prelude::*;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
 use super::*;
 
 /// `GOOD` with another matrix.
@@ -223,5 +227,83 @@ fn ten_thousand_cells_are_expanded_quickly() {
         println!("{} axes: {took:?}", experiment.matrix.len());
         // Hardly optimised and on a busy machine.
         assert!(took.as_secs() < 5, "{took:?}");
+    }
+}
+
+/// The cells as they are defined: each setting of each cell set, and the whole experiment checked.
+fn defined(experiment: &Experiment) -> Option<Vec<Cell>> {
+    let mut base = experiment.clone();
+    base.matrix.clear();
+    let base = serde_json::to_value(base).unwrap();
+    let lengths: Vec<usize> = experiment.matrix.iter().map(|axis| axis.values.len()).collect();
+    let count: usize = lengths.iter().product();
+    let cell = |mut index: usize| {
+        let mut choice = vec![0; lengths.len()];
+        for (value, length) in choice.iter_mut().zip(&lengths).rev() {
+            *value = index % length;
+            index /= length;
+        }
+        let mut instance = base.clone();
+        let mut overrides = Vec::new();
+        for (axis, value) in experiment.matrix.iter().zip(choice) {
+            let target = path::resolve(&axis.path, &instance).unwrap();
+            path::set(&mut instance, &target, axis.values[value].clone(), |_| false);
+            overrides.push((axis.path.clone(), axis.values[value].clone()));
+        }
+        let is_right =
+            violations::violations(&instance, None).is_empty() && check::contradictions(&instance).is_empty();
+        let experiment = Experiment::deserialize(&instance).ok().filter(|_| is_right)?;
+        Some(Cell { experiment, overrides })
+    };
+    (0..count).map(cell).collect()
+}
+
+/// Axes of one value to three, good and bad.
+fn axes() -> impl Strategy<Value = Vec<Axis>> {
+    let axis = |path: &'static str, values: Vec<Value>| {
+        let values = prop::sample::subsequence(values.clone(), 1..=values.len());
+        prop::option::weighted(
+            0.4,
+            values.prop_map(move |values| Axis { path: path.to_owned(), values, zip: None }),
+        )
+    };
+    let numbers = || vec![json!(1), json!(7), json!(0), json!(2.5)];
+    (
+        axis("workload.arrivals", vec![json!("poisson"), json!("gamma"), json!("static")]),
+        axis("workload.arrivals.qps", numbers()),
+        axis("workload.arrivals.cv", numbers()),
+        axis("workload.requests", numbers()),
+        axis("workload.lengths.max", vec![json!(20), json!(8), json!("x")]),
+        axis("workload.decode-tokens", vec![json!(3), json!(0)]),
+        axis("backend.sarathi.chunk-size", numbers()),
+        axis(
+            "backend.sarathi.kv-memory",
+            vec![json!("1GiB"), json!("2GiB"), json!("99999999999TiB"), json!(5)],
+        ),
+        axis("backend.sarathi.sampling.top-p", numbers()),
+    )
+        .prop_map(|(a, b, c, d, e, f, g, h, i)| {
+            [a, b, c, d, e, f, g, h, i].into_iter().flatten().collect::<Vec<_>>()
+        })
+        .prop_shuffle()
+        .prop_map(|mut axes| {
+            axes.truncate(4);
+            axes
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn cells_are_what_setting_each_value_gives(axes in axes(), gamma: bool) {
+        let mut experiment = good();
+        if gamma {
+            experiment.workload.arrivals = Arrivals::Gamma { qps: 2.0, cv: 3.0 };
+        }
+        experiment.matrix = axes;
+        if !experiment.matrix.is_empty() {
+            prop_assert_eq!(expand(&experiment).ok(), defined(&experiment));
+        }
     }
 }
