@@ -13,7 +13,9 @@ use super::write::{ATTENTION_KEYS, STEP_COLUMNS, compute_folder, curve_file};
 use crate::model::Op;
 use crate::store::{self, BoundedRecords, Digest};
 
-/// Largest file of a bundle, in bytes.
+/// Largest `bundle.json`, in bytes.
+const MAX_META: u64 = 1 << 20;
+/// Largest other file of a bundle, in bytes.
 const MAX_BYTES: u64 = 64 << 20;
 /// Longest duration that is believed: an hour, ms.
 const MAX_MS: f64 = 3.6e6;
@@ -28,7 +30,7 @@ const MAX_ROW: usize = 2 << 20;
 /// Reads a bundle's folder and checks all of it.
 pub fn read_bundle(folder: &Path) -> Result<Bundle, ProfileError> {
     let path = folder.join("bundle.json");
-    let meta = parse_meta(&path, &store::read_text_bounded(&path, MAX_BYTES)?)?;
+    let meta = parse_meta(&path, &store::read_text_bounded(&path, MAX_META)?)?;
     let pinned = |name: &str| meta.files.iter().find(|pinned| pinned.file == name);
     parse_tables(&meta, |name| {
         let path = folder.join(name);
