@@ -107,7 +107,7 @@ impl Attributes {
         self.text = self.text.split_inclusive('\n').filter(|line| !is_own(line)).collect();
         if self.text.is_empty() {
             let io = |source| GitError::Io { path: self.path.clone(), source };
-            fs::remove_file(&self.path).map_err(io)?;
+            store::file::remove_file(&self.path).map_err(io)?;
         } else {
             self.write()?;
         }

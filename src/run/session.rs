@@ -233,15 +233,20 @@ impl<'a> Session<'a> {
                 None => Stale::NoLock { path },
             }];
         };
+        lock::staleness(previous, &self.wanted())
+    }
+
+    /// The lock as it should be, with the simulated results of the one on disk where none were made yet.
+    pub(super) fn wanted(&self) -> Lock {
         let mut wanted = self.resolved.lock.clone();
-        if self.sim_backend().is_some() {
+        if let (Some(previous), true) = (&self.previous, self.sim_backend().is_some()) {
             let locked: HashMap<&str, &SimPin> =
                 previous.runs.iter().filter_map(|run| Some((run.id.as_str(), run.sim.as_ref()?))).collect();
             for run in wanted.runs.iter_mut().filter(|run| run.sim.is_none()) {
                 run.sim = locked.get(run.id.as_str()).map(|sim| (*sim).clone());
             }
         }
-        lock::staleness(previous, &wanted)
+        wanted
     }
 
     /// Refuses to go on where the mode forbids a change of the lock. A bundle that is gone is told

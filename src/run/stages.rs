@@ -320,7 +320,7 @@ impl Session<'_> {
     }
 
     pub(super) fn report_step<'r>(&self, comparisons: impl Iterator<Item = &'r StageRecord>) -> Step {
-        let lock = &self.resolved.lock;
+        let lock = self.wanted();
         steps::report_step(&lock.experiment, Digest::of(lock.to_kdl()), comparisons)
     }
 
