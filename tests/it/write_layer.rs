@@ -76,6 +76,21 @@ fn code(text: &str) -> Vec<(usize, &str)> {
     out
 }
 
+/// Modules that a file declares for tests only, by their paths below `src/` without an end.
+fn test_modules(root: &Path, path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let own = path.with_extension("");
+    // `mod.rs` and `lib.rs` stand for their folder.
+    let folder = if own.ends_with("mod") || own.ends_with("lib") { own.parent().unwrap() } else { &own };
+    let folder = folder.strip_prefix(root).unwrap().to_string_lossy().replace('\\', "/");
+    let lines: Vec<&str> = text.lines().collect();
+    let declared = lines.windows(2).filter(|pair| pair[0] == "#[cfg(test)]").filter_map(|pair| {
+        let name = pair[1].rsplit_once("mod ")?.1.strip_suffix(';')?;
+        Some(format!("{folder}/{name}").trim_start_matches('/').to_owned())
+    });
+    declared.collect()
+}
+
 /// Lines of code that write, in a file named `name` below `src/`.
 fn writes(name: &str, text: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -106,11 +121,15 @@ fn every_change_of_the_file_system_goes_through_the_store() {
     let mut paths = Vec::new();
     sources(&root, &mut paths);
     assert!(paths.len() > 100, "{paths:?}");
+    let tests: Vec<String> = paths.iter().flat_map(|path| test_modules(&root, path)).collect();
+    assert!(tests.iter().any(|module| module == "spec/tests"), "{tests:?}");
     let mut found = Vec::new();
     for path in paths {
         let name = path.strip_prefix(&root).unwrap().to_string_lossy().replace('\\', "/");
-        // Modules that are compiled for tests only.
-        if name.ends_with("/tests.rs") || name.contains("/tests/") {
+        if tests
+            .iter()
+            .any(|module| name == format!("{module}.rs") || name.starts_with(&format!("{module}/")))
+        {
             continue;
         }
         found.extend(writes(&name, &std::fs::read_to_string(&path).unwrap()));

@@ -83,7 +83,7 @@ fn a_dozen_kills_do_no_harm() {
 }
 
 #[test]
-#[ignore = "minutes; .ci/run does it"]
+#[ignore = "minutes: for CI"]
 fn two_hundred_kills_do_no_harm() {
     kill_often(200);
 }
