@@ -42,7 +42,7 @@ const ALLOWED: [(&str, &str, &str); 5] = [
     ("store/fault.rs", "File::options(", "the log of a test build"),
     ("store/atomic.rs", "tempfile::", "names of temporary files; the layer creates and deletes them"),
     ("cli/args.rs", "Command::new(", "clap's, no process"),
-    ("gc/branches.rs", "Command::new(", "git, asked for what it has"),
+    ("git/command.rs", "Command::new(", "git, asked for what it has"),
 ];
 
 fn sources(folder: &Path, out: &mut Vec<PathBuf>) {
