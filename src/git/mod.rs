@@ -2,6 +2,7 @@
 //! that comes from a person reaches git as a value, never as an option.
 
 mod attributes;
+mod branches;
 mod command;
 mod error;
 mod repository;
