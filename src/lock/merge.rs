@@ -105,10 +105,7 @@ pub fn merge(base: Option<&Lock>, ours: &Lock, theirs: &Lock, labels: &Labels) -
 /// Both locks as they are, one conflict.
 fn whole_locks(ours: &Lock, theirs: &Lock, labels: &Labels, both_changed_settings: bool) -> Merged {
     let (our_text, their_text) = (ours.to_kdl(), theirs.to_kdl());
-    let text = format!(
-        "{OURS}{}\n{our_text}{BETWEEN}\n{their_text}{THEIRS}{}\n",
-        labels.ours, labels.theirs
-    );
+    let text = format!("{OURS}{}\n{our_text}{BETWEEN}\n{their_text}{THEIRS}{}\n", labels.ours, labels.theirs);
     let lines = |text: &str| Some(format!("{} lines", text.lines().count()));
     let conflict = MergeConflict {
         fact: "the lock".to_owned(),
@@ -261,9 +258,10 @@ impl Merge<'_> {
             _ => {}
         }
         // Blocks of two kinds have other settings.
-        let kinds = found.into_iter().flatten().filter_map(|node| {
-            node.children().iter().find(|child| child.key() == "kind")
-        });
+        let kinds = found
+            .into_iter()
+            .flatten()
+            .filter_map(|node| node.children().iter().find(|child| child.key() == "kind"));
         let kinds: HashSet<&Node<'_>> = kinds.collect();
         kinds.len() > 1 || self.whole.contains(&path(keys.iter().copied()))
     }

@@ -38,7 +38,8 @@ pub(super) fn settle(
     for run in &mut merged.runs {
         run.sim = None;
         if simulated {
-            let found = before.each_ref().map(|lock| lock.as_ref().and_then(|lock| lock.result(&shared, run)));
+            let found =
+                before.each_ref().map(|lock| lock.as_ref().and_then(|lock| lock.result(&shared, run)));
             match chosen(found) {
                 Some(sim) => run.sim = Some(sim.clone()),
                 None => outdated.push(format!("runs.{}.sim", segment(&run.id))),

@@ -290,7 +290,9 @@ fn bundles_and_kinds_are_taken_as_a_whole() {
     let conflicts: Vec<String> = made
         .conflicts
         .iter()
-        .map(|conflict| format!("{}: {:?} {:?} {:?}", conflict.fact, conflict.base, conflict.ours, conflict.theirs))
+        .map(|conflict| {
+            format!("{}: {:?} {:?} {:?}", conflict.fact, conflict.base, conflict.ours, conflict.theirs)
+        })
         .collect();
     insta::assert_snapshot!(conflicts.join("\n"), @r#"
 experiment.workload.lengths: Some("kind uniform, 4 lines") Some("kind fixed, 3 lines") Some("kind uniform, 4 lines")
@@ -302,11 +304,8 @@ bundle: Some("path profiles/qwen3-tiny-a, 8 lines") Some("path profiles/1, 8 lin
 fn what_makes_no_experiment_together_is_a_conflict() {
     let base = base();
     // From 28 tokens on, and to 21 at most: each is fine with the other's old value.
-    let made = merged(
-        Some(&base),
-        &edited(&base, &[(of("shortest"), 8)]),
-        &edited(&base, &[(of("longest"), 1)]),
-    );
+    let made =
+        merged(Some(&base), &edited(&base, &[(of("shortest"), 8)]), &edited(&base, &[(of("longest"), 1)]));
     assert_eq!(made.conflicts.len(), 1, "{}", made.text);
     assert_eq!(made.conflicts[0].fact, "experiment.workload.lengths");
     let ours = take(&made.text, Version::Ours);
@@ -326,11 +325,7 @@ fn runs_that_both_sides_add_stand_in_the_order_of_the_matrix() {
     let ids: Vec<&str> = lock.runs.iter().map(|run| run.id.as_str()).collect();
     assert_eq!(ids, ["tiny-1", "tiny-2", "tiny-3", "tiny-11"]);
     // One side removes a run that the other changes: there is none in the matrix any more.
-    let made = merged(
-        Some(&base),
-        &edited(&base, &[(less, 1)]),
-        &edited(&base, &[(of("chunk size"), 8)]),
-    );
+    let made = merged(Some(&base), &edited(&base, &[(less, 1)]), &edited(&base, &[(of("chunk size"), 8)]));
     let lock = parse(Path::new("x"), &made.text).unwrap();
     assert_eq!(lock.runs.len(), 2);
     assert!(made.outdated.is_empty(), "{:?}", made.outdated);
@@ -349,7 +344,10 @@ fn markers_of_any_kind_are_found() {
     let found = conflicts(&both);
     assert_eq!(found[0].fact, "experiment.backends.sarathi.chunk-size");
     assert_eq!((found[0].ours.as_deref(), found[0].theirs.as_deref()), (Some("32"), Some("64")));
-    assert!(take(&both, Version::Theirs).contains("chunk-size 64") && !take(&both, Version::Ours).contains("chunk-size 64"));
+    assert!(
+        take(&both, Version::Theirs).contains("chunk-size 64")
+            && !take(&both, Version::Ours).contains("chunk-size 64")
+    );
     // Half of a conflict, and one that was cut off.
     for rest in [">>>>>>> topic\n", "<<<<<<< HEAD\n        chunk-size 32\n", "=======\n"] {
         assert_eq!(conflicts(&with(&text, rest)).len(), 1, "{rest}");

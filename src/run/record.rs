@@ -1,7 +1,7 @@
 //! What a finished stage leaves behind: its inputs, and the digests of its
 //! files. A stage is reused when both still hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -96,6 +96,28 @@ impl StageStore {
             && !record.files.is_empty()
             && record.files.iter().all(|file| is_inside(&file.file));
         believed.then_some(record)
+    }
+
+    /// What is remembered of a stage under these labels, the latest of each label first.
+    pub fn records(&self, stage: Stage, labels: &HashSet<&str>) -> Vec<StageRecord> {
+        let prefix = format!("{stage}-");
+        let label = |name: &str| -> Option<String> {
+            let label = name.strip_prefix(&prefix)?.strip_suffix(".json")?;
+            let label = match label.strip_suffix(".latest") {
+                Some(label) => label,
+                None => label.rsplit_once('-')?.0,
+            };
+            labels.contains(label).then(|| label.to_owned())
+        };
+        let entries = std::fs::read_dir(self.dir()).into_iter().flatten().flatten();
+        let mut found: Vec<(String, bool, PathBuf)> = entries
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().ok()?;
+                Some((label(&name)?, !name.ends_with(".latest.json"), entry.path()))
+            })
+            .collect();
+        found.sort();
+        found.iter().filter_map(|(label, _, path)| Self::load(path, stage, label)).collect()
     }
 
     /// Looks the stage's result up at `output`, where it belongs, and re-hashes its files.

@@ -30,7 +30,10 @@ fn settings() -> Result<Vec<Setting>, CliError> {
     let call = |key, rest: &str| Setting {
         key,
         // In a driver's line a per cent sign stands for something.
-        value: format!("{}{rest}", if key == "merge.xp-lock.driver" { program.replace('%', "%%") } else { program.clone() }),
+        value: format!(
+            "{}{rest}",
+            if key == "merge.xp-lock.driver" { program.replace('%', "%%") } else { program.clone() }
+        ),
         ending: rest.to_owned(),
     };
     let fixed = |key, value: &str| Setting { key, value: value.to_owned(), ending: value.to_owned() };
@@ -57,11 +60,13 @@ fn install(args: &GitInstallArgs) -> Result<ExitCode, CliError> {
     let place = if args.global { path.display().to_string() } else { ".gitattributes".to_owned() };
     if args.uninstall {
         let removed = settings.remove()? + usize::from(attributes.remove()?);
-        let what = if removed == 0 { "nothing was set up" } else { "git shows and merges locks as text again" };
+        let what =
+            if removed == 0 { "nothing was set up" } else { "git shows and merges locks as text again" };
         output::line(what)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut missing: Vec<String> = settings.missing().map(|setting| format!("{} ({})", setting.key, scope.config())).collect();
+    let mut missing: Vec<String> =
+        settings.missing().map(|setting| format!("{} ({})", setting.key, scope.config())).collect();
     if !attributes.is_there() {
         missing.push(format!("{} ({place})", attributes.line()));
     }
@@ -114,7 +119,10 @@ fn outranked(repository: &Repository) -> Result<Vec<String>, GitError> {
 /// How git's shell calls this xp: by its name where that finds it.
 fn program() -> Result<String, CliError> {
     let own = std::env::current_exe().map_err(|error| {
-        CliError::system(format!("cannot tell where xp is: {error}"), "set the drivers by hand: see docs/lockfile.md")
+        CliError::system(
+            format!("cannot tell where xp is: {error}"),
+            "set the drivers by hand: see docs/lockfile.md",
+        )
     })?;
     let real = |path: &Path| std::fs::canonicalize(path).ok();
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -130,7 +138,10 @@ fn program() -> Result<String, CliError> {
 fn show_diff(args: &[OsString]) -> Result<ExitCode, CliError> {
     let [path, old, _, _, new, rest @ ..] = args else {
         if let [path] = args {
-            output::line(format_args!("* Unmerged path {}", diff::words::plain(&path.to_string_lossy(), 400)))?;
+            output::line(format_args!(
+                "* Unmerged path {}",
+                diff::words::plain(&path.to_string_lossy(), 400)
+            ))?;
             return Ok(ExitCode::SUCCESS);
         }
         return Err(CliError::system(

@@ -70,7 +70,8 @@ fn conflicts(name: &str, spec: &str, merged: &Merged) -> CliError {
     const SHOWN: usize = 10;
     let count = merged.conflicts.len();
     let mut message = format!("{name}: {count} {}", if count == 1 { "conflict" } else { "conflicts" });
-    let side = |side: &Option<String>| side.as_deref().map_or_else(|| "nothing".to_owned(), |text| plain(text, 60));
+    let side =
+        |side: &Option<String>| side.as_deref().map_or_else(|| "nothing".to_owned(), |text| plain(text, 60));
     for conflict in merged.conflicts.iter().take(SHOWN) {
         message.push_str(&format!(
             "\n  {}: ours {}, theirs {}, before {}",
@@ -83,7 +84,10 @@ fn conflicts(name: &str, spec: &str, merged: &Merged) -> CliError {
     if count > SHOWN {
         message.push_str(&format!("\n  and {} more", count - SHOWN));
     }
-    CliError::failed(message, &format!("settle {spec} first; then `xp lock {spec}` writes the lock anew from it"))
+    CliError::failed(
+        message,
+        &format!("settle {spec} first; then `xp lock {spec}` writes the lock anew from it"),
+    )
 }
 
 /// Files that are no locks of this xp's are merged line by line, as git would without xp. A person
@@ -95,11 +99,9 @@ fn as_text(
     labels: &Labels,
     error: &LockError,
 ) -> Result<ExitCode, CliError> {
-    let merged = git::merge_lines(
-        [&args.ours, &args.base, &args.theirs],
-        [&labels.ours, "base", &labels.theirs],
-    )
-    .map_err(|error| CliError::from(error).as_trouble())?;
+    let merged =
+        git::merge_lines([&args.ours, &args.base, &args.theirs], [&labels.ours, "base", &labels.theirs])
+            .map_err(|error| CliError::from(error).as_trouble())?;
     write(out, &merged)?;
     let help = "lines were merged, not facts: look at the result, and lock the experiment again";
     Err(CliError::failed(format!("{name}: not all three are locks: {error}"), help))
