@@ -231,6 +231,9 @@ pub struct DiffArgs {
     /// The newer lock
     #[arg(value_name = "NEW")]
     pub new: Option<String>,
+    /// Show the results of both locks side by side, where the project has them
+    #[arg(long)]
+    pub results: bool,
     /// Write Markdown, for a comment on a pull request
     #[arg(long, conflicts_with = "json")]
     pub markdown: bool,

@@ -12,8 +12,10 @@ const MAX_LOCK: u64 = 64 << 20;
 
 /// Every lock in `locks/` of a project at the tip of a local branch, each content once.
 pub(super) fn branch_locks(repository: &Repository, root: &Path) -> Result<Vec<(String, Lock)>, GcError> {
-    let failed =
-        |error: git::GitError| GcError::Git { repository: repository.common().to_owned(), why: error.to_string() };
+    let failed = |error: git::GitError| GcError::Git {
+        repository: repository.common().to_owned(),
+        why: error.to_string(),
+    };
     let project = repository.project().iter().map(|part| part.to_string_lossy());
     let folder: String = project.map(|part| format!("{part}/")).chain(["locks/".to_owned()]).collect();
     let texts = git::Repository::of(root, "")

@@ -38,7 +38,8 @@ impl Repository {
                 let entry = String::from_utf8_lossy(entry);
                 let Some((facts, path)) = entry.split_once('\t') else { continue };
                 let mut facts = facts.split(' ').skip(1);
-                if let (Some("blob"), Some(blob), true) = (facts.next(), facts.next(), path.ends_with(suffix)) {
+                if let (Some("blob"), Some(blob), true) = (facts.next(), facts.next(), path.ends_with(suffix))
+                {
                     blobs.entry(blob.to_owned()).or_insert_with(|| format!("{branch}:{path}"));
                 }
             }

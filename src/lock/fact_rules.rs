@@ -257,3 +257,63 @@ pub(super) fn matches(pattern: &str, path: &str) -> bool {
     }
     names.next().is_none()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_has_paths_name_by_name() {
+        for (pattern, path, has) in [
+            ("xp", "xp", true),
+            ("xp", "xp.a", false),
+            ("spec.**", "spec.path", true),
+            ("spec.**", "specs.path", false),
+            ("runs.*.workload.**", "runs.\"a.b\".workload.files.c.bytes", true),
+            ("runs.*.workload.sha256", "runs.a.workload.requests", false),
+            ("runs.*", "runs", false),
+        ] {
+            assert_eq!(matches(pattern, path), has, "{pattern} {path}");
+        }
+        assert_eq!(rule("bundle.sha256").impact, Impact::Simulation);
+        assert_eq!(rule("surprise.of.a.later.version").impact, Impact::ComparisonBreaking);
+    }
+
+    /// The table as the documentation has it.
+    fn table() -> String {
+        let code = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            names.join(", ")
+        };
+        let mut out = "| fact | is | impact | made again | decides |\n|---|---|---|---|---|\n".to_owned();
+        for rule in RULES {
+            let judged = rule.quoted || !rule.stages.is_empty();
+            let judged = if judged { Stages::of(&[Stage::Compare, Stage::Report]) } else { Stages::NONE };
+            let stages = rule.stages.with(judged).to_string();
+            let stages = if stages.is_empty() { "–" } else { &stages };
+            let decides = if rule.decides.is_empty() { "–".to_owned() } else { code(rule.decides) };
+            out += &format!(
+                "| {} | {} | {} | {stages} | {decides} |\n",
+                code(rule.facts),
+                rule.what,
+                rule.impact.name()
+            );
+        }
+        out
+    }
+
+    /// `XP_UPDATE_DOCS=1 cargo test documentation` writes it anew.
+    #[test]
+    fn the_documentation_shows_the_table() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/lockfile.md");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (before, rest) = text.split_once("<!-- table -->\n").unwrap();
+        let (shown, after) = rest.split_once("<!-- end of table -->").unwrap();
+        if std::env::var_os("XP_UPDATE_DOCS").is_some() {
+            let text = format!("{before}<!-- table -->\n{}<!-- end of table -->{after}", table());
+            crate::store::write(&path, text.as_bytes()).unwrap();
+            return;
+        }
+        assert!(shown == table(), "docs/lockfile.md is stale: run with XP_UPDATE_DOCS=1");
+    }
+}

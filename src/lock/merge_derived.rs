@@ -3,8 +3,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde_json::Value;
-
 use super::fact::{segment, segments as names_of};
 use super::pins::{Lock, RunPin, SimPin};
 use super::resolve::simulated_backend;
@@ -51,26 +49,43 @@ pub(super) fn settle(
 
 /// Leaves the runs that the matrix has, in its order: the first axis is the slowest.
 fn runs_of_matrix(lock: &mut Lock) {
-    let experiment = &lock.experiment;
+    let matrix = Matrix::of(&lock.experiment);
     let mut places: Vec<(Vec<usize>, RunPin)> =
-        lock.runs.drain(..).filter_map(|run| Some((place(experiment, &run)?, run))).collect();
+        lock.runs.drain(..).filter_map(|run| Some((matrix.place(&run)?, run))).collect();
     places.sort_by(|(one, _), (other, _)| one.cmp(other));
     lock.runs = places.into_iter().map(|(_, run)| run).collect();
 }
 
-/// The index of a run's value on each axis; none if it is no cell of the experiment's matrix.
-fn place(experiment: &Experiment, run: &RunPin) -> Option<Vec<usize>> {
-    // Named after the experiment, with a digest where it has settings of its own.
-    let digest = run.id.strip_prefix(&experiment.name)?;
-    let named = digest.is_empty() || digest.strip_prefix('-').is_some_and(|digest| !digest.contains('-'));
-    if experiment.matrix.len() != run.set.len() || !named {
-        return None;
+/// The axes of an experiment.
+struct Matrix {
+    experiment: String,
+    /// Path, and the place of each value by its text.
+    axes: Vec<(String, HashMap<String, usize>)>,
+}
+
+impl Matrix {
+    fn of(experiment: &Experiment) -> Self {
+        let axes = experiment.matrix.iter().map(|axis| {
+            let places = axis.values.iter().zip(0..).map(|(value, at)| (value.to_string(), at)).collect();
+            (axis.path.clone(), places)
+        });
+        Self { experiment: experiment.name.clone(), axes: axes.collect() }
     }
-    let on = |axis: &crate::spec::Axis| {
-        let set = run.set.iter().find(|set| set.path == axis.path)?;
-        axis.values.iter().position(|value: &Value| *value == set.value)
-    };
-    experiment.matrix.iter().map(on).collect()
+
+    /// The place of a run's value on each axis; none if it is no cell of the matrix.
+    fn place(&self, run: &RunPin) -> Option<Vec<usize>> {
+        // Named after the experiment, with a digest where it has settings of its own.
+        let digest = run.id.strip_prefix(&self.experiment)?;
+        let named = digest.is_empty() || digest.strip_prefix('-').is_some_and(|digest| !digest.contains('-'));
+        if self.axes.len() != run.set.len() || !named {
+            return None;
+        }
+        let on = |(path, places): &(String, HashMap<String, usize>)| {
+            let set = run.set.iter().find(|set| set.path == *path)?;
+            places.get(&set.value.to_string()).copied()
+        };
+        self.axes.iter().map(on).collect()
+    }
 }
 
 /// The simulated results of a lock, and what they were made from.

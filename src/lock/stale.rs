@@ -156,3 +156,31 @@ fn classify(change: Change) -> Stale {
         _ => Stale::Spec(change),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::*;
+
+    #[test]
+    fn runs_are_told_by_name_and_a_missing_simulation_is_noticed() {
+        let wanted = samples::lock(5);
+        let mut locked = wanted.clone();
+        assert!(staleness(&locked, &wanted).is_empty());
+        locked.runs.remove(4);
+        locked.runs[0].id = "old".to_owned();
+        locked.runs.iter_mut().for_each(|run| run.scheduler.chunk_size = 8);
+        let told: Vec<String> = staleness(&locked, &wanted).iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(told.join("\n"), @"
+        runs.*.scheduler.chunk-size: locked 8, wanted 16 in 3 runs
+        not in the lock: runs tiny-1, tiny-5
+        not in the experiment: run old
+        ");
+
+        // What a session wants has the results that are locked: where there are none, both have none.
+        let mut wanted = wanted;
+        wanted.runs.iter_mut().for_each(|run| run.sim = None);
+        let told: Vec<String> = staleness(&wanted, &wanted).iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["no simulated result is pinned of runs tiny-1, tiny-2, tiny-3 and 2 more"]);
+    }
+}

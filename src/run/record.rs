@@ -2,7 +2,7 @@
 //! files. A stage is reused when both still hold, and brought back from the
 //! store when its files are gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -164,6 +164,28 @@ impl StageStore {
             && !record.files.is_empty()
             && record.files.iter().all(|file| is_inside(&file.file));
         believed.then_some(record)
+    }
+
+    /// What is remembered of a stage under these labels, the latest of each label first.
+    pub fn records_of(&self, stage: Stage, labels: &HashSet<&str>) -> Vec<StageRecord> {
+        let prefix = format!("{stage}-");
+        let label = |name: &str| -> Option<String> {
+            let label = name.strip_prefix(&prefix)?.strip_suffix(".json")?;
+            let label = match label.strip_suffix(".latest") {
+                Some(label) => label,
+                None => label.rsplit_once('-')?.0,
+            };
+            labels.contains(label).then(|| label.to_owned())
+        };
+        let entries = std::fs::read_dir(self.dir()).into_iter().flatten().flatten();
+        let mut found: Vec<(String, bool, PathBuf)> = entries
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().ok()?;
+                Some((label(&name)?, !name.ends_with(".latest.json"), entry.path()))
+            })
+            .collect();
+        found.sort();
+        found.iter().filter_map(|(label, _, path)| Self::load_of(path, stage, label)).collect()
     }
 
     /// Every record of the project at `root` that can be believed, with its file. Sorted.

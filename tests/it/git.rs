@@ -334,3 +334,29 @@ fn locks_are_merged_without_git_and_text_as_git_would() {
     project.fails(2, &["merge", "none", "base", "base"]);
     assert_eq!(before, project.read("base"));
 }
+
+#[test]
+fn results_of_two_locks_stand_side_by_side() {
+    let project = Project::tiny();
+    project.ok(&["run", SPEC]);
+    std::fs::copy(project.path(LOCK), project.path("locks/old.lock.kdl")).unwrap();
+    project.ok(&["run", SPEC, "--set", "compare.pass=300%", "--set", "compare.warn=400%"]);
+    let said = project.fails(1, &["diff", "--results", "locks/old.lock.kdl", LOCK]);
+    let figures: Vec<&str> = said.lines().filter(|line| line.trim_start().starts_with("E2E")).collect();
+    assert_eq!(figures.len(), 2, "{said}");
+    assert!(figures.iter().all(|line| line.matches('→').count() == 4 && !line.contains('–')), "{said}");
+    let json = project.xp(&["diff", "--results", "--json", "locks/old.lock.kdl", LOCK]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["results"][0]["old"]["figures"].as_array().unwrap().len(), 6, "{json}");
+    assert!(json["results"][0]["new"]["verdict"].is_string(), "{json}");
+
+    // A lock that was not run, and one whose comparison is damaged.
+    project.ok(&["lock", SPEC, "--set", "compare.pass=2%"]);
+    let said = project.fails(1, &["diff", "--results", "locks/old.lock.kdl", LOCK]);
+    assert!(said.contains("→ not run"), "{said}");
+    for folder in crate::project::folders(&project.path("runs/comparisons")) {
+        std::fs::write(folder.join("comparison.json"), "{}").unwrap();
+    }
+    let said = project.fails(1, &["diff", "--results", "locks/old.lock.kdl", LOCK]);
+    assert!(said.contains("not run: tiny"), "{said}");
+}

@@ -37,7 +37,9 @@ fn a_changed_byte_anywhere_is_noticed() {
     let project = Project::tiny();
     project.ok(&["run", SPEC]);
     let said = project.ok(&["verify", LOCK]);
-    for kind in ["experiment", "model file", "bundle file", "workload", "simulation", "output", "stored content"] {
+    for kind in
+        ["experiment", "model file", "bundle file", "workload", "simulation", "output", "stored content"]
+    {
         assert!(said.lines().any(|line| line.starts_with(kind)), "{kind}:\n{said}");
     }
     let said = project.ok(&["verify", PDF]);

@@ -4,6 +4,7 @@ mod json;
 mod lines;
 mod markdown;
 mod operand;
+mod results;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -13,6 +14,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use self::operand::{Side, sides};
+use self::results::RunResults;
 use super::super::args::DiffArgs;
 use super::super::error::CliError;
 use super::super::{json as answers, output};
@@ -27,13 +29,16 @@ pub struct Compared {
     pub diff: LockDiff,
     /// What the diff means.
     pub sentence: String,
+    /// Results of the common runs, when they were asked for.
+    pub results: Option<Vec<RunResults>>,
 }
 
 /// Facts that differ, by what they do to results. Exit code 1 when any do, 2 on trouble.
 pub fn run(args: &DiffArgs) -> Result<ExitCode, CliError> {
     let (old, new) =
         sides(&args.old, args.new.as_deref()).map_err(|error| CliError::from(error).into_trouble())?;
-    let compared = compare(old, new);
+    let results = args.results.then(|| results::of(&old, &new));
+    let compared = Compared { results, ..compare(old, new) };
     let printed = match (args.json, args.markdown) {
         (true, _) => answers::print(&json::answer(&compared)),
         (_, true) => output::print(markdown::markdown(&compared)),
@@ -73,5 +78,5 @@ pub fn compare(old: Side, new: Side) -> Compared {
             (diff, sentence)
         }
     };
-    Compared { old: old.name, new: new.name, diff, sentence }
+    Compared { old: old.name, new: new.name, diff, sentence, results: None }
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::Compared;
+use super::results::RunResults;
 use crate::lock::{Change, Impact, Invalidated, LockDiff, OtherRun, Runs, Stages};
 
 /// What `xp diff --json` prints. `ok` is whether the locks say the same.
@@ -23,6 +24,8 @@ pub struct Answer<'a> {
     /// How many runs both locks have.
     common_runs: usize,
     invalidated: &'a [Invalidated],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    results: Option<&'a [RunResults]>,
 }
 
 #[derive(Debug, Serialize)]
@@ -43,7 +46,7 @@ struct OneRun<'a> {
 
 /// The answer of a diff.
 pub fn answer(compared: &Compared) -> Answer<'_> {
-    let Compared { old, new, diff, sentence } = compared;
+    let Compared { old, new, diff, sentence, results } = compared;
     let change = |change| one_change(diff, change);
     Answer {
         version: 1,
@@ -58,6 +61,7 @@ pub fn answer(compared: &Compared) -> Answer<'_> {
         removed_runs: diff.removed_runs.iter().map(one_run).collect(),
         common_runs: diff.common_runs.len(),
         invalidated: &diff.invalidated,
+        results: results.as_deref(),
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use super::Compared;
 use super::lines::{Line, lines};
+use super::results::{self, HEADS, RunResults, Told};
 use super::words::{Note, counted, few, how_many, plain, runs_of, thousands, value, which};
 use crate::lock::{Change, Impact, LockDiff, OtherRun, Stages};
 
@@ -20,13 +21,13 @@ const SHOWN_RUNS: usize = 20;
 
 /// The Markdown of a diff.
 pub fn markdown(compared: &Compared) -> String {
-    let Compared { old, new, diff, sentence } = compared;
+    let Compared { old, new, diff, sentence, results } = compared;
     let mut out = format!("### {sentence}\n\n{} → {}\n", code(old), code(new));
-    if diff.is_empty() {
-        return out;
-    }
     overview(&mut out, diff);
     made_again(&mut out, diff);
+    if let Some(results) = results {
+        results_of(&mut out, results);
+    }
     for impact in Impact::ALL {
         let (lines, facts) = lines(diff, impact, LONGEST);
         let rows: Vec<String> = lines.iter().map(row).collect();
@@ -86,6 +87,35 @@ fn made_again(out: &mut String, diff: &LockDiff) {
     if !diff.added_runs.is_empty() {
         let ids: Vec<String> = diff.added_runs.iter().map(|run| run.id.clone()).collect();
         let _ = writeln!(out, "- every stage of what is added: {}", code(&few(&ids)));
+    }
+}
+
+/// Results of the runs that both have, the first ones figure by figure.
+fn results_of(out: &mut String, results: &[RunResults]) {
+    let Told { in_full, short, more, not_run } = results::told(results);
+    for run in in_full {
+        let _ = writeln!(
+            out,
+            "\nResults of {}: {}\n\n| {} |\n|---|---|---|---|---|---|",
+            code(&run.run),
+            run.verdicts(),
+            HEADS.join(" | ")
+        );
+        for [metric, stat, rest @ ..] in run.rows() {
+            let _ = writeln!(out, "| {} | {} | {} |", code(&metric), code(&stat), rest.join(" | "));
+        }
+    }
+    if !short.is_empty() || !not_run.is_empty() {
+        out.push('\n');
+    }
+    for run in short {
+        let _ = writeln!(out, "- {}: {}", code(&run.run), run.verdicts());
+    }
+    if more > 0 {
+        let _ = writeln!(out, "- and {} more", counted(more, "run"));
+    }
+    if !not_run.is_empty() {
+        let _ = writeln!(out, "- not run: {}", code(&few(&not_run)));
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Side {
     pub name: String,
     /// None: there is no lock.
     pub lock: Option<Lock>,
+    /// Where it lies, or lay: its project is found from there.
+    pub file: Option<PathBuf>,
 }
 
 /// A lock that was asked for is not to be had.
@@ -69,22 +71,28 @@ pub fn sides(old: &str, new: Option<&str>) -> Result<(Side, Side), OperandError>
 }
 
 fn side(name: &str) -> Result<Side, OperandError> {
-    let made = |lock| Ok(Side { name: name.to_owned(), lock });
+    let made = |lock, file| Ok(Side { name: name.to_owned(), lock, file });
     if name == "/dev/null" {
-        return made(None);
+        return made(None, None);
     }
     if name == "-" {
-        return made(Some(parse("standard input", &stdin()?)?));
+        return made(Some(parse("standard input", &stdin()?)?), None);
     }
     let path = Path::new(name);
     // A file of that name wins: a revision can always be written otherwise.
     if path.symlink_metadata().is_ok() {
-        return made(Some(lock::read(path)?));
+        return made(Some(lock::read(path)?), Some(path.to_owned()));
     }
     let Some((rev, path)) = split_revision(name) else { return Err(no_lock(name)) };
     let repository =
         Repository::of(Path::new("."), "a lock at a revision is read from the repository of this folder")?;
-    made(Some(parse(name, &repository.text_at(rev, path, MAX_BYTES)?)?))
+    let lock = parse(name, &repository.text_at(rev, path, MAX_BYTES)?)?;
+    let file = match path.strip_prefix("./") {
+        Some(path) => PathBuf::from(path),
+        // A repository without a working tree has no project.
+        None => repository.top().unwrap_or_default().join(path),
+    };
+    made(Some(lock), Some(file))
 }
 
 /// A lock as the last commit has it, and as it is.
@@ -109,7 +117,8 @@ fn against_head(name: &str) -> Result<(Side, Side), OperandError> {
     let head = format!("HEAD:{name}");
     let old = committed.map(|text| parse(&head, &text)).transpose()?;
     let new = exists.then(|| lock::read(path)).transpose()?;
-    Ok((Side { name: head, lock: old }, Side { name: name.to_owned(), lock: new }))
+    let file = Some(path.to_owned());
+    Ok((Side { name: head, lock: old, file: file.clone() }, Side { name: name.to_owned(), lock: new, file }))
 }
 
 /// The closest folder above a path that exists, and the rest of the path.

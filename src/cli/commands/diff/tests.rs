@@ -1,10 +1,12 @@
 use super::operand::Side;
+use super::results::{self, Figure, Results, RunResults};
 use super::{Compared, compare, json, markdown, text};
+use crate::compare::Verdict;
 use crate::lock::{Lock, samples};
 use crate::store::Digest;
 
 fn side(name: &str, lock: Lock) -> Side {
-    Side { name: name.to_owned(), lock: Some(lock) }
+    Side { name: name.to_owned(), lock: Some(lock), file: None }
 }
 
 fn compared(runs: usize, edit: impl FnOnce(&mut Lock)) -> Compared {
@@ -154,7 +156,7 @@ fn runs_come_and_go_by_name() {
 
 #[test]
 fn a_lock_may_be_new_or_gone() {
-    let none = || Side { name: "/dev/null".to_owned(), lock: None };
+    let none = || Side { name: "/dev/null".to_owned(), lock: None, file: None };
     let new = compare(none(), side("a.lock.kdl", samples::lock(2)));
     let gone = compare(side("a.lock.kdl", samples::lock(1)), none());
     insta::assert_snapshot!(format!("{}\n{}", shown(&new), shown(&gone)), @"
@@ -476,4 +478,94 @@ fn a_program_gets_every_change() {
       ]
     }
     "#);
+}
+
+#[test]
+fn results_stand_side_by_side() {
+    let figures = |factor: f64| {
+        let figure = |metric: &str, stat: &str, ms: f64| Figure {
+            metric: metric.to_owned(),
+            stat: stat.to_owned(),
+            measured_ns: ms * 1e6,
+            simulated_ns: ms * 1e6 * factor,
+            error_percent: 100.0 * (factor - 1.0),
+            verdict: if factor > 1.05 { Verdict::Warn } else { Verdict::Pass },
+        };
+        vec![figure("TTFT", "P50", 12.5), figure("E2E", "P99", 1250.0)]
+    };
+    let results = |factor: f64, verdict| Some(Results { verdict, figures: figures(factor) });
+    let run = |run: &str, old, new| RunResults { run: run.to_owned(), old, new };
+    let mut all = vec![
+        run("tiny-0", None, None),
+        run("tiny-1", results(1.02, Verdict::Pass), results(1.08, Verdict::Warn)),
+        run("tiny-2", None, results(0.99, Verdict::Pass)),
+    ];
+    all.extend((3..40).map(|n| run(&format!("tiny-{n}"), None, None)));
+    let shown = results::text(&all);
+    insta::assert_snapshot!(anstream::adapter::strip_str(&shown).to_string(), @"
+
+    results
+      tiny-1: pass → warn
+        metric  statistic  measured             simulated            error            verdict
+        TTFT    P50        12.50 ms → 12.50 ms  12.75 ms → 13.50 ms  +2.0 % → +8.0 %  pass → warn
+        E2E     P99        1.250 s → 1.250 s    1.275 s → 1.350 s    +2.0 % → +8.0 %  pass → warn
+      tiny-2: not run → pass
+        metric  statistic  measured      simulated     error       verdict
+        TTFT    P50        – → 12.50 ms  – → 12.38 ms  – → -1.0 %  – → pass
+        E2E     P99        – → 1.250 s   – → 1.238 s   – → -1.0 %  – → pass
+      tiny-0: not run → not run
+      tiny-3: not run → not run
+      tiny-4: not run → not run
+      tiny-5: not run → not run
+      tiny-6: not run → not run
+      tiny-7: not run → not run
+      tiny-8: not run → not run
+      tiny-9: not run → not run
+      tiny-10: not run → not run
+      tiny-11: not run → not run
+      tiny-12: not run → not run
+      tiny-13: not run → not run
+      tiny-14: not run → not run
+      tiny-15: not run → not run
+      tiny-16: not run → not run
+      tiny-17: not run → not run
+      tiny-18: not run → not run
+      tiny-19: not run → not run
+      and 20 runs more
+    ");
+    let compared =
+        Compared { results: Some(all.drain(..3).collect()), ..compared(1, |lock| lock.xp.push('1')) };
+    insta::assert_snapshot!(markdown::markdown(&compared), @"
+    ### No result changes.
+
+    `main:locks/tiny.lock.kdl` → `locks/tiny.lock.kdl`
+
+    | impact | facts | made again | in |
+    |---|---:|---|---|
+    | **cosmetic**: no result changes | 1 | nothing | the run |
+
+    Results of `tiny-1`: pass → warn
+
+    | metric | statistic | measured | simulated | error | verdict |
+    |---|---|---|---|---|---|
+    | `TTFT` | `P50` | 12.50 ms → 12.50 ms | 12.75 ms → 13.50 ms | +2.0 % → +8.0 % | pass → warn |
+    | `E2E` | `P99` | 1.250 s → 1.250 s | 1.275 s → 1.350 s | +2.0 % → +8.0 % | pass → warn |
+
+    Results of `tiny-2`: not run → pass
+
+    | metric | statistic | measured | simulated | error | verdict |
+    |---|---|---|---|---|---|
+    | `TTFT` | `P50` | – → 12.50 ms | – → 12.38 ms | – → -1.0 % | – → pass |
+    | `E2E` | `P99` | – → 1.250 s | – → 1.238 s | – → -1.0 % | – → pass |
+
+    - `tiny-0`: not run → not run
+
+    <details><summary>cosmetic: 1 fact</summary>
+
+    | fact | old | new |
+    |---|---|---|
+    | `xp` | `0.1.0` | `0.1.01` |
+
+    </details>
+    ");
 }

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
 
-use super::Compared;
 use super::lines::{Line, lines};
 use super::words::{few, plain, thousands, which};
+use super::{Compared, results};
 use crate::lock::{Impact, LockDiff, OtherRun};
 
 /// Longest value that is shown, in characters.
@@ -35,7 +35,7 @@ fn style(impact: Impact) -> Style {
 
 /// The text of a diff.
 pub fn text(compared: &Compared) -> String {
-    let Compared { diff, sentence, .. } = compared;
+    let Compared { diff, sentence, results, .. } = compared;
     let mut out = format!("{BOLD}{sentence}{BOLD:#}\n");
     for impact in Impact::ALL {
         let (lines, _) = lines(diff, impact, LONGEST);
@@ -48,6 +48,7 @@ pub fn text(compared: &Compared) -> String {
     }
     runs(&mut out, diff);
     made_again(&mut out, diff);
+    out.push_str(&results.as_deref().map(results::text).unwrap_or_default());
     out
 }
 
