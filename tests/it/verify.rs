@@ -72,7 +72,9 @@ fn a_changed_byte_anywhere_is_noticed() {
     // What a lock says: digests and numbers, each in its place.
     let lock = String::from_utf8(project.read(LOCK)).unwrap();
     for (fact, named) in [("sim", "simulation"), ("workload", "workload"), ("resolved-model", "")] {
-        let at = lock.find(&format!("{fact} {{")).unwrap();
+        // An experiment has a workload too.
+        let start = if fact == "resolved-model" { 0 } else { lock.find("\nrun ").unwrap() };
+        let at = start + lock[start..].find(&format!("{fact} {{")).unwrap();
         let digest = at + lock[at..].find("sha256 \"").unwrap() + 8;
         let other = if lock.as_bytes()[digest] == b'0' { "1" } else { "0" };
         let edited = format!("{}{other}{}", &lock[..digest], &lock[digest + 1..]);

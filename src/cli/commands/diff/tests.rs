@@ -513,25 +513,7 @@ fn results_stand_side_by_side() {
         metric  statistic  measured      simulated     error       verdict
         TTFT    P50        – → 12.50 ms  – → 12.38 ms  – → -1.0 %  – → pass
         E2E     P99        – → 1.250 s   – → 1.238 s   – → -1.0 %  – → pass
-      tiny-0: not run → not run
-      tiny-3: not run → not run
-      tiny-4: not run → not run
-      tiny-5: not run → not run
-      tiny-6: not run → not run
-      tiny-7: not run → not run
-      tiny-8: not run → not run
-      tiny-9: not run → not run
-      tiny-10: not run → not run
-      tiny-11: not run → not run
-      tiny-12: not run → not run
-      tiny-13: not run → not run
-      tiny-14: not run → not run
-      tiny-15: not run → not run
-      tiny-16: not run → not run
-      tiny-17: not run → not run
-      tiny-18: not run → not run
-      tiny-19: not run → not run
-      and 20 runs more
+      not run: tiny-0, tiny-3, tiny-4 and 35 more
     ");
     let compared =
         Compared { results: Some(all.drain(..3).collect()), ..compared(1, |lock| lock.xp.push('1')) };
