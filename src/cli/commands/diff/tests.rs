@@ -540,7 +540,7 @@ fn results_stand_side_by_side() {
     | `TTFT` | `P50` | – → 12.50 ms | – → 12.38 ms | – → -1.0 % | – → pass |
     | `E2E` | `P99` | – → 1.250 s | – → 1.238 s | – → -1.0 % | – → pass |
 
-    - `tiny-0`: not run → not run
+    - not run: `tiny-0`
 
     <details><summary>cosmetic: 1 fact</summary>
 
