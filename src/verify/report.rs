@@ -10,7 +10,7 @@ use crate::metrics;
 use crate::progress::Progress;
 use crate::report::{self, LOCK};
 use crate::run::{Project, Runs, Stage, StageStore, compare_input};
-use crate::store::{self, Digest, FileDigest, ObjectStore, StagedDir, StoredResult};
+use crate::store::{self, Digest, FetchError, FileDigest, ObjectStore, StagedDir, StoredResult};
 
 /// No honest report is larger, in bytes.
 const MAX_PDF: u64 = 1 << 30;
@@ -145,13 +145,15 @@ fn comparisons(stages: &StageStore) -> BTreeMap<Digest, StoredResult> {
 
 /// Whether a comparison that the project knows is whole, in the store or in its place.
 fn in_project(stages: &StageStore, attached: &Attached, result: &StoredResult) -> Check {
-    let damaged = result.files.iter().find(|file| stages.objects().check(file).is_err());
-    match damaged {
-        None => Check::same(What::Comparison, &attached.name),
-        Some(file) => {
-            let detail = format!("the store's copy of {} is damaged or gone", file.file);
-            Check::differs(What::Comparison, &attached.name, detail)
-        }
+    let name = &attached.name;
+    let problems = || result.files.iter().filter_map(|file| stages.objects().check(file).err());
+    let is_absent = |error: &FetchError| matches!(error, FetchError::Absent { .. });
+    if let Some(damage) = problems().find(|error| !is_absent(error)) {
+        return Check::differs(What::Comparison, name, damage.to_string());
+    }
+    match problems().next() {
+        None => Check::same(What::Comparison, name),
+        Some(absent) => Check::absent(What::Comparison, name, absent.to_string()),
     }
 }
 
