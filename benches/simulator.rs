@@ -19,8 +19,9 @@ struct Analytic;
 
 impl Predictor for Analytic {
     fn step_ns(&self, batch: &Batch) -> u64 {
-        let tokens: u64 = batch.entries.iter().map(|entry| u64::from(entry.tokens)).sum();
-        let context: u64 = batch.entries.iter().map(|entry| u64::from(entry.context)).sum();
+        let tokens = u64::from(batch.num_tokens());
+        let chunks: u64 = batch.chunks.iter().map(|chunk| u64::from(chunk.context)).sum();
+        let context = batch.decodes.context_sum() + chunks;
         2_000_000 + tokens * 40_000 + context * 50
     }
 }
@@ -50,15 +51,7 @@ fn workload(requests: usize, gap_ns: u64) -> Workload {
 }
 
 fn config(max_batch_size: u32, kv_blocks: u32) -> SchedulerConfig {
-    SchedulerConfig {
-        policy: Policy::Sarathi,
-        chunk_size: 512,
-        max_batch_size,
-        block_size: 16,
-        kv_blocks,
-        watermark_blocks: kv_blocks / 100,
-        max_context: 4096,
-    }
+    SchedulerConfig::new(Policy::Sarathi, (512, max_batch_size), (16, kv_blocks, kv_blocks / 100), 4096)
 }
 
 fn run(bencher: Bencher, config: &SchedulerConfig, workload: &Workload) {

@@ -220,7 +220,7 @@ pub fn bundle(data: &[u8]) -> bool {
         vec![entry(7, 100, true), entry(1, 90, false), entry(1, 1 << 20, false)],
         vec![entry(1 << 20, 1 << 20, true); 3],
     ] {
-        predictor.step_ns(&Batch { entries, ..Batch::default() });
+        predictor.step_ns(&Batch::of(entries));
     }
     true
 }

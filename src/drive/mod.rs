@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use crate::metrics::{RequestRecord, RequestStatus, RunRecord, StepLog};
 use crate::progress::Progress;
-use crate::scheduler::{Batch, RequestId, Scheduler};
+use crate::scheduler::{Arrival, Batch, RequestId, Scheduler};
 use crate::workload::Workload;
 
 /// What executes batches: a clock and hands.
@@ -62,7 +62,13 @@ pub fn drive<M: Machine>(
         let start_ns = machine.now_ns();
         while let Some(row) = requests.get_mut(arrived).filter(|row| row.arrival_time_ns <= start_ns) {
             arrived += 1;
-            let added = scheduler.add(row.request_id, row.num_prefill_tokens, row.num_decode_tokens);
+            let added = scheduler.add(&Arrival {
+                request: row.request_id,
+                prefill_tokens: row.num_prefill_tokens,
+                decode_tokens: row.num_decode_tokens,
+                rank: row.arrival_time_ns,
+                prefix: &[],
+            });
             if let Err(refused) = added {
                 fail(row, "rejected", refused.to_string());
                 report.done(1, scheduler);
@@ -85,12 +91,12 @@ pub fn drive<M: Machine>(
         let end_ns = machine.now_ns().max(start_ns);
         steps.push_batch(start_ns, end_ns, &batch, queue, kv_blocks);
 
-        for entry in batch.entries.iter().filter(|entry| entry.emits) {
+        for entry in batch.entries().filter(|entry| entry.emits) {
             let row = &mut requests[entry.request as usize];
             row.num_decode_tokens_actual += 1;
             row.first_token_time_ns.get_or_insert(end_ns);
         }
-        scheduler.complete(&batch, &mut finished);
+        scheduler.complete(&mut batch, &mut finished);
         report.done(finished.len(), scheduler);
         for request in finished.drain(..) {
             requests[request as usize].completion_time_ns = Some(end_ns);
@@ -208,7 +214,7 @@ mod tests {
         }
 
         fn execute(&mut self, batch: &Batch, scheduler: &dyn Scheduler) -> Result<(), u32> {
-            for entry in &batch.entries {
+            for entry in batch.entries() {
                 let slots = scheduler.blocks(entry.request).len() as u32 * 4;
                 assert!(slots >= entry.context + entry.tokens);
             }
@@ -226,15 +232,7 @@ mod tests {
     }
 
     fn config() -> SchedulerConfig {
-        SchedulerConfig {
-            policy: Policy::Sarathi,
-            chunk_size: 8,
-            max_batch_size: 4,
-            block_size: 4,
-            kv_blocks: 16,
-            watermark_blocks: 0,
-            max_context: 40,
-        }
+        SchedulerConfig::new(Policy::Sarathi, (8, 4), (4, 16, 0), 40)
     }
 
     /// Requests as (arrival, prompt, output).

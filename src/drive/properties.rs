@@ -86,7 +86,7 @@ impl<'a> Auditor<'a> {
     /// Requests that have a share and did not run before; returns how many.
     fn admit(&mut self, batch: &Batch) -> usize {
         let mut admitted = 0;
-        for entry in &batch.entries {
+        for entry in batch.entries() {
             let id = entry.request as usize;
             if self.accounts[id].running {
                 continue;
@@ -105,7 +105,7 @@ impl<'a> Auditor<'a> {
     fn check_shares(&self, batch: &Batch) {
         let mut seen = BTreeSet::new();
         let mut tokens = 0_u64;
-        for entry in &batch.entries {
+        for entry in batch.entries() {
             let account = &self.accounts[entry.request as usize];
             assert!(account.possible, "{entry} can never run");
             assert!(seen.insert(entry.request), "{entry} has two shares");
@@ -124,12 +124,11 @@ impl<'a> Auditor<'a> {
         assert!(batch.preempted.iter().all(|id| !seen.contains(id)), "{batch}");
         // Decodes come first, each group in order of admission.
         let order = |entry: &BatchEntry| (entry.is_prefill, entry.request);
-        assert!(batch.entries.windows(2).all(|pair| order(&pair[0]) < order(&pair[1])), "{batch}: order");
+        assert!(batch.entries().is_sorted_by(|a, b| order(a) < order(b)), "{batch}: order");
     }
 
     fn check_blocks(&self, batch: &Batch, scheduler: &dyn Scheduler) {
-        let shares: BTreeMap<_, _> =
-            batch.entries.iter().map(|entry| (entry.request, entry.tokens)).collect();
+        let shares: BTreeMap<_, _> = batch.entries().map(|entry| (entry.request, entry.tokens)).collect();
         let mut owners = BTreeMap::new();
         for (id, account) in (0..).zip(&self.accounts) {
             let blocks = scheduler.blocks(id);
@@ -153,7 +152,7 @@ impl<'a> Auditor<'a> {
         if admitted > 0 && running > 1 {
             assert!(free >= self.config.watermark_blocks, "{batch}: admitted into the watermark");
         }
-        assert_eq!(batch.entries.len(), running, "{batch}: somebody who runs got nothing");
+        assert_eq!(batch.len(), running, "{batch}: somebody who runs got nothing");
         if batch.num_tokens() == self.config.chunk_size {
             return;
         }
@@ -193,7 +192,7 @@ impl Machine for Auditor<'_> {
         self.check_shares(batch);
         self.check_blocks(batch, scheduler);
         self.check_work(batch, scheduler, admitted);
-        for entry in &batch.entries {
+        for entry in batch.entries() {
             let account = &mut self.accounts[entry.request as usize];
             account.context += entry.tokens;
             account.emitted += u32::from(entry.emits);
@@ -271,15 +270,8 @@ fn policies() -> impl Strategy<Value = Policy> {
 fn configs(kv_blocks: impl Strategy<Value = u32>) -> impl Strategy<Value = SchedulerConfig> {
     (policies(), 1_u32..40, 1_u32..10, 1_u32..9, kv_blocks, 0_u32..6, 20_u32..80).prop_map(
         |(policy, chunk_size, max_batch_size, block_size, kv_blocks, watermark_blocks, max_context)| {
-            SchedulerConfig {
-                policy,
-                chunk_size,
-                max_batch_size,
-                block_size,
-                kv_blocks,
-                watermark_blocks,
-                max_context,
-            }
+            let memory = (block_size, kv_blocks, watermark_blocks);
+            SchedulerConfig::new(policy, (chunk_size, max_batch_size), memory, max_context)
         },
     )
 }
@@ -334,15 +326,7 @@ proptest! {
 #[test]
 fn tight_memory_preempts_in_every_policy() {
     for policy in POLICIES {
-        let config = SchedulerConfig {
-            policy,
-            chunk_size: 16,
-            max_batch_size: 8,
-            block_size: 4,
-            kv_blocks: 11,
-            watermark_blocks: 1,
-            max_context: 64,
-        };
+        let config = SchedulerConfig::new(policy, (16, 8), (4, 11, 1), 64);
         let (record, preemptions) = audit(&config, &workload(&[(0, 8, 25); 12]), &[3]);
         assert!(preemptions > 10, "{preemptions}");
         assert!(record.requests.iter().all(|row| row.num_decode_tokens_actual == 25));

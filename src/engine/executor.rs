@@ -66,8 +66,7 @@ impl<'a> Executor<'a> {
         timer: &mut dyn OpTimer,
     ) -> Result<(), EngineError> {
         let shares: Vec<Share<'_>> = batch
-            .entries
-            .iter()
+            .entries()
             .map(|entry| {
                 let from = entry.context as usize;
                 Share {
@@ -81,7 +80,7 @@ impl<'a> Executor<'a> {
             .collect();
         let logits = self.model.forward(&shares, self.kv, self.num_layers, timer)?;
         let vocab = self.model.config().vocab_size as usize;
-        let emitting = batch.entries.iter().filter(|entry| entry.emits);
+        let emitting = batch.entries().filter(|entry| entry.emits);
         for (entry, logits) in emitting.zip(logits.chunks_exact(vocab)) {
             let sequence = &mut self.sequences[entry.request as usize];
             let token = self.sampler.sample(logits, entry.request, sequence.outputs().len() as u32);
@@ -110,7 +109,7 @@ impl<'a> Executor<'a> {
         for step in 0..decodes {
             let context = tokens + step;
             let entry = BatchEntry { request: 0, tokens: 1, context, is_prefill: false, emits: true };
-            let batch = Batch { entries: vec![entry], ..Batch::default() };
+            let batch = Batch::of([entry]);
             self.step(&batch, |_| &blocks, &mut NoTimer)?;
         }
         self.replace_sequences(kept);

@@ -45,7 +45,7 @@ impl Executor<'_> {
             })
             .collect();
         let entry = |request| BatchEntry { request, tokens: 1, context, is_prefill: false, emits: true };
-        let batch = Batch { entries: (0..DECODES).map(entry).collect(), ..Batch::default() };
+        let batch = Batch::of((0..DECODES).map(entry));
         let sequence = Sequence::new(vec![0; context as usize + 1], (LEAD + STEPS) as usize);
         let kept = self.replace_sequences(vec![sequence; DECODES as usize]);
         for _ in 0..LEAD {

@@ -264,15 +264,12 @@ pub fn scheduler_config(
         });
     }
     let narrow = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-    Ok(SchedulerConfig {
-        policy: backend.scheduler,
-        chunk_size: backend.chunk_size,
-        max_batch_size: backend.max_batch_size,
-        block_size: backend.block_size,
-        kv_blocks: narrow(blocks),
-        watermark_blocks: narrow(watermark),
-        max_context: model.max_position_embeddings,
-    })
+    Ok(SchedulerConfig::new(
+        backend.scheduler,
+        (backend.chunk_size, backend.max_batch_size),
+        (backend.block_size, narrow(blocks), narrow(watermark)),
+        model.max_position_embeddings,
+    ))
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ impl StepLog {
         self.push(
             start_ns,
             end_ns,
-            batch.entries.iter().map(|e| StepMember {
+            batch.entries().map(|e| StepMember {
                 request: e.request,
                 tokens: e.tokens,
                 context: e.context,

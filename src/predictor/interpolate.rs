@@ -79,17 +79,12 @@ impl Interpolate {
 
     /// Attention of one layer, ns.
     fn attention_ns(&self, batch: &Batch) -> f64 {
-        let (mut decodes, mut kv) = (0_u64, 0_u64);
+        let (decodes, kv) = (batch.decodes.len() as u64, batch.decodes.context_sum());
         let mut work = 0.0;
-        for entry in &batch.entries {
-            if entry.is_prefill {
-                let growth = self.prefill_growth.at(f64::from(entry.tokens), f64::from(entry.context));
-                let ns = self.prefill.at(entry.tokens) + growth;
-                work += (ns - self.attention_fixed_ns).max(0.0);
-            } else {
-                decodes += 1;
-                kv += u64::from(entry.context);
-            }
+        for chunk in &batch.chunks {
+            let growth = self.prefill_growth.at(f64::from(chunk.tokens), f64::from(chunk.context));
+            let ns = self.prefill.at(chunk.tokens) + growth;
+            work += (ns - self.attention_fixed_ns).max(0.0);
         }
         match decodes {
             0 => self.attention_fixed_ns + work,
@@ -112,10 +107,10 @@ fn whole_rows(points: Vec<(u32, u32, f64)>) -> Vec<(u32, u32, f64)> {
 impl Predictor for Interpolate {
     fn step_ns(&self, batch: &Batch) -> u64 {
         let tokens = batch.num_tokens();
-        let sequences = batch.entries.iter().filter(|entry| entry.emits).count() as u32;
+        let sequences = batch.num_emitting();
         let ns = self.by_tokens.at(tokens)
             + self.by_sequences.at(sequences)
-            + self.by_batch_size.at(batch.entries.len() as u32)
+            + self.by_batch_size.at(batch.len() as u32)
             + self.num_layers * self.attention_ns(batch);
         // Rounded by addition: a conversion to an integer truncates, on every machine alike.
         (ns.max(0.0) + 0.5) as u64
@@ -157,8 +152,8 @@ mod tests {
             vec![decode(10), decode(90), decode(200)],
             vec![decode(10), decode(90), prefill(62, 30)],
         ] {
-            let batch = Batch { entries, ..Batch::default() };
-            let (found, wanted) = (predictor.attention_ns(&batch), wanted(&batch.entries));
+            let batch = Batch::of(entries.iter().copied());
+            let (found, wanted) = (predictor.attention_ns(&batch), wanted(&entries));
             assert!((found / wanted - 1.0).abs() < 0.01, "{batch}: {found}, not {wanted}");
         }
     }
@@ -174,8 +169,9 @@ mod tests {
     fn a_step_is_the_sum_of_its_operators() {
         let bundle = sample_bundle();
         let predictor = Interpolate::new(&bundle).unwrap();
-        let batch = Batch { entries: vec![decode(16), decode(16), prefill(2, 0)], ..Batch::default() };
-        let mut sum = f64::from(bundle.meta.num_layers) * wanted(&batch.entries);
+        let entries = [decode(16), decode(16), prefill(2, 0)];
+        let batch = Batch::of(entries);
+        let mut sum = f64::from(bundle.meta.num_layers) * wanted(&entries);
         for curve in &bundle.curves {
             let x = match curve.feature {
                 Feature::Tokens => 4.0,

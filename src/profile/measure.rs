@@ -265,16 +265,16 @@ impl MadeUp {
         let decodes = pass.decodes.iter().map(|&context| {
             (BatchEntry { request: 0, tokens: 1, context, is_prefill: false, emits: true }, context + 1)
         });
-        let mut made = Self { batch: Batch::default(), sequences: Vec::new(), blocks: Vec::new() };
+        let (mut entries, mut sequences, mut tables) = (Vec::new(), Vec::new(), Vec::new());
         let mut next_block = 0;
         // Decodes first, as the scheduler orders them.
         for (request, (entry, length)) in (0..).zip(decodes.chain(prefills)) {
-            made.batch.entries.push(BatchEntry { request, ..entry });
-            made.sequences.push(Sequence::new((0..length).map(|i| i % 256).collect(), 1));
+            entries.push(BatchEntry { request, ..entry });
+            sequences.push(Sequence::new((0..length).map(|i| i % 256).collect(), 1));
             let count = length.div_ceil(block_size);
-            made.blocks.push((0..count).map(|i| (next_block + i) % num_blocks).collect());
+            tables.push((0..count).map(|i| (next_block + i) % num_blocks).collect());
             next_block = (next_block + count) % num_blocks;
         }
-        made
+        Self { batch: Batch::of(entries), sequences, blocks: tables }
     }
 }

@@ -31,15 +31,13 @@ const STEPS: u32 = 64;
 
 /// Mean time that forming, completing and logging a step of `batch_size` decodes takes, ns.
 pub(super) fn schedule_ns(limits: &Limits, batch_size: u32) -> f64 {
-    let config = SchedulerConfig {
-        policy: Policy::Sarathi,
-        chunk_size: batch_size.max(limits.chunk_size),
-        max_batch_size: batch_size,
-        block_size: limits.block_size,
-        kv_blocks: batch_size.saturating_mul((STEPS + 2).div_ceil(limits.block_size) + 1),
-        watermark_blocks: 0,
-        max_context: STEPS + 2,
-    };
+    let kv_blocks = batch_size.saturating_mul((STEPS + 2).div_ceil(limits.block_size) + 1);
+    let config = SchedulerConfig::new(
+        Policy::Sarathi,
+        (batch_size.max(limits.chunk_size), batch_size),
+        (limits.block_size, kv_blocks, 0),
+        STEPS + 2,
+    );
     let request = WorkloadRequest {
         prompt_id: 0,
         num_prefill_tokens: 1,

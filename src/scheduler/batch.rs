@@ -1,6 +1,7 @@
 use std::fmt;
 
 use super::RequestId;
+use super::decodes::Decodes;
 
 /// One request's share of a step: the `tokens` tokens at positions `context..context + tokens` of
 /// its prompt followed by its output.
@@ -22,31 +23,98 @@ pub struct BatchEntry {
     pub emits: bool,
 }
 
-/// What one step computes.
+/// A chunk of one request's prefill: the `tokens` tokens after the first `context`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunk {
+    pub request: RequestId,
+    /// Tokens to compute in this step, at least 1.
+    pub tokens: u32,
+    /// Tokens already in the KV cache before the step.
+    pub context: u32,
+    /// The chunk ends the prefill and yields an output token.
+    pub emits: bool,
+}
+
+/// What one step computes: decodes, then chunks of prefills.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// Shares in the policy's order; a request has at most one.
-    pub entries: Vec<BatchEntry>,
-    /// Requests that lost their KV blocks while this batch was formed, in order. None of them has
-    /// a share; whatever was cached for them is gone.
+    /// Requests that get one token each.
+    pub decodes: Decodes,
+    /// Chunks of prefills in the policy's order; a request has at most one share of a batch.
+    pub chunks: Vec<Chunk>,
+    /// Requests that lost their KV blocks while this batch was formed, in order; whatever was cached
+    /// for them is gone. One that is admitted again at once has a chunk that begins at 0.
     pub preempted: Vec<RequestId>,
+    /// Requests whose last token the step yields, in batch order.
+    pub(super) ending: Vec<RequestId>,
+    /// Where the scheduler keeps the decodes until the batch is complete.
+    pub(super) lane: u32,
 }
 
 impl Batch {
+    /// A batch of these shares, decodes first.
+    pub fn of(entries: impl IntoIterator<Item = BatchEntry>) -> Self {
+        let (chunks, decodes): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.is_prefill);
+        let chunk = |entry: BatchEntry| Chunk {
+            request: entry.request,
+            tokens: entry.tokens,
+            context: entry.context,
+            emits: entry.emits,
+        };
+        Self {
+            decodes: Decodes::of(decodes.into_iter().map(|entry| (entry.request, entry.context))),
+            chunks: chunks.into_iter().map(chunk).collect(),
+            ..Self::default()
+        }
+    }
+
     /// Empties the batch, keeping its memory.
     pub fn clear(&mut self) {
-        self.entries.clear();
+        self.decodes = Decodes::default();
+        self.chunks.clear();
         self.preempted.clear();
+        self.ending.clear();
     }
 
     /// Whether the step would compute nothing.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.decodes.is_empty() && self.chunks.is_empty()
+    }
+
+    /// Number of shares.
+    pub fn len(&self) -> usize {
+        self.decodes.len() + self.chunks.len()
+    }
+
+    /// All shares in batch order.
+    pub fn entries(&self) -> impl Iterator<Item = BatchEntry> + '_ {
+        let decode =
+            |(request, context)| BatchEntry { request, tokens: 1, context, is_prefill: false, emits: true };
+        let chunk = |chunk: &Chunk| BatchEntry {
+            request: chunk.request,
+            tokens: chunk.tokens,
+            context: chunk.context,
+            is_prefill: true,
+            emits: chunk.emits,
+        };
+        self.decodes.iter().map(decode).chain(self.chunks.iter().map(chunk))
     }
 
     /// Tokens over all shares.
     pub fn num_tokens(&self) -> u32 {
-        self.entries.iter().map(|entry| entry.tokens).sum()
+        let chunks: u32 = self.chunks.iter().map(|chunk| chunk.tokens).sum();
+        self.decodes.len() as u32 + chunks
+    }
+
+    /// Shares that yield an output token.
+    pub fn num_emitting(&self) -> u32 {
+        self.decodes.len() as u32 + self.chunks.iter().filter(|chunk| chunk.emits).count() as u32
+    }
+
+    /// Requests whose last token the step yields, in batch order. Known when the batch is formed,
+    /// since the number of output tokens is.
+    pub fn ending(&self) -> &[RequestId] {
+        &self.ending
     }
 }
 
@@ -65,7 +133,7 @@ impl fmt::Display for BatchEntry {
 impl fmt::Display for Batch {
     /// Shares in order, then the preempted: `d0 p2[8..16]* preempted 3`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, entry) in self.entries.iter().enumerate() {
+        for (index, entry) in self.entries().enumerate() {
             write!(f, "{}{entry}", if index == 0 { "" } else { " " })?;
         }
         for (index, request) in self.preempted.iter().enumerate() {
@@ -84,6 +152,11 @@ pub enum Rejected {
     /// The request alone needs more KV blocks than there are.
     #[error("needs {needed} KV blocks of {available}")]
     TooManyBlocks { needed: u32, available: u32 },
+    /// The policy computes a prompt in one step, and this one is longer than a step may be.
+    #[error(
+        "a prompt of {tokens} tokens exceeds a step of {chunk_size}, and the policy does not split prompts"
+    )]
+    PromptTooLong { tokens: u32, chunk_size: u32 },
     /// A prompt or an output of no tokens.
     #[error("a request needs at least one prompt and one output token")]
     Empty,

@@ -3,7 +3,8 @@
 //! Sarathi-Serve", OSDI 2024), with the queue discipline of Vidur's replica
 //! scheduler of the same name (Agrawal et al., MLSys 2024).
 
-use super::{Batch, Rejected, Replica, RequestId, Scheduler, SchedulerConfig};
+use super::kv::KvStore;
+use super::{Arrival, Batch, Rejected, Replica, RequestId, Scheduler, SchedulerConfig};
 
 /// Stall-free batching: a prompt is prefilled in chunks that fill what the
 /// decodes leave of the step's token budget, so no decode waits for a prompt.
@@ -13,68 +14,71 @@ use super::{Batch, Rejected, Replica, RequestId, Scheduler, SchedulerConfig};
 /// 1. every running request in decode gets 1 token, in order of admission. When
 ///    its token needs a KV block and none is free, the request admitted last is
 ///    preempted, as often as it takes, be it the one that asked;
-/// 2. the running request that has prefill left gets the rest of the budget or
-///    what it needs. There is at most one, and it is the one admitted last:
-///    nobody is admitted before its prefill is done;
+/// 2. running requests that have prefill left get the rest of the budget or
+///    what they need. With one batch at a time there is at most one of them, and it is
+///    the one admitted last: nobody is admitted before its prefill is done;
 /// 3. while budget is left, waiting requests are admitted, first come first
 ///    served, each with its first chunk, as `max_batch_size` and the blocks above
 ///    the watermark allow. A step that preempted admits nobody: the queue then
 ///    begins with the last victim, and less is free than was taken from it.
 ///
-/// Since all who run get a token before anybody is admitted with what is left,
-/// never more than `chunk_size` requests run, the budget is never exceeded, and
-/// whoever runs makes progress in every step.
-///
-/// One thing differs from Vidur's scheduler: a decode asks for memory only when
-/// its token needs a new block, where Vidur wants one free block for every decode.
+/// With one batch at a time all who run get a token before anybody is admitted with
+/// what is left, so never more than `chunk_size` requests run, the budget is never
+/// exceeded, and whoever runs makes progress in every step.
 #[derive(Debug)]
-pub struct Sarathi {
+pub struct Sarathi<K> {
     chunk_size: u32,
-    replica: Replica,
+    replica: Replica<K>,
+    prefills: Vec<RequestId>,
+    skipped: Vec<RequestId>,
 }
 
-impl Sarathi {
+impl<K: KvStore> Sarathi<K> {
     /// An idle scheduler.
-    pub fn new(config: &SchedulerConfig) -> Self {
-        Self { chunk_size: config.chunk_size, replica: Replica::new(config) }
+    pub fn new(config: &SchedulerConfig, kv: K) -> Self {
+        Self {
+            chunk_size: config.chunk_size,
+            replica: Replica::new(config, kv),
+            prefills: Vec::new(),
+            skipped: Vec::new(),
+        }
     }
 }
 
-impl Scheduler for Sarathi {
-    fn add(&mut self, request: RequestId, prefill_tokens: u32, decode_tokens: u32) -> Result<(), Rejected> {
-        self.replica.add(request, prefill_tokens, decode_tokens)
+impl<K: KvStore> Scheduler for Sarathi<K> {
+    fn add(&mut self, arrival: &Arrival<'_>) -> Result<(), Rejected> {
+        self.replica.add(arrival)
     }
 
     fn schedule(&mut self, batch: &mut Batch) {
         batch.clear();
         let replica = &mut self.replica;
-        let mut budget = self.chunk_size;
+        let room = replica.micro_batch();
 
-        // Preemption shortens `running` from its end, so indexes below stay valid.
-        let mut index = 0;
-        while let Some(&request) = replica.running().get(index) {
-            index += 1;
-            if !replica.is_prefilling(request) && replica.decode(request, batch) {
-                budget -= 1;
-            }
-        }
+        self.prefills.clear();
+        self.skipped.clear();
+        let group = replica.take_paused(room, &mut self.prefills, batch);
+        let mut budget = self.chunk_size.saturating_sub(group.len() as u32);
 
-        if let Some(&last) = replica.running().last()
-            && replica.is_prefilling(last)
-        {
-            budget -= replica.prefill(last, budget, batch);
-        }
-
-        if batch.preempted.is_empty() {
-            while budget > 0
-                && let Some(request) = replica.admit()
-            {
+        for &request in &self.prefills {
+            if budget == 0 {
+                self.skipped.push(request);
+            } else {
                 budget -= replica.prefill(request, budget, batch);
             }
         }
+        replica.sort_paused(&self.skipped);
+
+        if batch.preempted.is_empty() || replica.quirks.admits_after_preemption {
+            while budget > 0 && group.len() + batch.chunks.len() < room && replica.can_admit() {
+                let Some(request) = replica.admit() else { break };
+                budget -= replica.prefill(request, budget, batch);
+            }
+        }
+        replica.seal(group, batch);
     }
 
-    fn complete(&mut self, batch: &Batch, finished: &mut Vec<RequestId>) {
+    fn complete(&mut self, batch: &mut Batch, finished: &mut Vec<RequestId>) {
         self.replica.complete(batch, finished);
     }
 
@@ -83,7 +87,7 @@ impl Scheduler for Sarathi {
     }
 
     fn num_running(&self) -> usize {
-        self.replica.running().len()
+        self.replica.num_running()
     }
 
     fn num_waiting(&self) -> usize {
@@ -97,50 +101,11 @@ impl Scheduler for Sarathi {
 
 #[cfg(test)]
 mod tests {
-    use std::fmt::Write;
-
     use insta::assert_snapshot;
 
+    use super::super::test_trace::{config, trace};
     use super::*;
-    use crate::scheduler::Policy;
-
-    /// Chunks of 8 tokens, batches of 4, 16 blocks of 4 tokens, no watermark.
-    fn config() -> SchedulerConfig {
-        SchedulerConfig {
-            policy: Policy::Sarathi,
-            chunk_size: 8,
-            max_batch_size: 4,
-            block_size: 4,
-            kv_blocks: 16,
-            watermark_blocks: 0,
-            max_context: 1000,
-        }
-    }
-
-    /// Steps until nothing runs, one a line: the batch, blocks in use, who finished. Requests are
-    /// (step before which they arrive, prompt, output) in order of arrival.
-    fn trace(config: &SchedulerConfig, requests: &[(u32, u32, u32)]) -> String {
-        let mut scheduler = Sarathi::new(config);
-        let (mut batch, mut finished, mut text) = (Batch::default(), Vec::new(), String::new());
-        let mut arrivals = (0..).zip(requests).peekable();
-        for step in 0..100 {
-            while let Some((id, (_, prefill, decode))) = arrivals.next_if(|(_, request)| request.0 <= step) {
-                scheduler.add(id, *prefill, *decode).expect("fits");
-            }
-            scheduler.schedule(&mut batch);
-            if batch.is_empty() {
-                break;
-            }
-            write!(text, "step {step}: {batch} | {} blocks", scheduler.blocks_used()).expect("a string");
-            finished.clear();
-            scheduler.complete(&batch, &mut finished);
-            let done: Vec<String> = finished.iter().map(|id| format!(" {id}")).collect();
-            let done = if done.is_empty() { String::new() } else { format!(" | done{}", done.concat()) };
-            writeln!(text, "{done}").expect("a string");
-        }
-        assert_eq!((scheduler.num_running(), scheduler.num_waiting(), scheduler.blocks_used()), (0, 0, 0));
-        text
-    }
+    use crate::scheduler::KvBlocks;
 
     #[test]
     fn a_prompt_is_prefilled_in_chunks_and_its_last_chunk_emits() {
@@ -283,15 +248,17 @@ mod tests {
 
     #[test]
     fn blocks_are_in_token_order_and_released_at_the_end() {
-        let mut scheduler = Sarathi::new(&config());
-        scheduler.add(3, 6, 4).expect("fits");
+        let mut scheduler = Sarathi::new(&config(), KvBlocks::new(16, 4));
+        scheduler
+            .add(&Arrival { request: 3, prefill_tokens: 6, decode_tokens: 4, rank: 0, prefix: &[] })
+            .expect("fits");
         assert_eq!(scheduler.blocks(3), [0_u32; 0]);
         let (mut batch, mut finished) = (Batch::default(), Vec::new());
         let mut held = Vec::new();
         while finished.is_empty() {
             scheduler.schedule(&mut batch);
             held.push(scheduler.blocks(3).to_vec());
-            scheduler.complete(&batch, &mut finished);
+            scheduler.complete(&mut batch, &mut finished);
         }
         assert_eq!(held, [vec![0, 1], vec![0, 1], vec![0, 1], vec![0, 1, 2]]);
         assert_eq!(scheduler.blocks(3), [0_u32; 0]);

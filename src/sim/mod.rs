@@ -2,15 +2,19 @@
 //! over a virtual clock, with the predicted duration of each step in place of
 //! its execution. Nothing else of a run is modelled, and nothing else can drift.
 
+mod clock;
+mod cluster;
 mod virtual_clock;
 
+pub use clock::{Clock, Moment, Nanoseconds, Seconds};
+pub use cluster::{Asked, Outcome, Pace, Stage, run};
 pub use virtual_clock::VirtualClock;
 
 use crate::drive::drive;
 use crate::metrics::RunRecord;
 use crate::predictor::Predictor;
 use crate::progress::Progress;
-use crate::scheduler::{SchedulerConfig, build};
+use crate::scheduler::{SchedulerConfig, build_counted};
 use crate::workload::Workload;
 
 /// Version of the simulator, predictors and schedulers included: raised with every change that moves a
@@ -26,7 +30,7 @@ pub fn simulate(
     progress: &dyn Progress,
 ) -> RunRecord {
     let mut clock = VirtualClock::new(|batch| predictor.step_ns(batch));
-    let Ok(record) = drive(&mut *build(config), workload, &mut clock, progress);
+    let Ok(record) = drive(&mut *build_counted(config), workload, &mut clock, progress);
     record
 }
 
@@ -43,20 +47,12 @@ mod tests {
     impl Predictor for Linear {
         fn step_ns(&self, batch: &Batch) -> u64 {
             let share = |(tokens, context): (u32, u32)| u64::from(tokens) * 10 + u64::from(context);
-            100 + batch.entries.iter().map(|entry| share((entry.tokens, entry.context))).sum::<u64>()
+            100 + batch.entries().map(|entry| share((entry.tokens, entry.context))).sum::<u64>()
         }
     }
 
     fn config() -> SchedulerConfig {
-        SchedulerConfig {
-            policy: Policy::Sarathi,
-            chunk_size: 8,
-            max_batch_size: 4,
-            block_size: 4,
-            kv_blocks: 16,
-            watermark_blocks: 0,
-            max_context: 64,
-        }
+        SchedulerConfig::new(Policy::Sarathi, (8, 4), (4, 16, 0), 64)
     }
 
     fn request(arrival_time_ns: u64, num_prefill_tokens: u32, num_decode_tokens: u32) -> WorkloadRequest {

@@ -44,15 +44,7 @@ mod tests {
 
     #[test]
     fn time_never_decreases() {
-        let config = SchedulerConfig {
-            policy: Policy::Sarathi,
-            chunk_size: 1,
-            max_batch_size: 1,
-            block_size: 1,
-            kv_blocks: 1,
-            watermark_blocks: 0,
-            max_context: 1,
-        };
+        let config = SchedulerConfig::new(Policy::Sarathi, (1, 1), (1, 1, 0), 1);
         let scheduler = build(&config);
         let mut durations = [5, 0, u64::MAX].into_iter();
         let mut clock = VirtualClock::new(|_: &Batch| durations.next().unwrap_or(0));

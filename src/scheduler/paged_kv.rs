@@ -7,6 +7,8 @@
 //! places and are never copied, so none can be freed twice.
 
 use super::RequestId;
+use super::decodes::DecodeGroup;
+use super::kv::KvStore;
 
 /// A request without a block table.
 const NO_TABLE: u32 = u32::MAX;
@@ -21,7 +23,6 @@ const NO_TABLE: u32 = u32::MAX;
 pub struct KvBlocks {
     block_size: u32,
     total: u32,
-    watermark: u32,
     used: u32,
     /// Blocks from here to `total` were never handed out.
     never_used: u32,
@@ -36,91 +37,17 @@ pub struct KvBlocks {
 }
 
 impl KvBlocks {
-    /// `total` free blocks of `block_size` tokens, of which admission leaves `watermark` free. Blocks
-    /// of no tokens are none.
-    pub fn new(total: u32, block_size: u32, watermark: u32) -> Self {
+    /// `total` free blocks of `block_size` tokens. Blocks of no tokens are none.
+    pub fn new(total: u32, block_size: u32) -> Self {
         Self {
             block_size,
             total: if block_size == 0 { 0 } else { total },
-            watermark,
             used: 0,
             never_used: 0,
             returned: Vec::new(),
             tables: Vec::new(),
             spare_tables: Vec::new(),
             table_of: Vec::new(),
-        }
-    }
-
-    /// Tokens in a block.
-    pub fn block_size(&self) -> u32 {
-        self.block_size
-    }
-
-    /// Blocks in all.
-    pub fn total(&self) -> u32 {
-        self.total
-    }
-
-    /// Blocks in some request's table.
-    pub fn used(&self) -> u32 {
-        self.used
-    }
-
-    /// Blocks that can be handed out.
-    pub fn free(&self) -> u32 {
-        self.total - self.used
-    }
-
-    /// Blocks that hold `tokens` tokens: ⌈tokens / block size⌉. More than there are for blocks of no tokens.
-    pub fn blocks_for(&self, tokens: u32) -> u32 {
-        if self.block_size == 0 { u32::MAX } else { tokens.div_ceil(self.block_size) }
-    }
-
-    /// Whether `count` blocks can be taken and the watermark still be free. It keeps running
-    /// requests from being preempted as soon as a new one is admitted.
-    pub fn fits_above_watermark(&self, count: u32) -> bool {
-        u64::from(count) + u64::from(self.watermark) <= u64::from(self.free())
-    }
-
-    /// Appends `count` free blocks to the request's table. Takes all of them, or none and returns
-    /// false when fewer are free.
-    #[must_use]
-    pub fn allocate(&mut self, request: RequestId, count: u32) -> bool {
-        if count > self.free() {
-            return false;
-        }
-        let table = self.table_index(request);
-        let table = &mut self.tables[table];
-        for _ in 0..count {
-            table.push(self.returned.pop().unwrap_or_else(|| {
-                let block = self.never_used;
-                self.never_used += 1;
-                block
-            }));
-        }
-        self.used += count;
-        true
-    }
-
-    /// Takes back all blocks of a request. One that holds none is left alone. The same request,
-    /// allocating as much again, would get the same blocks in the same order.
-    pub fn release(&mut self, request: RequestId) {
-        let Some(slot) = self.table_of.get_mut(request as usize).filter(|slot| **slot != NO_TABLE) else {
-            return;
-        };
-        let index = std::mem::replace(slot, NO_TABLE);
-        let table = &mut self.tables[index as usize];
-        self.used -= table.len() as u32;
-        self.returned.extend(table.drain(..).rev());
-        self.spare_tables.push(index);
-    }
-
-    /// The request's blocks in token order: token `t` lies in block `t / block_size` of this slice.
-    pub fn blocks(&self, request: RequestId) -> &[u32] {
-        match self.table_of.get(request as usize) {
-            Some(&index) if index != NO_TABLE => &self.tables[index as usize],
-            _ => &[],
         }
     }
 
@@ -139,6 +66,67 @@ impl KvBlocks {
     }
 }
 
+impl KvStore for KvBlocks {
+    fn block_size(&self) -> u32 {
+        self.block_size
+    }
+
+    fn total(&self) -> u32 {
+        self.total
+    }
+
+    fn used(&self) -> u32 {
+        self.used
+    }
+
+    /// Appends `count` free blocks to the request's table.
+    fn allocate(&mut self, request: RequestId, count: u32) -> bool {
+        if count > self.free() {
+            return false;
+        }
+        let table = self.table_index(request);
+        let table = &mut self.tables[table];
+        for _ in 0..count {
+            table.push(self.returned.pop().unwrap_or_else(|| {
+                let block = self.never_used;
+                self.never_used += 1;
+                block
+            }));
+        }
+        self.used += count;
+        true
+    }
+
+    fn grow(&mut self, group: &DecodeGroup) {
+        for request in group.growing() {
+            let grown = self.allocate(request, 1);
+            debug_assert!(grown, "no block for {request}");
+        }
+    }
+
+    /// One that holds none is left alone. The same request, allocating as much again, would get the
+    /// same blocks in the same order.
+    fn release(&mut self, request: RequestId, count: u32) {
+        let Some(slot) = self.table_of.get_mut(request as usize).filter(|slot| **slot != NO_TABLE) else {
+            return;
+        };
+        let index = std::mem::replace(slot, NO_TABLE);
+        let table = &mut self.tables[index as usize];
+        debug_assert_eq!(table.len(), count as usize, "blocks of {request}");
+        self.used -= table.len() as u32;
+        self.returned.extend(table.drain(..).rev());
+        self.spare_tables.push(index);
+    }
+
+    /// Token `t` lies in block `t / block_size` of this slice.
+    fn blocks(&self, request: RequestId) -> &[u32] {
+        match self.table_of.get(request as usize) {
+            Some(&index) if index != NO_TABLE => &self.tables[index as usize],
+            _ => &[],
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -147,10 +135,10 @@ mod tests {
 
     #[test]
     fn hands_out_fresh_blocks_in_order_and_returned_ones_first() {
-        let mut kv = KvBlocks::new(8, 16, 0);
+        let mut kv = KvBlocks::new(8, 16);
         assert!(kv.allocate(0, 3) && kv.allocate(1, 2));
         assert_eq!((kv.blocks(0), kv.blocks(1)), (&[0, 1, 2][..], &[3, 4][..]));
-        kv.release(0);
+        kv.release(0, 3);
         assert_eq!((kv.used(), kv.free()), (2, 6));
         assert!(kv.allocate(2, 4));
         assert_eq!(kv.blocks(2), [0, 1, 2, 5]);
@@ -159,7 +147,7 @@ mod tests {
 
     #[test]
     fn takes_all_or_nothing() {
-        let mut kv = KvBlocks::new(4, 16, 0);
+        let mut kv = KvBlocks::new(4, 16);
         assert!(kv.allocate(0, 3));
         assert!(!kv.allocate(1, 2));
         assert_eq!((kv.used(), kv.blocks(1).len()), (3, 0));
@@ -169,22 +157,20 @@ mod tests {
 
     #[test]
     fn a_second_release_changes_nothing() {
-        let mut kv = KvBlocks::new(4, 16, 0);
+        let mut kv = KvBlocks::new(4, 16);
         assert!(kv.allocate(0, 2) && kv.allocate(1, 1));
-        kv.release(0);
-        kv.release(0);
-        kv.release(77);
+        kv.release(0, 2);
+        kv.release(0, 2);
+        kv.release(77, 1);
         assert_eq!(kv.free(), 3);
         assert!(kv.allocate(2, 3) && !kv.allocate(3, 1));
     }
 
     #[test]
-    fn counts_blocks_and_keeps_the_watermark() {
-        let kv = KvBlocks::new(10, 16, 2);
+    fn counts_blocks() {
+        let kv = KvBlocks::new(10, 16);
         assert_eq!([1, 16, 17, 160].map(|tokens| kv.blocks_for(tokens)), [1, 1, 2, 10]);
-        assert!(kv.fits_above_watermark(8) && !kv.fits_above_watermark(9));
-        assert!(!KvBlocks::new(u32::MAX, 1, u32::MAX).fits_above_watermark(1));
-        let none = KvBlocks::new(10, 0, 0);
+        let none = KvBlocks::new(10, 0);
         assert_eq!((none.total(), none.blocks_for(1)), (0, u32::MAX));
     }
 
@@ -195,7 +181,7 @@ mod tests {
             total in 0_u32..40,
             calls in prop::collection::vec((0_u32..6, prop::option::of(0_u32..12)), 0..200),
         ) {
-            let mut kv = KvBlocks::new(total, 16, 0);
+            let mut kv = KvBlocks::new(total, 16);
             let mut stack: Vec<u32> = (0..total).rev().collect();
             let mut tables = vec![Vec::new(); 6];
             for (request, call) in calls {
@@ -209,7 +195,7 @@ mod tests {
                         }
                     }
                     None => {
-                        kv.release(request);
+                        kv.release(request, table.len() as u32);
                         stack.extend(table.drain(..).rev());
                     }
                 }

@@ -1,0 +1,56 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which replica a request goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RouterKind {
+    /// One after the other.
+    #[default]
+    RoundRobin,
+    /// Any, from a seeded stream.
+    Random,
+    /// The one with the fewest requests queued (with Vidur's schedulers) or queued and running.
+    LeastOutstanding,
+    /// The one that has most of the prompt in its prefix cache, if none is much busier than another.
+    PrefixAware,
+    /// The less busy of two taken at random (Mitzenmacher, "The Power of Two Choices in Randomized
+    /// Load Balancing", IEEE TPDS 2001).
+    PowerOfTwo,
+}
+
+impl RouterKind {
+    /// All of them, in the order of the documentation.
+    pub const ALL: [Self; 5] =
+        [Self::RoundRobin, Self::Random, Self::LeastOutstanding, Self::PrefixAware, Self::PowerOfTwo];
+
+    /// Its name, as it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::Random => "random",
+            Self::LeastOutstanding => "least_outstanding",
+            Self::PrefixAware => "prefix_aware",
+            Self::PowerOfTwo => "power_of_two",
+        }
+    }
+}
+
+/// How replicas are made up and requests shared out over them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ClusterConfig {
+    /// Copies of the model, each with a scheduler and a KV cache of its own.
+    pub replicas: u32,
+    pub router: RouterKind,
+    /// Devices that share each layer.
+    pub tensor_parallel: u32,
+    /// Devices that share out the experts of each layer, over the replicas of a data-parallel group.
+    pub expert_parallel: u32,
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        Self { replicas: 1, router: RouterKind::RoundRobin, tensor_parallel: 1, expert_parallel: 1 }
+    }
+}
