@@ -71,13 +71,13 @@ pub fn lock_schema() -> Value {
 
 /// Reads a lockfile, of this format or an older one.
 pub fn read(path: &Path) -> Result<Lock, LockError> {
-    Ok(read_any(path)?.0)
+    Ok(read_any(path, path)?.0)
 }
 
-/// Like [`read`], and the format it has on disk.
-pub fn read_any(path: &Path) -> Result<(Lock, u32), LockError> {
+/// Like [`read`], and the format it has on disk. Diagnostics of its text call it `shown`.
+pub fn read_any(path: &Path, shown: &Path) -> Result<(Lock, u32), LockError> {
     let text = store::read_text_bounded(path, MAX_LOCK_BYTES)?;
-    parse_any(path, &text)
+    parse_any(shown, &text)
 }
 
 /// One side of a lock that a merge has left with conflicts, for its pins: ours if it reads as a lock, else

@@ -91,7 +91,10 @@ impl StageStore {
             let why = format!("{} is not the pinned bundle, and not xp's to move: it stays", record.output);
             return Ok((Restored::Lost(vec![why]), Vec::new()));
         }
-        let notes = self.make_room(is_file, &record.output, std::slice::from_ref(record))?;
+        // A report of other inputs has the same place.
+        let last = self.latest(record.stage, &record.label).filter(|last| last.output == record.output);
+        let known: Vec<StageRecord> = last.into_iter().chain([record.clone()]).collect();
+        let notes = self.make_room(is_file, &record.output, &known)?;
         match staged {
             Some(staged) => staged.commit().map_err(io)?,
             None => record.files.iter().try_for_each(|file| self.objects.fetch(file, &output))?,
@@ -243,6 +246,34 @@ mod tests {
         assert_eq!(std::fs::read(dir.path().join(kept)).unwrap(), b"9");
         assert_eq!(std::fs::read(dir.path().join(OUTPUT).join("x.csv")).unwrap(), b"edited");
         assert!(matches!(state(&stages, "1"), StageState::Damaged { .. }));
+    }
+
+    #[test]
+    fn a_report_of_other_inputs_gives_way_and_another_file_is_set_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let stages = stages(dir.path());
+        let pdf = dir.path().join("reports/a.pdf");
+        let made = |text: &str| {
+            store::write(&pdf, text.as_bytes()).unwrap();
+            let (bytes, sha256) = store::digest_file(&pdf).unwrap();
+            let record = StageRecord {
+                stage: Stage::Report,
+                label: "a".to_owned(),
+                inputs: inputs(text),
+                output: "reports/a.pdf".to_owned(),
+                files: vec![FileDigest { file: "a.pdf".to_owned(), bytes, sha256 }],
+            };
+            stages.remember(&record).unwrap();
+            assert_eq!(stages.keep(&record).unwrap(), [""; 0]);
+            record
+        };
+        let first = made("1");
+        made("2");
+        let (Restored::Whole, notes) = stages.restore(&first).unwrap() else { panic!() };
+        assert_eq!((std::fs::read(&pdf).unwrap(), notes), (b"1".to_vec(), Vec::new()));
+        std::fs::write(&pdf, "a person's").unwrap();
+        let (Restored::Whole, notes) = stages.restore(&first).unwrap() else { panic!() };
+        assert_eq!(notes, ["what was at reports/a.pdf is kept as .xp/quarantine/reports-a.pdf.0"]);
     }
 
     #[test]

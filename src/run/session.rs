@@ -96,7 +96,9 @@ impl<'a> Session<'a> {
         let lock_path = if from_lock { request.target.clone() } else { project.lock_of(&request.target) };
         // Before it is read: what is written meanwhile is noticed by `write_lock`.
         let on_disk = digest_of(&lock_path);
-        let read = (from_lock || lock_path.exists()).then(|| lock::read_any(&lock_path)).transpose();
+        // A path that the person gave is called as they gave it.
+        let shown = if from_lock { lock_path.clone() } else { project.relative(&lock_path).into() };
+        let read = (from_lock || lock_path.exists()).then(|| lock::read_any(&lock_path, &shown)).transpose();
         let mut format = lock::FORMAT;
         let mut side = None;
         let (previous, damaged) = match read {

@@ -129,7 +129,8 @@ fn an_experiment_is_locked_again_over_a_damaged_lock() {
     }
     edit(&project, "lock 2", "lock 99");
     let said = project.fails(1, &["lock", SPEC]);
-    assert!(said.contains("lock format 99"), "{said}");
+    assert!(said.contains("locks/tiny.lock.kdl has lock format 99"), "{said}");
+    assert!(!said.contains(&project.path("").display().to_string()), "{said}");
 }
 
 #[test]
