@@ -57,6 +57,13 @@ pub struct Invalidated {
     pub runs: Vec<String>,
 }
 
+impl Invalidated {
+    /// Whether these runs are simulated again and not timed again.
+    pub fn measurements_stand(&self) -> bool {
+        self.stages.has(Stage::Sim) && !self.stages.has(Stage::Real)
+    }
+}
+
 /// What differs between two locks.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct LockDiff {

@@ -43,7 +43,7 @@ pub use pins::{
     WorkloadPin,
 };
 pub(crate) use read::parse_kdl_text;
-pub use read::{LockError, MAX_LOCK_BYTES, lock_schema, parse, read, read_any};
+pub use read::{LockError, MAX_LOCK_BYTES, lock_schema, parse, read, read_any, read_side};
 pub use resolve::{ResolveError, resolve, scheduler_config};
 pub(crate) use resolve::{measured_backend, simulated_backend};
 pub use resolved::{Extent, Resolved};

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::codec;
 use crate::catalog::ModelConfig;
 use crate::scheduler::SchedulerConfig;
-use crate::spec::Experiment;
+use crate::spec::{Dtype, Experiment};
 use crate::store::{Digest, FileDigest};
 
 /// Version of the lock format this xp writes, and the newest it reads.
@@ -89,6 +89,13 @@ pub struct ModelPin {
     pub config: ModelConfig,
     #[serde(default)]
     pub files: Vec<FileDigest>,
+}
+
+impl ModelPin {
+    /// What `sha256` has to be, with weights in this number format.
+    pub(super) fn digest(&self, dtype: Dtype) -> Digest {
+        Digest::of_json(&(&self.config, dtype, &self.files))
+    }
 }
 
 /// The profiling bundle step durations come from.

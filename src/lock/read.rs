@@ -4,6 +4,7 @@ use kdl::{KdlDocument, KdlValue};
 use miette::{NamedSource, SourceSpan};
 use serde_json::Value;
 
+use super::merge_conflict::{self, Version};
 use super::migrate::migrate;
 use super::pins::{FORMAT, Lock};
 use super::{canonical, codec, violation};
@@ -27,7 +28,7 @@ pub enum LockError {
     /// A merge left conflicts in it.
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Conflict(#[from] super::merge_conflict::ConflictError),
+    Conflict(#[from] merge_conflict::ConflictError),
     /// A newer xp wrote it.
     #[error("{} has lock format {found}; this xp reads up to {FORMAT}", path.display())]
     #[diagnostic(code(xp::lock::newer), help("a newer xp wrote this lock: update xp, or move the lock away"))]
@@ -70,13 +71,30 @@ pub fn lock_schema() -> Value {
 
 /// Reads a lockfile, of this format or an older one.
 pub fn read(path: &Path) -> Result<Lock, LockError> {
-    Ok(read_any(path)?.0)
+    Ok(read_any(path, path)?.0)
 }
 
-/// Like [`read`], and the format it has on disk.
-pub fn read_any(path: &Path) -> Result<(Lock, u32), LockError> {
+/// Like [`read`], and the format it has on disk. Diagnostics of its text call it `shown`.
+pub fn read_any(path: &Path, shown: &Path) -> Result<(Lock, u32), LockError> {
     let text = store::read_text_bounded(path, MAX_LOCK_BYTES)?;
-    parse_any(path, &text)
+    parse_any(shown, &text)
+}
+
+/// One side of a lock that a merge has left with conflicts, for its pins: ours if it reads as a lock, else
+/// theirs; None where neither does, or nothing is in conflict. Lines that a merge of text put together
+/// may not fit each other: of the model nothing stays pinned then.
+pub fn read_side(path: &Path) -> Option<Lock> {
+    let text = store::read_text_bounded(path, MAX_LOCK_BYTES).ok()?;
+    if merge_conflict::conflicts(&text).is_empty() {
+        return None;
+    }
+    let side = |version| parse(path, &merge_conflict::take(&text, version)).ok();
+    let mut lock = side(Version::Ours).or_else(|| side(Version::Theirs))?;
+    let model = &mut lock.resolved_model;
+    if model.sha256 != model.digest(lock.experiment.model.dtype) {
+        model.commit = None;
+    }
+    Some(lock)
 }
 
 /// Reads a lock's text; `path` is for messages.
@@ -98,7 +116,7 @@ pub(super) fn parse_any(path: &Path, text: &str) -> Result<(Lock, u32), LockErro
 /// The long way, with spans and diagnostics.
 pub(crate) fn parse_kdl_text(path: &Path, text: &str) -> Result<(Lock, u32), LockError> {
     let name = path.display().to_string();
-    super::merge_conflict::refuse(&name, text)?;
+    merge_conflict::refuse(&name, text)?;
     let document = spec::parse_kdl(&name, text, MAX_LOCK_BYTES)?;
     let invalid = |message: String, span: codec::Span| match spec::long_place(&name, text, span) {
         None => LockError::Invalid {

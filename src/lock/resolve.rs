@@ -106,12 +106,13 @@ pub fn resolve(
     let source = &experiment.model.source;
     let pinned = previous.and_then(|lock| pinned(lock, source));
     let model = source::resolve(source, &experiment.model.name, seeds.weights, access, pinned)?;
-    let resolved_model = ModelPin {
+    let mut resolved_model = ModelPin {
         commit: model.commit.clone(),
-        sha256: Digest::of_json(&(&model.config, experiment.model.dtype, &model.files)),
+        sha256: Digest::of(""),
         config: model.config.clone(),
         files: model.files.clone(),
     };
+    resolved_model.sha256 = resolved_model.digest(experiment.model.dtype);
     let shared = Shared::of(experiment);
     for cell in &cells {
         shared.admit(cell)?;

@@ -24,6 +24,15 @@ fn longest_total(experiment: &Experiment) -> Option<u32> {
     }
 }
 
+/// Whether a bundle's path is one that xp gives: `profiles/MODEL-MACHINE-CONTENT`. What a person put elsewhere or
+/// named otherwise is theirs, and xp moves it nowhere.
+pub(super) fn is_own_bundle(path: &str) -> bool {
+    let is_digest = |part: &str| part.len() == 8 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let Some(name) = path.strip_prefix("profiles/").filter(|name| !name.contains('/')) else { return false };
+    let mut parts = name.rsplitn(3, '-');
+    parts.by_ref().take(2).filter(|part| is_digest(part)).count() == 2 && parts.next().is_some()
+}
+
 /// Why a pinned bundle is not simulated from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unusable {
@@ -128,7 +137,13 @@ impl Session<'_> {
         }
         if let (Kind::Damaged, Some(pin)) = (unusable.kind, &pinned) {
             let path = self.path(&pin.path)?;
-            let kept = self.stages.set_aside(&pin.path).map_err(|source| RunError::io(&path, source))?;
+            if !is_own_bundle(&pin.path) {
+                self.observer.warned(&format!("{} is damaged: {why}. It stays where it is", pin.path));
+            }
+            let kept = match is_own_bundle(&pin.path) {
+                true => self.stages.set_aside(&pin.path).map_err(|source| RunError::io(&path, source))?,
+                false => None,
+            };
             if let Some(kept) = kept {
                 self.observer.warned(&format!("{} is damaged: it is kept as {kept}", pin.path));
             }
@@ -181,9 +196,8 @@ impl Session<'_> {
         pin: &BundlePin,
         unusable: Unusable,
     ) -> Result<Result<Bundle, Unusable>, RunError> {
-        // A bundle that xp measured lies there; nothing else gives way.
-        let ours = pin.path.starts_with("profiles/");
-        if unusable.kind == Kind::Unfit || !ours || !self.restore_bundle(pin, &unusable.why)? {
+        let in_the_way = unusable.kind != Kind::Missing && !is_own_bundle(&pin.path);
+        if unusable.kind == Kind::Unfit || in_the_way || !self.restore_bundle(pin, &unusable.why)? {
             return Ok(Err(unusable));
         }
         self.pinned_bundle(pin)

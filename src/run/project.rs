@@ -3,7 +3,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use super::worktree::plain;
-use crate::store::file;
+use crate::store::{self, file};
 
 /// A folder with `experiments/`, `locks/`, `runs/`, `profiles/`, `reports/` and `.xp/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl Project {
     pub fn guard(&self) -> Result<RunGuard, ProjectError> {
         let path = self.root.join(".xp").join("writer");
         let lock = |source| ProjectError::Lock { path: path.clone(), source };
-        file::create_dir_all(&self.root.join(".xp")).map_err(lock)?;
+        make_own_folder(&self.root).map_err(lock)?;
         let file = match file::create_file(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => file::open_to_lock(&path),
             made => made,
@@ -120,6 +120,18 @@ impl Project {
             Err(std::fs::TryLockError::Error(source)) => Err(lock(source)),
         }
     }
+}
+
+/// Makes `.xp` of the project at `root`, of which git shows nothing. A `.gitignore` that is there stays.
+pub(super) fn make_own_folder(root: &Path) -> io::Result<()> {
+    let own = root.join(".xp");
+    file::create_dir_all(&own)?;
+    let ignore = own.join(".gitignore");
+    if std::fs::symlink_metadata(&ignore).is_err() {
+        // Without it git shows more than it should, and nothing else is wrong.
+        let _ = store::write(&ignore, b"*\n");
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -142,6 +154,19 @@ mod tests {
             assert!(project.resolve(bad).is_err(), "{bad}");
         }
         assert!(project.resolve("reports/a.pdf").is_ok());
+    }
+
+    #[test]
+    fn git_shows_nothing_of_xps_own_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let project = Project::at(dir.path().to_owned());
+        let ignore = project.own(".gitignore");
+        drop(project.guard().unwrap());
+        assert_eq!(std::fs::read_to_string(&ignore).unwrap(), "*\n");
+        // What a person wrote there stays.
+        std::fs::write(&ignore, "/digests\n").unwrap();
+        drop(project.guard().unwrap());
+        assert_eq!(std::fs::read_to_string(&ignore).unwrap(), "/digests\n");
     }
 
     #[test]

@@ -4,6 +4,8 @@
 use std::path::Path;
 
 use super::RunError;
+use super::bundle::is_own_bundle;
+use super::event::Stage;
 use super::record::{StageRecord, StageState, StageStore};
 use super::steps::Step;
 use crate::store::{self, FetchError, FileDigest, ResultError, StagedDir, StoredResult};
@@ -84,13 +86,26 @@ impl StageStore {
         if !lost.is_empty() {
             return Ok((Restored::Lost(lost), Vec::new()));
         }
-        let notes = self.make_room(is_file, &record.output, std::slice::from_ref(record))?;
+        if record.stage == Stage::Profile && !is_own_bundle(&record.output) && self.problem_in_the_way(record)
+        {
+            let why = format!("{} is not the pinned bundle, and not xp's to move: it stays", record.output);
+            return Ok((Restored::Lost(vec![why]), Vec::new()));
+        }
+        // A report of other inputs has the same place.
+        let last = self.latest(record.stage, &record.label).filter(|last| last.output == record.output);
+        let known: Vec<StageRecord> = last.into_iter().chain([record.clone()]).collect();
+        let notes = self.make_room(is_file, &record.output, &known)?;
         match staged {
             Some(staged) => staged.commit().map_err(io)?,
             None => record.files.iter().try_for_each(|file| self.objects.fetch(file, &output))?,
         }
         self.remember(record).map_err(io)?;
         Ok((Restored::Whole, notes))
+    }
+
+    /// Whether something lies in the place of a folder that is not all of it.
+    fn problem_in_the_way(&self, record: &StageRecord) -> bool {
+        std::fs::symlink_metadata(self.root.join(&record.output)).is_ok() && self.problem(record).is_some()
     }
 
     /// Empties the place of a result. What is there and not just what xp put there, by one of `known`, is set
@@ -156,7 +171,6 @@ impl StageStore {
 mod tests {
     use super::super::record::tests::{inputs, record_of, stages};
     use super::*;
-    use crate::run::Stage;
 
     const OUTPUT: &str = "runs/sim_runs/a";
 
@@ -232,6 +246,60 @@ mod tests {
         assert_eq!(std::fs::read(dir.path().join(kept)).unwrap(), b"9");
         assert_eq!(std::fs::read(dir.path().join(OUTPUT).join("x.csv")).unwrap(), b"edited");
         assert!(matches!(state(&stages, "1"), StageState::Damaged { .. }));
+    }
+
+    #[test]
+    fn a_report_of_other_inputs_gives_way_and_another_file_is_set_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let stages = stages(dir.path());
+        let pdf = dir.path().join("reports/a.pdf");
+        let made = |text: &str| {
+            store::write(&pdf, text.as_bytes()).unwrap();
+            let (bytes, sha256) = store::digest_file(&pdf).unwrap();
+            let record = StageRecord {
+                stage: Stage::Report,
+                label: "a".to_owned(),
+                inputs: inputs(text),
+                output: "reports/a.pdf".to_owned(),
+                files: vec![FileDigest { file: "a.pdf".to_owned(), bytes, sha256 }],
+            };
+            stages.remember(&record).unwrap();
+            assert_eq!(stages.keep(&record).unwrap(), [""; 0]);
+            record
+        };
+        let first = made("1");
+        made("2");
+        let (Restored::Whole, notes) = stages.restore(&first).unwrap() else { panic!() };
+        assert_eq!((std::fs::read(&pdf).unwrap(), notes), (b"1".to_vec(), Vec::new()));
+        std::fs::write(&pdf, "a person's").unwrap();
+        let (Restored::Whole, notes) = stages.restore(&first).unwrap() else { panic!() };
+        assert_eq!(notes, ["what was at reports/a.pdf is kept as .xp/quarantine/reports-a.pdf.0"]);
+    }
+
+    #[test]
+    fn a_bundle_that_a_person_named_is_not_moved() {
+        let dir = tempfile::tempdir().unwrap();
+        let (stages, record) = made(dir.path());
+        let restored = |output: &str| {
+            store::write(&dir.path().join(output).join("x.csv"), b"a person's").unwrap();
+            let record = StageRecord { stage: Stage::Profile, output: output.to_owned(), ..record.clone() };
+            stages.restore(&record).unwrap()
+        };
+        for output in
+            ["bundles/mine", "profiles/mine", "profiles/mine-01234567", "profiles/a/m-01234567-89abcdef"]
+        {
+            let (Restored::Lost(lost), notes) = restored(output) else { panic!("{output}") };
+            assert!(lost[0].starts_with(&format!("{output} is not the pinned bundle")), "{lost:?}");
+            assert_eq!(notes, [""; 0]);
+            assert_eq!(std::fs::read(dir.path().join(output).join("x.csv")).unwrap(), b"a person's");
+        }
+        assert!(!dir.path().join(".xp/quarantine").exists());
+        let (Restored::Whole, notes) = restored("profiles/qwen3-tiny-01234567-89abcdef") else { panic!() };
+        assert!(notes[0].contains(".xp/quarantine/profiles-"), "{notes:?}");
+        // Where nothing is, it comes back to any place.
+        let record =
+            StageRecord { stage: Stage::Profile, output: "bundles/new".to_owned(), ..record.clone() };
+        assert!(matches!(stages.restore(&record).unwrap().0, Restored::Whole));
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub struct Session<'a> {
     format: u32,
     /// Why the lock on disk is none. It is set aside before another takes its place.
     damaged: Option<String>,
+    /// Whether it is none since a merge left conflicts, and a side of them could be read for its pins.
+    side: bool,
     /// Digest of the lock's bytes when it was read.
     on_disk: Option<Digest>,
     /// The lock as it should be; its bundle and simulated results may still be missing.
@@ -94,8 +96,11 @@ impl<'a> Session<'a> {
         let lock_path = if from_lock { request.target.clone() } else { project.lock_of(&request.target) };
         // Before it is read: what is written meanwhile is noticed by `write_lock`.
         let on_disk = digest_of(&lock_path);
-        let read = (from_lock || lock_path.exists()).then(|| lock::read_any(&lock_path)).transpose();
+        // A path that the person gave is called as they gave it.
+        let shown = if from_lock { lock_path.clone() } else { project.relative(&lock_path).into() };
+        let read = (from_lock || lock_path.exists()).then(|| lock::read_any(&lock_path, &shown)).transpose();
         let mut format = lock::FORMAT;
+        let mut side = None;
         let (previous, damaged) = match read {
             Ok(None) => (None, None),
             Ok(Some((locked, found))) => {
@@ -104,6 +109,8 @@ impl<'a> Session<'a> {
             }
             // The experiment says all that a lock can say.
             Err(error) if error.is_damage() && !from_lock && request.mode == LockMode::Update => {
+                // What a merge has left in conflict still pins what is not.
+                side = lock::read_side(&lock_path);
                 (None, Some(error.to_string()))
             }
             Err(error) => return Err(error.into()),
@@ -122,6 +129,7 @@ impl<'a> Session<'a> {
         let stages = StageStore::new(project.root());
         let digests = DigestCache::open(&project.own("digests"));
         let memo = Memo::open(&project.own("memo").join(project.name_of(&lock_path) + ".memo"));
+        let has_side = side.is_some();
         let access = Access {
             root: project.root(),
             digests: &digests,
@@ -158,7 +166,7 @@ impl<'a> Session<'a> {
                     observer.warned(&warning.in_one_line());
                 }
                 let pin = SpecPin { path, sha256: Digest::of_json(&loaded.experiment), presets, overrides };
-                let mut kept = previous.clone();
+                let mut kept = previous.clone().or(side);
                 if let (Some(kept), true) = (&mut kept, request.upgrade.model) {
                     kept.resolved_model.commit = None;
                 }
@@ -171,6 +179,7 @@ impl<'a> Session<'a> {
             previous,
             format,
             damaged,
+            side: has_side,
             on_disk,
             resolved,
             request,
@@ -283,7 +292,11 @@ impl<'a> Session<'a> {
             let io = |source| RunError::io(&self.lock_path, source);
             if self.damaged.is_some() {
                 let kept = self.stages.copy_aside(&path).map_err(io)?;
-                self.observer.warned(&format!("{path} was no lock: it is kept as {kept}"));
+                let was = match self.side {
+                    true => "was left in conflict by a merge: its pins go on, and",
+                    false => "was no lock:",
+                };
+                self.observer.warned(&format!("{path} {was} it is kept as {kept}"));
             }
             store::write(&self.lock_path, text.as_bytes()).map_err(io)?;
             self.on_disk = Some(Digest::of(text));

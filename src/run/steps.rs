@@ -44,7 +44,7 @@ impl Step {
     }
 
     /// The record of its result.
-    pub(super) fn record(&self, files: Vec<FileDigest>) -> StageRecord {
+    pub fn record(&self, files: Vec<FileDigest>) -> StageRecord {
         let Self { stage, label, inputs, output } = self.clone();
         StageRecord { stage, label, inputs, output, files }
     }

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 
+use super::project::make_own_folder;
 use crate::store::{self, Digest};
 
 /// Names the store's folder, for several projects perhaps.
@@ -37,12 +38,13 @@ impl StorePlace {
         Self { folder: root.join(".xp").join("store"), named: false }
     }
 
-    /// Notes in a store that is named by hand that the project at `root` uses it, so that gc knows of it.
+    /// Prepares the store to be written for the project at `root`. One that is named by hand notes that the
+    /// project uses it, so that gc knows of it; one in a `.xp`, perhaps another worktree's, is no business of git's.
     pub fn register(&self, root: &Path) -> io::Result<()> {
-        if !self.named {
-            return Ok(());
+        if self.named {
+            return register(&self.folder, root);
         }
-        register(&self.folder, root)
+        self.folder.parent().and_then(Path::parent).map_or(Ok(()), make_own_folder)
     }
 }
 

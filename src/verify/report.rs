@@ -9,8 +9,8 @@ use crate::lock::{self, Lock};
 use crate::metrics;
 use crate::progress::Progress;
 use crate::report::{self, LOCK};
-use crate::run::{Project, Runs, Stage, StageStore, compare_input};
-use crate::store::{self, Digest, FetchError, FileDigest, ObjectStore, StagedDir, StoredResult};
+use crate::run::{Project, Runs, Stage, StageRecord, StageState, StageStore, compare_input};
+use crate::store::{self, Digest, FetchError, FileDigest, ObjectStore, StagedDir};
 
 /// No honest report is larger, in bytes.
 const MAX_PDF: u64 = 1 << 30;
@@ -62,7 +62,7 @@ pub fn verify_report(path: &Path, progress: &dyn Progress) -> Result<Verified, V
     let stages = StageStore::new(project.root());
     let known = comparisons(&stages);
     let runs = attached.par_iter().flat_map_iter(|attached| {
-        let found = known.get(&attached.sha256).map(|result| in_project(&stages, attached, result));
+        let found = known.get(&attached.sha256).map(|known| in_project(&stages, attached, known));
         let found = found.unwrap_or_else(|| {
             Check::absent(What::Comparison, &attached.name, "neither runs/ nor the store has it")
         });
@@ -129,31 +129,51 @@ fn lock_of(
     Some(lock)
 }
 
+/// A comparison that the project or its store knows.
+struct KnownComparison {
+    files: Vec<FileDigest>,
+    /// Records of the places where the project has it.
+    places: Vec<StageRecord>,
+}
+
 /// Comparisons of the project and of the store, by the content of their `comparison.json`.
-fn comparisons(stages: &StageStore) -> BTreeMap<Digest, StoredResult> {
-    let of_project = StageStore::records(stages.root()).unwrap_or_default().into_iter();
-    let of_project = of_project.map(|(_, record)| record.shared());
-    let of_store = stages.objects().results().unwrap_or_default().into_iter().flatten();
-    let results = of_project.chain(of_store).filter(|result| result.stage == Stage::Compare.name());
-    results
-        .filter_map(|result| {
-            let file = result.files.iter().find(|file| file.file == "comparison.json")?;
-            Some((file.sha256, result))
-        })
-        .collect()
+fn comparisons(stages: &StageStore) -> BTreeMap<Digest, KnownComparison> {
+    let records = StageStore::records(stages.root()).unwrap_or_default().into_iter();
+    let of_project = records
+        .filter(|(_, record)| record.stage == Stage::Compare)
+        .map(|(_, record)| (record.files.clone(), Some(record)));
+    let results = stages.objects().results().unwrap_or_default().into_iter().flatten();
+    let of_store =
+        results.filter(|result| result.stage == Stage::Compare.name()).map(|result| (result.files, None));
+    let mut known: BTreeMap<Digest, KnownComparison> = BTreeMap::new();
+    for (files, place) in of_project.chain(of_store) {
+        let Some(head) = files.iter().find(|file| file.file == "comparison.json") else { continue };
+        let known = known
+            .entry(head.sha256)
+            .or_insert_with(|| KnownComparison { files: files.clone(), places: Vec::new() });
+        known.places.extend(place);
+    }
+    known
 }
 
 /// Whether a comparison that the project knows is whole, in the store or in its place.
-fn in_project(stages: &StageStore, attached: &Attached, result: &StoredResult) -> Check {
+fn in_project(stages: &StageStore, attached: &Attached, known: &KnownComparison) -> Check {
     let name = &attached.name;
-    let problems = || result.files.iter().filter_map(|file| stages.objects().check(file).err());
+    let problems: Vec<FetchError> =
+        known.files.iter().filter_map(|file| stages.objects().check(file).err()).collect();
     let is_absent = |error: &FetchError| matches!(error, FetchError::Absent { .. });
-    if let Some(damage) = problems().find(|error| !is_absent(error)) {
+    if let Some(damage) = problems.iter().find(|error| !is_absent(error)) {
         return Check::differs(What::Comparison, name, damage.to_string());
     }
-    match problems().next() {
-        None => Check::same(What::Comparison, name),
-        Some(absent) => Check::absent(What::Comparison, name, absent.to_string()),
+    let Some(absent) = problems.first() else { return Check::same(What::Comparison, name) };
+    // What the store lacks may be whole in its place.
+    let states: Vec<_> = known.places.iter().map(|record| stages.problem(record)).collect();
+    if states.iter().any(Option::is_none) {
+        return Check::same(What::Comparison, name);
+    }
+    match states.into_iter().flatten().find(|state| matches!(state, StageState::Damaged { .. })) {
+        Some(damaged) => Check::differs(What::Comparison, name, damaged.reason()),
+        None => Check::absent(What::Comparison, name, absent.to_string()),
     }
 }
 

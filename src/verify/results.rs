@@ -1,13 +1,13 @@
 //! Results that rest on a lock: in their places, and in the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 
 use super::{Check, VerifyError, What};
 use crate::lock::Lock;
-use crate::run::{Known, Project, Reach, StageState, StageStore, result_digest, sim_step};
-use crate::store::{Digest, FetchError, FileDigest};
+use crate::run::{Known, Project, Reach, StageState, StageStore, profile_step, result_digest, sim_step};
+use crate::store::{Digest, FetchError, FileDigest, StoredResult};
 
 /// Re-hashes every result that the lock reaches.
 pub(super) fn checks(project: &Project, lock: &Lock) -> Result<Vec<Check>, VerifyError> {
@@ -42,9 +42,15 @@ pub(super) fn checks(project: &Project, lock: &Lock) -> Result<Vec<Check>, Verif
         results.iter().filter_map(Known::of).chain(records.iter().map(of_record)).collect();
     reach.close(&known);
 
-    let reached = records.iter().filter(|record| reach.reaches(&of_record(record)));
-    let outputs = reached.collect::<Vec<_>>().into_par_iter().filter_map(|record| {
-        match stages.problem(record) {
+    let reached: Vec<_> = records.iter().filter(|record| reach.reaches(&of_record(record))).collect();
+    let problems: Vec<_> = reached.par_iter().map(|record| stages.problem(record)).collect();
+    // What is whole in its place is at hand, and hashed, whether or not the store has a copy.
+    let whole = reached.iter().zip(&problems).filter(|(_, problem)| problem.is_none());
+    let mut in_place: BTreeSet<Digest> =
+        whole.flat_map(|(record, _)| &record.files).map(|file| file.sha256).collect();
+    in_place.extend(bundle_in_place(&stages, lock, &results));
+    let outputs = reached.iter().zip(problems).filter_map(|(record, problem)| {
+        match problem {
             None => Some(Check::same(What::Output, &record.output)),
             Some(StageState::Damaged { file }) => {
                 Some(Check::differs(What::Output, &record.output, format!("{file} was changed or damaged")))
@@ -68,12 +74,17 @@ pub(super) fn checks(project: &Project, lock: &Lock) -> Result<Vec<Check>, Verif
             }
         }
     }
-    let stored = contents.into_par_iter().map(|(object, (file, stage))| {
+    let stored = contents.into_par_iter().filter_map(|(object, (file, stage))| {
         let name = object.to_string();
+        let of_result = |error: FetchError| format!("{error} (of a {stage} result)");
         match objects.check(file) {
-            Ok(()) => Check::same(What::Stored, name),
-            Err(error @ FetchError::Io { .. }) => Check::differs(What::Stored, name, error.to_string()),
-            Err(error) => Check::differs(What::Stored, name, format!("{error} (of a {stage} result)")),
+            Ok(()) => Some(Check::same(What::Stored, name)),
+            Err(error @ FetchError::Io { .. }) => Some(Check::differs(What::Stored, name, error.to_string())),
+            Err(FetchError::Absent { .. }) if in_place.contains(&object) => None,
+            Err(error @ FetchError::Absent { .. }) => {
+                Some(Check::absent(What::Stored, name, of_result(error)))
+            }
+            Err(error) => Some(Check::differs(What::Stored, name, of_result(error))),
         }
     });
     checks.extend(stored.collect::<Vec<_>>());
@@ -89,4 +100,16 @@ pub(super) fn checks(project: &Project, lock: &Lock) -> Result<Vec<Check>, Verif
         }
     }
     Ok(checks)
+}
+
+/// Contents of the pinned bundle, if it is whole in its place.
+fn bundle_in_place(stages: &StageStore, lock: &Lock, results: &[StoredResult]) -> Vec<Digest> {
+    let Some(step) = lock.bundle.as_ref().map(profile_step) else { return Vec::new() };
+    let is_it = |result: &&StoredResult| result.stage == step.stage.name() && result.key() == step.key();
+    let Some(result) = results.iter().find(is_it) else { return Vec::new() };
+    let record = step.record(result.files.clone());
+    match stages.problem(&record) {
+        None => record.files.iter().map(|file| file.sha256).collect(),
+        Some(_) => Vec::new(),
+    }
 }

@@ -93,6 +93,25 @@ impl Repository {
 }
 
 #[test]
+fn git_shows_nothing_of_xps_own_folder() {
+    let repository = Repository { project: Project::empty() };
+    repository.git(&["init", "-q", "-b", "main"]);
+    repository.project.write(SPEC, APART);
+    repository.project.ok(&["lock", SPEC]);
+    assert!(repository.project.path(".xp").is_dir());
+    let shown = repository.git(&["status", "--porcelain", "--untracked-files=all"]);
+    assert_eq!(shown, format!("?? {SPEC}\n?? {LOCK}\n"));
+    // Nor in the main worktree, when a linked one fills the store there.
+    repository.commit("locked");
+    std::fs::remove_dir_all(repository.project.path(".xp")).unwrap();
+    repository.git(&["worktree", "add", "-q", "linked"]);
+    repository.project.ok(&["workload", &format!("linked/{SPEC}")]);
+    assert!(repository.project.path(".xp/store").is_dir());
+    let shown = repository.git(&["status", "--porcelain", "--untracked-files=all"]);
+    assert!(!shown.contains(".xp"), "{shown}");
+}
+
+#[test]
 fn branches_that_change_neighbouring_facts_merge_clean() {
     let repository = Repository::new();
     repository.project.ok(&["git", "install"]);

@@ -234,6 +234,41 @@ fn a_model_is_downloaded_once_and_kept() {
     assert_eq!(desk.lock_text(), lock);
 }
 
+#[test]
+fn what_only_looks_asks_no_hub() {
+    let desk = Desk::new(whole());
+    let looks: [&[&str]; 3] =
+        [&["lock", "--check", SPEC], &["status", SPEC], &["status", "--explain", "--frozen", LOCK]];
+    let told = |args: &[&str]| {
+        let output = desk.run(args, &[]);
+        assert_eq!(desk.seen(), [""; 0], "{args:?}");
+        let text = both(&output);
+        assert!(
+            text.contains("xp::source::not_cached") && text.contains("is not in the Hugging Face"),
+            "{text}"
+        );
+        let answer = desk.run(&[args, &["--json"]].concat(), &[]);
+        assert_eq!(desk.seen(), [""; 0], "{args:?} --json");
+        let answer: serde_json::Value = serde_json::from_slice(&answer.stdout).unwrap();
+        assert_eq!(answer["diagnostics"][0]["code"], "xp::source::not_cached", "{answer}");
+        assert_eq!(answer["ok"], false, "{answer}");
+        output.status.code()
+    };
+    // Nothing of it is here, and then not all.
+    looks[..2].iter().for_each(|args| assert_eq!(told(args), Some(2), "{args:?}"));
+    assert!(!desk.cache().exists());
+    desk.locks(&[]);
+    desk.seen();
+    for args in looks {
+        let output = desk.run(args, &[]);
+        assert!(output.status.success(), "{args:?}: {}", both(&output));
+        assert_eq!(desk.seen(), [""; 0], "{args:?}");
+    }
+    fs::remove_file(desk.blob(WEIGHTS)).unwrap();
+    looks.iter().for_each(|args| assert_eq!(told(args), Some(2), "{args:?}"));
+    assert!(!desk.blob(WEIGHTS).exists());
+}
+
 /// A pattern that matches requests for the weights' bytes, and no others.
 fn weights_of(desk: &Desk) -> String {
     desk.hub.file(WEIGHTS).oid()

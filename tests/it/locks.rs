@@ -129,7 +129,66 @@ fn an_experiment_is_locked_again_over_a_damaged_lock() {
     }
     edit(&project, "lock 2", "lock 99");
     let said = project.fails(1, &["lock", SPEC]);
-    assert!(said.contains("lock format 99"), "{said}");
+    assert!(said.contains("locks/tiny.lock.kdl has lock format 99"), "{said}");
+    assert!(!said.contains(&project.path("").display().to_string()), "{said}");
+}
+
+#[test]
+fn pins_of_our_side_outlive_a_conflict_of_text() {
+    let project = Project::tiny();
+    project.ok(&["lock", SPEC]);
+    let good = text(&project, LOCK);
+    // Of two bundles that fit, a lock made anew takes the first by name.
+    let bundle = project.only("profiles");
+    let name = bundle.file_name().unwrap().to_str().unwrap().to_owned();
+    let other = project.path(&format!("profiles/{}-00000000", name.rsplit_once('-').unwrap().0));
+    let copied = std::process::Command::new("cp").arg("-r").args([&bundle, &other]).status();
+    assert!(copied.unwrap().success());
+    let conflict = |ours: &str, theirs: &str| {
+        let line = "        chunk-size 16\n";
+        assert!(good.contains(line), "{good}");
+        good.replacen(
+            line,
+            &format!("<<<<<<< HEAD\n{ours}||||||| base\n{line}=======\n{theirs}>>>>>>> b\n"),
+            1,
+        )
+    };
+    let (ours, theirs) = ("        chunk-size 16\n", "        chunk-size 8\n");
+    // Also where our side alone is no lock.
+    for (n, damaged) in [conflict(ours, theirs), conflict("        chunk-size -\n", ours)].iter().enumerate()
+    {
+        project.write(LOCK, damaged);
+        let said = project.fails(1, &["lock", "--check", SPEC]);
+        assert!(said.contains("unresolved conflict"), "{said}");
+        let said = project.ok(&["lock", SPEC]);
+        let kept = format!(".xp/quarantine/locks-tiny.lock.kdl.{n}");
+        assert!(said.contains(&kept) && said.contains("its pins go on"), "{said}");
+        assert_eq!(text(&project, &kept), *damaged);
+        assert_eq!(text(&project, LOCK), good);
+    }
+    // Where neither is, nothing is pinned any more.
+    project.write(LOCK, conflict("-\n", "-\n"));
+    let said = project.ok(&["lock", SPEC]);
+    assert!(said.contains("was no lock"), "{said}");
+    assert_ne!(text(&project, LOCK), good);
+}
+
+#[test]
+fn a_bundle_that_a_person_named_stays_where_it_is() {
+    let project = Project::tiny();
+    project.ok(&["lock", SPEC]);
+    std::fs::rename(project.only("profiles"), project.path("mine")).unwrap();
+    project.write(SPEC, TINY.replace("profile \"auto\"", "profile \"mine\""));
+    project.ok(&["lock", SPEC]);
+    project.write("mine/bundle.json", "a person's own");
+    let said = project.fails(1, &["run", SPEC]);
+    assert!(said.contains("mine/bundle.json"), "{said}");
+    // Another bundle is measured, and this one is named and left alone.
+    project.write(SPEC, TINY);
+    let said = project.ok(&["lock", SPEC]);
+    assert!(said.contains("mine is damaged") && said.contains("stays where it is"), "{said}");
+    assert_eq!(text(&project, "mine/bundle.json"), "a person's own");
+    assert!(!project.path(".xp/quarantine").exists());
 }
 
 #[test]

@@ -56,18 +56,22 @@ impl Project {
         std::fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    /// Runs `xp` in the project.
-    pub fn xp(&self, args: &[&str]) -> Output {
-        Command::cargo_bin("xp")
-            .expect("the binary is built")
+    /// `xp` in the project, before it starts.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::cargo_bin("xp").expect("the binary is built");
+        command
             .current_dir(self.dir.path())
             .env("TMPDIR", self.temporary.path())
             .env("NO_COLOR", "1")
             .env_remove("XP_STORE")
             .env("COLUMNS", "100")
-            .args(args)
-            .output()
-            .expect("xp starts")
+            .args(args);
+        command
+    }
+
+    /// Runs `xp` in the project.
+    pub fn xp(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("xp starts")
     }
 
     /// Runs `xp`, which must succeed; what it printed on both streams.

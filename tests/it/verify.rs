@@ -107,6 +107,46 @@ fn a_changed_byte_anywhere_is_noticed() {
 }
 
 #[test]
+fn results_that_are_whole_in_their_places_need_no_store() {
+    let project = Project::tiny();
+    project.ok(&["run", SPEC]);
+    std::fs::remove_dir_all(project.path(".xp/store/objects")).unwrap();
+    for args in [["verify", LOCK], ["verify", PDF]] {
+        let said = project.ok(&args);
+        assert!(said.lines().all(|line| !line.starts_with("absent")), "{said}");
+    }
+    // It is the comparison in its place that was looked at.
+    let summary = folders(&project.path("runs/comparisons")).remove(0).join("summary.md");
+    let put_back = flip(&summary, middle(&summary));
+    for args in [["verify", LOCK], ["verify", PDF]] {
+        let said = project.fails(1, &args);
+        assert!(said.contains("summary.md was changed or damaged"), "{said}");
+    }
+    put_back();
+    std::fs::remove_file(&summary).unwrap();
+    for (args, absent) in [(["verify", LOCK], "absent  output"), (["verify", PDF], "absent  comparison")] {
+        let said = project.fails(1, &args);
+        assert!(said.contains(absent) && !said.contains("differs"), "{said}");
+    }
+}
+
+#[test]
+fn the_answer_does_not_depend_on_the_threads() {
+    let project = Project::tiny();
+    project.ok(&["run", SPEC]);
+    let objects = project.path(".xp/store/objects");
+    let object = folders(&folders(&objects)[0]).remove(0);
+    let _ = flip(&object, middle(&object));
+    for target in [LOCK, PDF] {
+        let said = ["1", "2", "7"].map(|threads| {
+            let mut command = project.command(&["verify", "--json", target]);
+            command.env("RAYON_NUM_THREADS", threads).output().unwrap().stdout
+        });
+        assert!(said[0] == said[1] && said[1] == said[2] && said[0].len() > 100, "{target}");
+    }
+}
+
+#[test]
 fn data_files_and_models_are_hashed_again() {
     let project = Project::empty();
     let config = r#"{"architectures":["Qwen3ForCausalLM"],"model_type":"qwen3","hidden_size":8,"intermediate_size":8,

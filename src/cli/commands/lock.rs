@@ -89,7 +89,9 @@ fn target(args: &LockArgs) -> Result<(PathBuf, Upgrade), CliError> {
     Ok((spec, upgrade))
 }
 
-fn check(request: Request, in_json: bool) -> Result<ExitCode, CliError> {
+fn check(mut request: Request, in_json: bool) -> Result<ExitCode, CliError> {
+    // What it takes to tell may not be here: then that is the answer, and nothing is fetched for it.
+    request.offline = true;
     let session = Session::open(request, &Quiet)?;
     let reasons = session.staleness();
     let path = session.project.relative(&session.lock_path);

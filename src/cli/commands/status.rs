@@ -9,7 +9,7 @@ use super::super::error::CliError;
 use super::super::table::size;
 use super::super::{json, output};
 use super::request;
-use crate::run::{self, InputChange, Quiet, Session, StageStatus, Standing};
+use crate::run::{self, InputChange, Quiet, Request, Session, StageStatus, Standing};
 use crate::store::abbreviate;
 
 /// What `xp status --json` found. That something is stale is no error.
@@ -50,7 +50,8 @@ struct StageAnswer {
 
 /// Says which stages are up to date and why the others are not. Writes nothing.
 pub fn run(args: &StatusArgs) -> Result<ExitCode, CliError> {
-    let session = Session::open(request(&args.target), &Quiet)?;
+    // It says what is here: nothing is fetched for it.
+    let session = Session::open(Request { offline: true, ..request(&args.target) }, &Quiet)?;
     let path = session.project.relative(&session.lock_path);
     let reasons = session.staleness();
     let stages = run::status(&session)?;

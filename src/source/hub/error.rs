@@ -24,7 +24,9 @@ pub enum HubError {
     #[error("{what} is not in the Hugging Face cache ({})", cache.display())]
     #[diagnostic(
         code(xp::source::not_cached),
-        help("without --offline and HF_HUB_OFFLINE, xp downloads what is missing")
+        help(
+            "`xp lock` and `xp run` download what is missing, without --offline and HF_HUB_OFFLINE; `xp lock --check`, `xp status` and `xp verify` never do"
+        )
     )]
     NotCached { what: String, cache: PathBuf, source: io::Error },
     /// 401 or 403.

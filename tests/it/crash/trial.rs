@@ -1,6 +1,7 @@
 //! One disturbed command, and what must hold after it.
 
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::Output;
 
 use super::ensure;
@@ -71,19 +72,35 @@ pub fn flat(text: &str) -> String {
         .join(" ")
 }
 
-/// Whether xp goes on without what the operation does: it saves time or space, or tidies up.
-fn is_dispensable(operation: &Operation, place: &Place) -> bool {
-    let root = place.path("").display().to_string();
-    let own = |path: &String| {
-        let inside = path.strip_prefix(&root).map(|path| path.trim_start_matches('/'));
-        inside.is_none_or(|path| {
-            let mut parts = path.split('/').skip_while(|part| *part == ".xp");
-            let first = parts.next().unwrap_or_default();
-            path.starts_with(".xp/") && (["digests", "memo"].contains(&first) || first.starts_with(".xp-"))
-        })
-    };
+/// Whether xp goes on without what the operation does: it saves time or space, or tidies up. `before` are the
+/// operations before it: the sync of a folder is as needed as the name that it makes last.
+fn is_dispensable(operation: &Operation, before: &[Operation], root: &str) -> bool {
     let name = operation.name.as_str();
-    name.starts_with("Remove") || name == "Share" || operation.paths.iter().all(own)
+    if name.starts_with("Remove")
+        || name == "Share"
+        || operation.paths.iter().all(|path| is_extra(path, root))
+    {
+        return true;
+    }
+    let [folder] = operation.paths.as_slice() else { return false };
+    let makes_name_here = |(_, earlier): &(usize, &Operation)| {
+        let made = earlier.paths.last().filter(|_| ["CreateDir", "Rename"].contains(&earlier.name.as_str()));
+        made.is_some_and(|made| Path::new(made).parent() == Some(Path::new(folder)))
+    };
+    name == "SyncDir"
+        && before
+            .iter()
+            .enumerate()
+            .rfind(makes_name_here)
+            .is_some_and(|(at, earlier)| is_dispensable(earlier, &before[..at], root))
+}
+
+/// Whether a path is of what saves time, is there for git alone, or lies outside of the project.
+fn is_extra(path: &str, root: &str) -> bool {
+    let Ok(inside) = Path::new(path).strip_prefix(root) else { return true };
+    let Ok(own) = inside.strip_prefix(".xp") else { return false };
+    let first = own.iter().next().unwrap_or_default().to_string_lossy();
+    ["digests", "memo", ".gitignore"].contains(&&*first) || first.starts_with(".xp-")
 }
 
 /// Disturbs a command in a copy of a template, looks at what is there, and lets xp go on.
@@ -139,10 +156,12 @@ fn after_fault(
         }
         Disturbance::Fail { error, n } | Disturbance::FailFrom { error, n } => {
             let forever = matches!(disturbance, Disturbance::FailFrom { .. });
-            let mut failed =
-                reached.iter().filter(|operation| operation.number == n || forever && operation.number > n);
+            let failed = |number: usize| number == n || forever && number > n;
             if output.status.success() {
-                let needed = failed.find(|operation| !is_dispensable(operation, place));
+                let root = place.path("").display().to_string();
+                let needed = reached.iter().enumerate().find(|(at, operation)| {
+                    failed(operation.number) && !is_dispensable(operation, &reached[..*at], &root)
+                });
                 ensure!(needed.is_none(), "it succeeded although this failed: {needed:?}");
             } else {
                 ensure!(output.status.code() == Some(2), "it ended with {} and not 2", output.status);
@@ -202,4 +221,31 @@ pub fn go_on_to(rest: Rest, place: &Place, template: &Template) -> Result<(), St
         ensure!(is_somewhere(place, content), "{content:?} is lost in the end");
     }
     Ok(())
+}
+
+#[test]
+fn a_folders_sync_is_as_needed_as_the_name_before_it() {
+    let operation = |number: usize, name: &str, paths: &[&str]| Operation {
+        number,
+        name: name.to_owned(),
+        paths: paths.iter().map(|path| format!("/p/{path}")).collect(),
+    };
+    let operations = [
+        operation(1, "CreateDir", &[".xp"]),
+        operation(2, "SyncDir", &[""]),
+        operation(3, "CreateDir", &[".xp/memo"]),
+        operation(4, "SyncDir", &[".xp"]),
+        operation(5, "CreateDir", &[".xp/store"]),
+        operation(6, "SyncDir", &[".xp"]),
+        operation(7, "Rename", &[".xp/.xp-Ab12Cd.tmp", ".xp/digests"]),
+        operation(8, "SyncDir", &[".xp"]),
+        operation(9, "Rename", &["locks/.xp-Ab12Cd.tmp", "locks/a.lock.kdl"]),
+        operation(10, "SyncDir", &["locks"]),
+        operation(11, "SyncDir", &["runs"]),
+        operation(12, "RemoveFile", &["runs/.xp-Ab12Cd.tmp"]),
+    ];
+    let dispensable = operations.iter().enumerate();
+    let dispensable = dispensable.filter(|(at, of)| is_dispensable(of, &operations[..*at], "/p"));
+    let dispensable: Vec<usize> = dispensable.map(|(_, operation)| operation.number).collect();
+    assert_eq!(dispensable, [3, 4, 7, 8, 12]);
 }

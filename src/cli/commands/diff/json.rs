@@ -23,9 +23,17 @@ pub struct Answer<'a> {
     removed_runs: Vec<OneRun<'a>>,
     /// How many runs both locks have.
     common_runs: usize,
-    invalidated: &'a [Invalidated],
+    invalidated: Vec<Group<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     results: Option<&'a [RunResults]>,
+}
+
+#[derive(Debug, Serialize)]
+struct Group<'a> {
+    stages: Stages,
+    runs: &'a [String],
+    /// Whether runs are simulated again that are not timed again.
+    measurements_stand: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -60,9 +68,13 @@ pub fn answer(compared: &Compared) -> Answer<'_> {
         added_runs: diff.added_runs.iter().map(one_run).collect(),
         removed_runs: diff.removed_runs.iter().map(one_run).collect(),
         common_runs: diff.common_runs.len(),
-        invalidated: &diff.invalidated,
+        invalidated: diff.invalidated.iter().map(group).collect(),
         results: results.as_deref(),
     }
+}
+
+fn group(group: &Invalidated) -> Group<'_> {
+    Group { stages: group.stages, runs: &group.runs, measurements_stand: group.measurements_stand() }
 }
 
 fn one_change<'a>(diff: &'a LockDiff, change: &'a Change) -> OneChange<'a> {

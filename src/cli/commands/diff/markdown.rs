@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use super::Compared;
 use super::lines::{Line, lines};
 use super::results::{self, HEADS, RunResults, Told};
-use super::words::{Note, counted, few, how_many, plain, runs_of, thousands, value, which};
+use super::words::{Note, counted, few, how_many, meaning, plain, runs_of, thousands, value, which};
 use crate::lock::{Change, Impact, LockDiff, OtherRun, Stages};
 
 /// A comment on GitHub has at most 65,536 characters; some are left for what a workflow adds.
@@ -70,7 +70,7 @@ fn overview(out: &mut String, diff: &LockDiff) {
             out,
             "| **{}**: {} | {} | {stages} | {runs} |",
             impact.name(),
-            impact.meaning(),
+            meaning(diff, impact),
             thousands(changes.len())
         );
     }
@@ -82,7 +82,9 @@ fn made_again(out: &mut String, diff: &LockDiff) {
     }
     out.push_str("\nMade again:\n\n");
     for group in &diff.invalidated {
-        let _ = writeln!(out, "- {} of {}", group.stages, note(&which(&group.runs, diff.common_runs.len())));
+        let stand = if group.measurements_stand() { "; measurements stand" } else { "" };
+        let runs = note(&which(&group.runs, diff.common_runs.len()));
+        let _ = writeln!(out, "- {} of {runs}{stand}", group.stages);
     }
     if !diff.added_runs.is_empty() {
         let ids: Vec<String> = diff.added_runs.iter().map(|run| run.id.clone()).collect();

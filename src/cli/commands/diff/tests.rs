@@ -110,7 +110,7 @@ fn a_few_of_many_runs_are_named() {
         lock.experiment.compare.as_mut().unwrap().pass = "6%".parse().unwrap();
     });
     insta::assert_snapshot!(shown(&compared), @"
-    The engine is timed again in 5 of 12 runs.
+    The engine is timed again in 5 of 12 runs, measurements of the others stand.
 
     measurement: the engine is timed again
       runs.*.scheduler.chunk-size  16 → 256  in 5 runs: tiny-2, tiny-5, tiny-6 and 2 more
@@ -124,8 +124,34 @@ fn a_few_of_many_runs_are_named() {
 
     made again
       profile, sim, real, compare, report  5 runs: tiny-2, tiny-5, tiny-6 and 2 more
-      profile, sim, compare, report        7 runs: tiny-1, tiny-3, tiny-4 and 4 more
+      profile, sim, compare, report        7 runs: tiny-1, tiny-3, tiny-4 and 4 more, measurements stand
     ");
+}
+
+#[test]
+fn measurements_stand_where_only_the_simulation_is_redone() {
+    let compared = compared(2, |lock| {
+        lock.bundle.as_mut().unwrap().sha256 = Digest::of("new");
+        lock.runs[0].sim.as_mut().unwrap().sha256 = Digest::of("other");
+    });
+    let said = shown(&compared);
+    for line in [
+        "Simulated results of both runs are redone, measurements stand.",
+        "simulation: simulated results are redone, measurements stand",
+        "  profile, sim, compare, report  both runs, measurements stand",
+    ] {
+        assert!(said.lines().any(|found| found == line), "{line:?} is not in\n{said}");
+    }
+    let comment = markdown::markdown(&compared);
+    for part in [
+        "| **simulation**: simulated results are redone, measurements stand |",
+        "\n- profile, sim, compare, report of both runs; measurements stand\n",
+    ] {
+        assert!(comment.contains(part), "{part:?} is not in\n{comment}");
+    }
+    let answer = serde_json::to_value(json::answer(&compared)).unwrap();
+    assert_eq!(answer["summary"], "Simulated results of both runs are redone, measurements stand.");
+    assert_eq!(answer["invalidated"][0]["measurements_stand"], true, "{answer}");
 }
 
 #[test]
@@ -473,7 +499,8 @@ fn a_program_gets_every_change() {
           "runs": [
             "tiny-1",
             "tiny-2"
-          ]
+          ],
+          "measurements_stand": false
         }
       ]
     }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 
 use super::lines::{Line, lines};
-use super::words::{few, plain, thousands, which};
+use super::words::{few, meaning, plain, thousands, which};
 use super::{Compared, results};
 use crate::lock::{Impact, LockDiff, OtherRun};
 
@@ -43,7 +43,7 @@ pub fn text(compared: &Compared) -> String {
             continue;
         }
         let style = style(impact);
-        let _ = writeln!(out, "\n{style}{}{style:#}: {}", impact.name(), impact.meaning());
+        let _ = writeln!(out, "\n{style}{}{style:#}: {}", impact.name(), meaning(diff, impact));
         facts(&mut out, &lines);
     }
     runs(&mut out, diff);
@@ -108,7 +108,10 @@ fn made_again(out: &mut String, diff: &LockDiff) {
     let mut rows: Vec<(String, String)> = diff
         .invalidated
         .iter()
-        .map(|group| (group.stages.to_string(), which(&group.runs, all).to_string()))
+        .map(|group| {
+            let stand = if group.measurements_stand() { ", measurements stand" } else { "" };
+            (group.stages.to_string(), format!("{}{stand}", which(&group.runs, all)))
+        })
         .collect();
     if !diff.added_runs.is_empty() {
         let ids: Vec<String> = diff.added_runs.iter().map(|run| run.id.clone()).collect();

@@ -126,7 +126,9 @@ pub fn sentence(diff: &LockDiff) -> String {
             )
         }
         Some(Impact::Measurement) => {
-            format!("The engine is timed again in {}.", how_many(diff.made_again(Stage::Real), all))
+            let timed = diff.made_again(Stage::Real);
+            let others = if timed == all { "" } else { ", measurements of the others stand" };
+            format!("The engine is timed again in {}{others}.", how_many(timed, all))
         }
         Some(Impact::ComparisonBreaking) => {
             let runs = runs_of(diff, Impact::ComparisonBreaking);
@@ -141,6 +143,15 @@ pub fn sentence(diff: &LockDiff) -> String {
     out += &others(&diff.added_runs, "added");
     out += &others(&diff.removed_runs, "removed");
     out
+}
+
+/// What the changes of an impact do. Where nothing is timed again, that is said of a simulation.
+pub fn meaning(diff: &LockDiff, impact: Impact) -> String {
+    let meaning = impact.meaning();
+    match impact {
+        Impact::Simulation if diff.made_again(Stage::Real) == 0 => format!("{meaning}, measurements stand"),
+        _ => meaning.to_owned(),
+    }
 }
 
 /// How many of the common runs the changes of an impact concern.
