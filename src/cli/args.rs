@@ -394,6 +394,9 @@ pub struct VerifyArgs {
     /// Do not fail for what cannot be checked because it is not here
     #[arg(long)]
     pub allow_missing: bool,
+    /// Where the lock's data folder is: data=FOLDER
+    #[arg(long = "set", value_name = "data=FOLDER")]
+    pub set: Vec<String>,
     #[command(flatten)]
     pub json: JsonArgs,
 }

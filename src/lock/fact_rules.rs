@@ -113,6 +113,11 @@ pub(super) const RULES: &[Rule] = &[
         &[],
         "names and words (a run is named after its experiment: another name makes other runs)",
     ),
+    setting(
+        &["experiment.data"],
+        &[WORKLOADS, "resolved-model.**", "bundle.**"],
+        "the folder in which input files are looked for (`--set data=FOLDER` is recorded nowhere)",
+    ),
     key(&["experiment.slo.**"], Impact::Verdict, Stages::NONE, "the service-level objectives"),
     key(
         &["experiment.compare.pass", "experiment.compare.warn"],

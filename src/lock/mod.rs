@@ -4,6 +4,7 @@
 mod admit;
 mod canonical;
 mod codec;
+mod data_folder;
 mod diff;
 mod diff_impact;
 mod fact;
@@ -29,6 +30,7 @@ mod world;
 
 pub(crate) use canonical::parse as parse_canonical;
 pub(crate) use codec::{read as read_facts, write as write_facts};
+pub use data_folder::{data_folder, find_data_folder};
 pub use diff::{Change, Invalidated, LockDiff, OtherRun, Runs, diff};
 #[cfg(test)]
 pub(crate) use diff_impact::row_of;

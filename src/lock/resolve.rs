@@ -77,8 +77,20 @@ pub enum ResolveError {
     WorkloadChanged { run: String },
     /// A data file could not be read for its digest.
     #[error("cannot read {path}")]
-    #[diagnostic(code(xp::lock::data_file))]
-    DataFile { path: String, source: std::io::Error },
+    #[diagnostic(
+        code(xp::lock::data_file),
+        help(
+            "it is looked for in {folder}; where the data folder is elsewhere, give it with `--set data=FOLDER`"
+        )
+    )]
+    DataFile { path: String, folder: String, source: std::io::Error },
+    /// The folder of the input files is not here.
+    #[error("there is no data folder {folder}")]
+    #[diagnostic(
+        code(xp::lock::no_data_folder),
+        help("give it with `--set data=FOLDER`: the lock holds digests of its files, not its place")
+    )]
+    NoDataFolder { folder: String, source: std::io::Error },
 }
 
 pub(super) fn streams(seeds: &SeedsPin) -> Seeds {
@@ -148,7 +160,7 @@ pub fn resolve(
         bundle,
         runs,
     };
-    Ok(Resolved { lock, model, cells, extents, root: access.root.to_owned(), made })
+    Ok(Resolved { lock, model, cells, extents, inputs: access.inputs.to_owned(), made })
 }
 
 /// The commit and the files that a lock pins of the same repository and revision.
@@ -308,8 +320,13 @@ pub(super) mod tests {
             overrides: Vec::new(),
         };
         let (digests, memo) = (DigestCache::default(), Memo::default());
-        let access =
-            Access { root, digests: &digests, memo: &memo, network: Network::Offline, progress: &Silent };
+        let access = Access {
+            inputs: root,
+            digests: &digests,
+            memo: &memo,
+            network: Network::Offline,
+            progress: &Silent,
+        };
         resolve(&experiment, cells, pin, VERSIONS, previous, &access).unwrap()
     }
 

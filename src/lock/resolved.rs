@@ -24,7 +24,8 @@ pub struct Resolved {
     pub cells: Vec<Cell>,
     /// What is known of each run's workload without making it, in the lock's order.
     pub extents: Vec<Extent>,
-    pub(super) root: PathBuf,
+    /// The folder that paths of input files are relative to.
+    pub inputs: PathBuf,
     pub(super) made: Made,
 }
 
@@ -98,7 +99,7 @@ impl Resolved {
         }
         let spec = &self.cells[index].experiment.workload;
         let tokenizer = self.tokenizer()?;
-        let made = workload::generate(spec, &self.streams(), Some(&tokenizer), &self.root)?;
+        let made = workload::generate(spec, &self.streams(), Some(&tokenizer), &self.inputs)?;
         let found = workload::digest(&workload::workload_files(&made, spec, &self.streams()));
         if found != pinned {
             return Err(ResolveError::WorkloadChanged { run: self.lock.runs[index].id.clone() });

@@ -47,7 +47,7 @@ impl Workloads<'_> {
         let inputs = (spec, &self.seeds, self.model.tokenizer_pin(), &files, context);
         self.access.memo.recall("workload", &inputs, || {
             let tokenizer = self.made.tokenizer(self.model)?;
-            let made = workload::generate(spec, &self.seeds, Some(&tokenizer), self.access.root)?;
+            let made = workload::generate(spec, &self.seeds, Some(&tokenizer), self.access.inputs)?;
             let total = |tokens: fn(&WorkloadRequest) -> u32| {
                 made.requests.iter().map(|request| u64::from(tokens(request))).sum()
             };
@@ -78,10 +78,13 @@ impl Workloads<'_> {
             .into_iter()
             .flatten()
             .map(|path| {
-                let file = workload::data_file(self.access.root, path)?;
+                let file = workload::data_file(self.access.inputs, path)?;
                 let digest = self.access.digests.digest(&file);
-                let (bytes, sha256) =
-                    digest.map_err(|source| ResolveError::DataFile { path: path.clone(), source })?;
+                let (bytes, sha256) = digest.map_err(|source| ResolveError::DataFile {
+                    path: path.clone(),
+                    folder: self.access.inputs.display().to_string(),
+                    source,
+                })?;
                 Ok(FileDigest { file: path.clone(), bytes, sha256 })
             })
             .collect()

@@ -83,6 +83,7 @@ fn cases() -> Vec<Case> {
         spec("no comparison", COMPARE, ""),
         lock("description", |lock| lock.experiment.description = None),
         lock("report", |lock| lock.experiment.report = Some("reports/other.pdf".to_owned())),
+        lock("data folder", |lock| lock.experiment.data = Some("data".to_owned())),
         lock("slo", |lock| lock.experiment.slo = Slo::default()),
         lock("limits", |lock| compare(lock).pass = "6%".parse().unwrap()),
         lock("repeats", |lock| compare(lock).repeats = 3),
@@ -321,6 +322,7 @@ fn a_diff_says_which_stages_have_another_key() {
     no comparison: measurement: real (all)
     description: cosmetic: compare, report (all)
     report: cosmetic: compare, report (all)
+    data folder: cosmetic: compare, report (all)
     slo: verdict: compare, report (all)
     limits: verdict: compare, report (all)
     repeats: measurement: real, compare, report (all)

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::check_backend::{all_backends, backend, name_of};
 use super::check_matrix::check_matrix;
-use super::check_texts::{check_path, check_report, check_unit};
+use super::check_texts::{check_data, check_path, check_report, check_unit};
 use super::check_workload::workload;
 use super::experiment::{Compare, Model, Source};
 use super::place::Finding;
@@ -50,6 +50,7 @@ pub(super) fn contradictions(instance: &Value) -> Vec<Finding> {
         check_unit(instance, limit.to_owned(), "duration", &mut out);
     }
     check_report(instance, &mut out);
+    check_data(instance, &mut out);
     out
 }
 

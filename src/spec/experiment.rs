@@ -20,6 +20,10 @@ pub struct Experiment {
     #[serde(default = "default_seed")]
     #[schemars(range(min = 0, max = 18446744073709551615u64))]
     pub seed: u64,
+    /// Folder that the paths of input files are relative to, itself relative to the project; default: the
+    /// project's. `--set data=FOLDER` says where it is on this machine, and is recorded nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
     pub model: Model,
     #[serde(default)]
     pub hardware: Hardware,

@@ -71,6 +71,7 @@ pub(super) static EXPERIMENT: Object = Object {
     fields: &[
         scalar("description"),
         scalar("seed"),
+        scalar("data"),
         object("model", &MODEL),
         object("hardware", &HARDWARE),
         object("workload", &WORKLOAD),

@@ -178,7 +178,7 @@ fn shape(world: &dyn World, instance: &Value) -> Option<ModelConfig> {
     let model: Model = check::part(instance, "/model")?;
     match &model.source {
         Source::Synthetic => catalog::model(&model.name).cloned(),
-        source => world.shape(source),
+        source => world.shape(source, instance.get("data").and_then(Value::as_str)),
     }
 }
 

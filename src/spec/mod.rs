@@ -57,7 +57,7 @@ pub use experiment::{
 pub use format::canonical;
 pub use load::{Changes, Fault, Loaded, faults, load, load_text, read_stream, read_text, unfit};
 pub use matrix::{Cell, MAX_MATRIX_REQUESTS, MAX_RUNS, MAX_RUNS_DEFAULT, expand};
-pub use overrides::Override;
+pub use overrides::{Override, take_data};
 pub use parse::parse_kdl;
 pub use schema::experiment_schema;
 pub use starter::starter;

@@ -4,6 +4,7 @@ mod bad_input;
 mod ci;
 #[cfg(unix)]
 mod crash;
+mod data;
 mod determinism;
 mod edges;
 mod folders;

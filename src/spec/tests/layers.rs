@@ -26,7 +26,7 @@ impl World for Files {
         }
     }
 
-    fn shape(&self, _: &Source) -> Option<ModelConfig> {
+    fn shape(&self, _: &Source, _: Option<&str>) -> Option<ModelConfig> {
         catalog::model("qwen3-tiny").cloned()
     }
 }
@@ -225,7 +225,7 @@ fn mistakes_are_shown_in_the_file_that_makes_them() {
        ·  ╰── not known here
      3 │ model "qwen3-tiny"
        ╰────
-      help: did you mean `seed`? `experiment` has: `description`, `seed`, `model`, `hardware`,
+      help: did you mean `seed`? `experiment` has: `description`, `seed`, `data`, `model`, `hardware`,
             `workload`, `backend`, `slo`, `compare`, `matrix`, `max-runs`, `report`, `include`,
             `preset` or `use`
 
@@ -300,9 +300,9 @@ fn mistakes_are_shown_in_the_file_that_makes_them() {
        ·        ╰── not known here
      4 │ }
        ╰────
-      help: did you mean `workload`? `experiment` has: `description`, `seed`, `model`, `hardware`,
-            `workload`, `backend`, `slo`, `compare`, `matrix`, `max-runs`, `report`, `include`,
-            `preset` or `use`
+      help: did you mean `workload`? `experiment` has: `description`, `seed`, `data`, `model`,
+            `hardware`, `workload`, `backend`, `slo`, `compare`, `matrix`, `max-runs`, `report`,
+            `include`, `preset` or `use`
     "#);
     // A file that is included twice has its mistakes once.
     let x = "experiment \"x\" { include \"a.kdl\" \"a.kdl\"; }";
