@@ -12,8 +12,9 @@ use serde_json::json;
 
 use crate::predictor::{Interpolate, Predictor};
 use crate::scheduler::{Batch, BatchEntry};
-use crate::spec::{Experiment, Loaded, Override};
-use crate::{compare, lock, metrics, model, profile, report, source, spec, workload};
+use crate::spec::{Experiment, Loaded, Override, RecordedBackend};
+use crate::workload::{Workload, WorkloadRequest};
+use crate::{backend, compare, lock, metrics, model, profile, report, source, spec, workload};
 
 /// Ends a file where an input holds several: no file of xp has this byte.
 pub const SEPARATOR: u8 = 0x1e;
@@ -22,13 +23,14 @@ pub const SEPARATOR: u8 = 0x1e;
 pub type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// All targets.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("spec", spec),
     ("lock", lock),
     ("run", run),
     ("workload", workload),
     ("trace", trace),
     ("prompts", prompts),
+    ("recording", recording),
     ("bundle", bundle),
     ("weights", weights),
     ("config", config),
@@ -181,6 +183,38 @@ pub fn trace(data: &[u8]) -> bool {
 pub fn prompts(data: &[u8]) -> bool {
     let Some([text]) = texts(data) else { return false };
     accepted(workload::texts("p.jsonl", text, 3)).is_some()
+}
+
+/// A recording of a run of three requests, as CSV or as JSON lines.
+pub fn recording(data: &[u8]) -> bool {
+    let Some([text]) = texts(data) else { return false };
+    let request = |arrival_time_ns| WorkloadRequest {
+        prompt_id: 0,
+        num_prefill_tokens: 9,
+        num_decode_tokens: 4,
+        inter_arrival_ns: 0,
+        arrival_time_ns,
+    };
+    let asked = Workload { requests: [3, 5, 8].map(request).into(), ..Workload::default() };
+    let mut read = false;
+    for file in ["r.csv", "r.jsonl"] {
+        let spec = json!({
+            "name": "other",
+            "path": file,
+            "columns": {
+                "unit": "s", "request-id": "id", "arrival": "came", "scheduled": "began", "first-token": "first",
+                "completion": "last", "decode-tokens": "out",
+            },
+        });
+        let spec = RecordedBackend::deserialize(&spec).expect("a backend");
+        let Some(run) = accepted(backend::parse_recording(&spec, text, &asked)) else { continue };
+        read = true;
+        assert_eq!(run.requests.len(), 3);
+        for request in &run.requests {
+            assert!(request.ttft_ns() <= request.e2e_ns(), "{request:?}");
+        }
+    }
+    read
 }
 
 /// `bundle.json`, `mlp.csv`, `per_sequence.csv`, `cpu_overhead.csv`, `attention.csv` and `steps.csv`;

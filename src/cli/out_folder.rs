@@ -56,7 +56,7 @@ impl Contract {
             Self::Workload => {
                 Some(names(&["prompts.jsonl", "trace_lengths.csv", "trace_intervals.csv", self.marker()]))
             }
-            Self::Measured => (kind == Some("measured")).then(|| names(&run)),
+            Self::Measured => matches!(kind, Some("measured" | "recorded")).then(|| names(&run)),
             Self::Simulated => (kind == Some("simulated")).then(|| names(&run)),
             Self::Comparison => Some(Files::Comparison),
             Self::Bundle => {

@@ -41,13 +41,13 @@ pub(crate) use fact_rules::rows;
 pub use merge::{Labels, MergeConflict, Merged, merge};
 pub use merge_conflict::{ConflictError, TextConflict, Version, conflicts, refuse as refuse_conflicts, take};
 pub use pins::{
-    BundlePin, FORMAT, HardwareFact, Lock, ModelPin, RunPin, SeedsPin, SetPin, SimPin, SpecPin, Versions,
-    WorkloadPin,
+    BundlePin, FORMAT, HardwareFact, Lock, ModelPin, RecordedPin, RunPin, SeedsPin, SetPin, SimPin, SpecPin,
+    Versions, WorkloadPin,
 };
 pub(crate) use read::parse_kdl_text;
 pub use read::{LockError, MAX_LOCK_BYTES, lock_schema, parse, read, read_any};
+pub(crate) use resolve::{Measured, measured_backend, simulated_backend};
 pub use resolve::{ResolveError, resolve, scheduler_config};
-pub(crate) use resolve::{measured_backend, simulated_backend};
 pub use resolved::{Extent, Resolved};
 pub use stage::{Stage, Stages};
 pub use stale::{Stale, staleness};

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 
 use super::pins::WorkloadPin;
-use super::resolve::ResolveError;
+use super::resolve::{ResolveError, input_file};
 use super::resolved::{Extent, Made};
 use crate::source::{Access, ModelFiles};
 use crate::spec::{Arrivals, Cell, Lengths, WorkloadSpec};
@@ -77,16 +77,7 @@ impl Workloads<'_> {
         [workload.prompts.as_ref(), lengths, arrivals]
             .into_iter()
             .flatten()
-            .map(|path| {
-                let file = workload::data_file(self.access.inputs, path)?;
-                let digest = self.access.digests.digest(&file);
-                let (bytes, sha256) = digest.map_err(|source| ResolveError::DataFile {
-                    path: path.clone(),
-                    folder: self.access.inputs.display().to_string(),
-                    source,
-                })?;
-                Ok(FileDigest { file: path.clone(), bytes, sha256 })
-            })
+            .map(|path| input_file(path, self.access))
             .collect()
     }
 }

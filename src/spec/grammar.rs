@@ -170,6 +170,20 @@ static BACKEND: Object = Object {
             ],
         },
         Kind { name: "sim", args: NO_ARGS, fields: &[scalar("profile"), scalar("predictor")] },
+        Kind {
+            name: "recorded",
+            args: NO_ARGS,
+            fields: &[
+                Field { node: "file", field: "path", shape: Shape::Scalar },
+                object("columns", &COLUMNS),
+                scalar("scheduler"),
+                scalar("chunk-size"),
+                scalar("max-batch-size"),
+                scalar("block-size"),
+                scalar("kv-memory"),
+                scalar("watermark"),
+            ],
+        },
     ],
     known_names: &[
         KnownName { name: "sarathi", kind: "candle", settings: &[("scheduler", "sarathi")] },
@@ -177,6 +191,22 @@ static BACKEND: Object = Object {
         KnownName { name: "vidur", kind: "sim", settings: &[] },
         KnownName { name: "sim", kind: "sim", settings: &[] },
     ],
+};
+
+static COLUMNS: Object = Object {
+    args: NO_ARGS,
+    fields: &[
+        scalar("unit"),
+        scalar("request-id"),
+        scalar("arrival"),
+        scalar("scheduled"),
+        scalar("first-token"),
+        scalar("completion"),
+        scalar("prefill-tokens"),
+        scalar("decode-tokens"),
+    ],
+    kinds: NO_KINDS,
+    known_names: NO_NAMES,
 };
 
 static SAMPLING: Object = Object {

@@ -22,6 +22,7 @@ mod experiment;
 mod format;
 mod grammar;
 mod guard;
+mod implied;
 mod kdl_value;
 mod layers;
 mod lexeme;
@@ -52,7 +53,8 @@ pub(crate) use diagnostic::long_place;
 pub use diagnostic::{Mistake, SpecErrors};
 pub use experiment::{
     Arrivals, Axis, Backend, CandleBackend, Compare, Dtype, Experiment, Hardware, Lengths, Model, Predictor,
-    ProfileSource, Sampling, SimBackend, Slo, Source, WorkloadSpec,
+    ProfileSource, RecordedBackend, RecordedColumns, Sampling, SimBackend, Slo, Source, TimeUnit,
+    WorkloadSpec,
 };
 pub use format::canonical;
 pub use load::{Changes, Fault, Loaded, faults, load, load_text, read_stream, read_text, unfit};

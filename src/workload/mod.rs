@@ -6,6 +6,7 @@
 mod arrivals;
 mod contract;
 mod data_file;
+mod decimal;
 mod error;
 mod generate;
 mod lengths;
@@ -18,6 +19,7 @@ mod table;
 pub(crate) use arrivals::trace_gaps;
 pub use contract::{FORMAT as WORKLOAD_VERSION, Seeds, WorkloadMeta, digest, workload_files, write_workload};
 pub use data_file::data_file;
+pub(crate) use decimal::nanoseconds;
 pub use error::WorkloadError;
 pub use generate::generate;
 pub(crate) use lengths::trace_lengths;

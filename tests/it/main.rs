@@ -18,6 +18,7 @@ mod language;
 mod locks;
 mod loopback;
 mod project;
+mod recorded;
 mod resume;
 mod sharing;
 mod snapshots;
