@@ -6,6 +6,7 @@
 
 use std::fmt::Debug;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use serde::Deserialize;
 use serde_json::json;
@@ -23,12 +24,13 @@ pub const SEPARATOR: u8 = 0x1e;
 pub type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// All targets.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("spec", spec),
     ("lock", lock),
     ("run", run),
     ("workload", workload),
     ("trace", trace),
+    ("published", published),
     ("prompts", prompts),
     ("recording", recording),
     ("bundle", bundle),
@@ -147,14 +149,15 @@ pub fn run(data: &[u8]) -> bool {
     true
 }
 
-/// The four files of a workload: meta, prompts, lengths, intervals.
+/// The files of a workload: meta, prompts, lengths, intervals, prefixes.
 pub fn workload(data: &[u8]) -> bool {
-    let Some([meta, prompts, lengths, intervals]) = texts(data) else { return false };
+    let Some([meta, prompts, lengths, intervals, prefixes]) = texts(data) else { return false };
     let read = workload::parse_workload(|name, _| {
         Ok(match name {
             "workload_meta.json" => meta,
             "prompts.jsonl" => prompts,
             "trace_lengths.csv" => lengths,
+            "prefix_hash_ids.csv" => prefixes,
             _ => intervals,
         })
     });
@@ -177,6 +180,41 @@ pub fn trace(data: &[u8]) -> bool {
     let gaps = accepted(workload::trace_gaps("t.csv", text, 3)).map(|gaps| gaps.len());
     assert!([lengths, gaps].into_iter().flatten().all(|rows| (1..=3).contains(&rows)));
     lengths.is_some() || gaps.is_some()
+}
+
+/// A published trace, in each format that its text may have.
+pub fn published(data: &[u8]) -> bool {
+    static TOKENIZER: LazyLock<model::Tokenizer> = LazyLock::new(|| {
+        let bytes = model::train_synthetic(300).expect("a tokenizer is trained");
+        model::Tokenizer::from_bytes(&bytes, "tokenizer.json").expect("it is one")
+    });
+    let Some([text]) = texts(data) else { return false };
+    let mut read = false;
+    for (format, arrives) in
+        [("xp", true), ("vidur", true), ("azure", true), ("mooncake", true), ("sharegpt", false)]
+    {
+        for max_tokens in [None, Some(40)] {
+            let spec = json!({ "path": "t", "format": format, "time-scale": 0.5, "max-tokens": max_tokens });
+            let spec = spec::Trace::deserialize(&spec).expect("a trace");
+            let Some(traced) = accepted(workload::parse_trace(&spec, text, 3, arrives, Some(&TOKENIZER)))
+            else {
+                continue;
+            };
+            read = true;
+            assert!((1..=3).contains(&traced.pairs.len()));
+            assert!(max_tokens.is_none_or(|max| traced.pairs.iter().all(|(p, d)| p + d <= max)));
+            assert!(
+                traced.arrivals.iter().all(|times| times.is_sorted() && times.len() == traced.pairs.len())
+            );
+            assert!(traced.texts.iter().all(|texts| texts.len() == traced.pairs.len()));
+            let prefixes =
+                traced.prefixes.iter().flat_map(|known| (0..known.len()).map(move |at| (known, at)));
+            for (known, at) in prefixes {
+                assert!(known.of(at).len() as u32 <= traced.pairs[at].0 / known.block_size());
+            }
+        }
+    }
+    read
 }
 
 /// A JSONL file of prompts.

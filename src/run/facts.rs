@@ -31,6 +31,7 @@ fn arrivals(arrivals: &Arrivals) -> String {
         Arrivals::Poisson { qps } => format!("Poisson arrivals, {qps}/s"),
         Arrivals::Gamma { qps, cv } => format!("gamma arrivals, {qps}/s, cv {cv}"),
         Arrivals::Trace { path } => format!("arrivals of {path}"),
+        Arrivals::Recorded => "arrivals of the trace".to_owned(),
     }
 }
 

@@ -188,6 +188,13 @@ impl<'a> Session<'a> {
             sims: Vec::new(),
         };
         session.require_current()?;
+        let mut told: Vec<&String> = Vec::new();
+        for note in session.resolved.extents.iter().flat_map(|extent| &extent.notes) {
+            if !told.contains(&note) {
+                observer.warned(note);
+                told.push(note);
+            }
+        }
         Ok(session)
     }
 

@@ -133,8 +133,12 @@ pub struct WorkloadSpec {
     #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"))]
     pub name: String,
     /// Number of requests. For trace lengths: at most this many rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000000))]
-    pub requests: u32,
+    pub requests: Option<u32>,
+    /// Requests of a published trace; excludes `prompts` and `lengths`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
     /// JSONL file with a `text` per line, relative to the project; excludes `lengths`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompts: Option<String>,
@@ -146,6 +150,49 @@ pub struct WorkloadSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1048576))]
     pub decode_tokens: Option<u32>,
+}
+
+/// A published trace, read as it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Trace {
+    /// A CSV or JSON file, relative to the data folder.
+    pub path: String,
+    #[serde(default)]
+    pub format: TraceFormat,
+    /// Factor of its arrival times: 0.5 is twice as fast.
+    #[serde(default = "default_time_scale")]
+    #[schemars(range(min = 0.000001, max = 1000000.0))]
+    pub time_scale: f64,
+    /// Most tokens of a request: prompts of longer ones are cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 2097152))]
+    pub max_tokens: Option<u32>,
+    /// Tokens that an id of a prefix stands for; default: 512 in a mooncake trace, 16 in others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub block: Option<u32>,
+}
+
+fn default_time_scale() -> f64 {
+    1.0
+}
+
+/// How a trace is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TraceFormat {
+    /// CSV: `arrival_time_ns`, `num_prefill_tokens`, `num_decode_tokens`, maybe `prefix_hash_ids`.
+    #[default]
+    Xp,
+    /// CSV of Vidur: `arrived_at` in seconds, `num_prefill_tokens`, `num_decode_tokens`.
+    Vidur,
+    /// CSV of the Azure LLM inference traces: `TIMESTAMP`, `ContextTokens`, `GeneratedTokens`.
+    Azure,
+    /// JSON lines of Mooncake: `timestamp` in milliseconds, `input_length`, `output_length`, `hash_ids`.
+    Mooncake,
+    /// Conversations of ShareGPT in JSON: each reply is a request.
+    Sharegpt,
 }
 
 /// Distribution of prompt and output lengths, in tokens.
@@ -217,6 +264,8 @@ pub enum Arrivals {
     },
     /// Column `arrival_time_ns` (or `inter_arrival_ns`) of a CSV file, relative to the project.
     Trace { path: String },
+    /// When the workload's trace says.
+    Recorded,
 }
 
 /// Something that serves the workload, really or simulated.

@@ -111,11 +111,19 @@ static WORKLOAD: Object = Object {
     args: &["name"],
     fields: &[
         scalar("requests"),
+        object("trace", &TRACE),
         scalar("prompts"),
         object("lengths", &LENGTHS),
         object("arrivals", &ARRIVALS),
         scalar("decode-tokens"),
     ],
+    kinds: NO_KINDS,
+    known_names: NO_NAMES,
+};
+
+static TRACE: Object = Object {
+    args: &["path"],
+    fields: &[scalar("format"), scalar("time-scale"), scalar("max-tokens"), scalar("block")],
     kinds: NO_KINDS,
     known_names: NO_NAMES,
 };
@@ -148,6 +156,7 @@ static ARRIVALS: Object = Object {
         Kind { name: "poisson", args: NO_ARGS, fields: &[scalar("qps")] },
         Kind { name: "gamma", args: NO_ARGS, fields: &[scalar("qps"), scalar("cv")] },
         Kind { name: "trace", args: &["path"], fields: &[] },
+        Kind { name: "recorded", args: NO_ARGS, fields: &[] },
     ],
     known_names: NO_NAMES,
 };

@@ -12,6 +12,12 @@ pub(super) fn fill(instance: &mut Value) {
         // A recording is one run.
         compare.entry("repeats").or_insert(json!(1));
     }
+    if let Some(workload) = instance.get_mut("workload").and_then(Value::as_object_mut)
+        && workload.get("trace").is_some_and(Value::is_object)
+    {
+        // Requests of a trace come when it says.
+        workload.entry("arrivals").or_insert(json!({ "kind": "recorded" }));
+    }
 }
 
 /// Whether `compare` names a recording as what was measured.

@@ -53,8 +53,8 @@ pub(crate) use diagnostic::long_place;
 pub use diagnostic::{Mistake, SpecErrors};
 pub use experiment::{
     Arrivals, Axis, Backend, CandleBackend, Compare, Dtype, Experiment, Hardware, Lengths, Model, Predictor,
-    ProfileSource, RecordedBackend, RecordedColumns, Sampling, SimBackend, Slo, Source, TimeUnit,
-    WorkloadSpec,
+    ProfileSource, RecordedBackend, RecordedColumns, Sampling, SimBackend, Slo, Source, TimeUnit, Trace,
+    TraceFormat, WorkloadSpec,
 };
 pub use format::canonical;
 pub use load::{Changes, Fault, Loaded, faults, load, load_text, read_stream, read_text, unfit};

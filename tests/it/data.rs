@@ -80,3 +80,36 @@ fn the_place_is_given_where_an_experiment_names_none_and_never_stands_in_one() {
         assert!(said.contains("is no folder of the project"), "{said}");
     }
 }
+
+#[test]
+fn a_published_trace_is_run_as_it_is() {
+    let (project, elsewhere) = (Project::empty(), Project::empty());
+    let trace = "arrived_at,num_prefill_tokens,num_decode_tokens\n0.02,14,3\n0.0,20,4\n0.01,9,2\n0.03,30,6\n";
+    elsewhere.write("t.csv", trace);
+    let text =
+        TINY.replace("experiment \"tiny\"", "experiment \"traced\"").replace("requests 6", "requests 3");
+    let lines = text.lines().filter(|line| !line.contains("arrivals")).map(|line| match line.trim_start() {
+        line if line.starts_with("lengths") => "trace \"t.csv\" format=\"vidur\" max-tokens=20",
+        line => line,
+    });
+    project.write(SPEC, lines.map(|line| format!("{line}\n")).collect::<String>());
+    let at = format!("data={}", elsewhere.path("").display());
+    let said = project.ok(&["run", SPEC, "--set", &at]);
+    assert!(said.contains("t.csv: 1 request arrives before the one above"), "{said}");
+    let lock = String::from_utf8(project.read(LOCK)).unwrap();
+    for fact in [
+        "requests 3\n",
+        "prefill-tokens 39",
+        "decode-tokens 9",
+        "kind \"recorded\"",
+        "time-scale 1.0",
+        "file \"t.csv\"",
+    ] {
+        assert!(lock.contains(fact), "{fact}: {lock}");
+    }
+    let again = project.ok(&["run", "--locked", LOCK, "--set", &at]);
+    assert_eq!(again.matches("reused").count(), 7, "{again}");
+    elsewhere.write("t.csv", trace.replace("0.01,9", "-0.01,9"));
+    let said = project.fails(1, &["lock", SPEC, "--set", &at]);
+    assert!(said.contains("t.csv:4, column `arrived_at`") && said.contains("is negative"), "{said}");
+}
