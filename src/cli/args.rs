@@ -171,8 +171,8 @@ pub struct LockingArgs {
     /// Refuse to run when the lock is out of date
     #[arg(long)]
     pub locked: bool,
-    /// Use the lock as it is, without looking at the experiment
-    #[arg(long, conflicts_with_all = ["locked", "set", "preset"])]
+    /// Use the lock as it is, without looking at the experiment; of settings, --set takes data=FOLDER alone
+    #[arg(long, conflicts_with_all = ["locked", "preset"])]
     pub frozen: bool,
     #[command(flatten)]
     pub network: NetworkArgs,

@@ -28,7 +28,7 @@ fn project(data: &str) -> (Project, Project) {
 fn a_lock_finds_its_files_wherever_the_data_folder_is() {
     let (project, elsewhere) = project("data \"data\"");
     let at = |place: &Project| format!("data={}", place.path("").display());
-    let said = project.fails(1, &["lock", SPEC]);
+    let said = project.fails(2, &["lock", SPEC]);
     assert!(said.contains("no data folder data") && said.contains("--set data=FOLDER"), "{said}");
     project.ok(&["lock", SPEC, "--set", &at(&elsewhere)]);
     let lock = String::from_utf8(project.read(LOCK)).unwrap();
@@ -43,20 +43,22 @@ fn a_lock_finds_its_files_wherever_the_data_folder_is() {
     for target in [LOCK, SPEC] {
         for mode in ["--locked", "--frozen"] {
             project.ok(&["workload", mode, target, "--set", &at(&moved)]);
-            let said = project.fails(1, &["workload", mode, target]);
+            let said = project.fails(2, &["workload", mode, target]);
             assert!(said.contains("--set data=FOLDER"), "{said}");
         }
     }
     project.ok(&["verify", LOCK, "--set", &at(&moved)]);
-    let said = project.fails(1, &["verify", LOCK, "--set", "seed=1"]);
-    assert!(said.contains("only `--set data=FOLDER`"), "{said}");
+    for command in [&["verify", LOCK][..], &["workload", "--frozen", LOCK]] {
+        let said = project.fails(2, &[command, &["--set", "seed=1"]].concat());
+        assert!(said.contains("only `--set data=FOLDER`"), "{said}");
+    }
 
     // Other bytes are one, and a missing file is told with the folder.
     moved.write("traces/lengths.csv", LENGTHS.replace("9,3", "9,4"));
     let said = project.fails(1, &["workload", "--locked", LOCK, "--set", &at(&moved)]);
     assert!(said.contains("runs.tiny.workload.sha256: locked"), "{said}");
     std::fs::remove_file(moved.path("traces/lengths.csv")).unwrap();
-    let said = project.fails(1, &["workload", "--locked", LOCK, "--set", &at(&moved)]);
+    let said = project.fails(2, &["workload", "--locked", LOCK, "--set", &at(&moved)]);
     assert!(said.contains("cannot read traces/lengths.csv"), "{said}");
 
     // The folder that the experiment names is in the project.
@@ -69,7 +71,7 @@ fn a_lock_finds_its_files_wherever_the_data_folder_is() {
 fn the_place_is_given_where_an_experiment_names_none_and_never_stands_in_one() {
     let (project, elsewhere) = project("seed 7");
     let at = format!("data={}", elsewhere.path("").display());
-    let said = project.fails(1, &["lock", SPEC]);
+    let said = project.fails(2, &["lock", SPEC]);
     assert!(said.contains("cannot read traces/lengths.csv") && said.contains("--set data=FOLDER"), "{said}");
     project.ok(&["check", SPEC, "--set", &at]);
     project.ok(&["run", SPEC, "--set", &at]);

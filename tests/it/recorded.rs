@@ -128,7 +128,7 @@ fn another_recording_makes_a_lock_stale_and_a_broken_one_is_told_with_its_place(
     let said = project.fails(1, &["run", SPEC]);
     assert!(said.contains("real_requests.csv:7, column `arrival`") && said.contains("is negative"), "{said}");
     std::fs::remove_file(project.path(FILE)).unwrap();
-    let said = project.fails(1, &["run", "--locked", LOCK]);
+    let said = project.fails(2, &["run", "--locked", LOCK]);
     assert!(said.contains("cannot read real_requests.csv"), "{said}");
     // Nothing can be repeated that was recorded.
     project.write(SPEC, spec().replace("warn=\"20%\"", "warn=\"20%\" repeats=2"));

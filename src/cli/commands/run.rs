@@ -12,7 +12,7 @@ use crate::run;
 /// Runs everything that is not up to date, and shows the headline.
 pub fn run(args: &RunArgs) -> Result<ExitCode, CliError> {
     let terminal = Terminal::new();
-    let mut request = request(&args.target);
+    let mut request = request(&args.target)?;
     request.allow_foreign_bundle = args.allow_foreign_bundle;
     let outcome = run::execute(request, &terminal)?;
     for comparison in &outcome.comparisons {

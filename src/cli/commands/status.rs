@@ -50,7 +50,7 @@ struct StageAnswer {
 
 /// Says which stages are up to date and why the others are not. Writes nothing.
 pub fn run(args: &StatusArgs) -> Result<ExitCode, CliError> {
-    let session = Session::open(request(&args.target), &Quiet)?;
+    let session = Session::open(request(&args.target)?, &Quiet)?;
     let path = session.project.relative(&session.lock_path);
     let reasons = session.staleness();
     let stages = run::status(&session)?;

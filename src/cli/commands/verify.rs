@@ -20,7 +20,7 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode, CliError> {
     let verified = if is_lock(path) {
         let (data, others) = spec::take_data(&args.set);
         if let Some(other) = others.first() {
-            return Err(CliError::failed(
+            return Err(CliError::system(
                 format!("`--set {other}` would be another lock"),
                 "a lock is verified as it is: only `--set data=FOLDER` says something of this machine",
             ));
