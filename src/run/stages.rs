@@ -1,6 +1,7 @@
 //! What each stage reads and makes.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::RunError;
@@ -216,7 +217,10 @@ impl Session<'_> {
             }
         };
         let observer = self.observer;
-        let (workload, tokenizer) = (self.resolved.workload(index)?, self.resolved.tokenizer()?);
+        let (mut workload, tokenizer) = (self.resolved.workload(index)?, self.resolved.tokenizer()?);
+        if self.resolved.cells[index].experiment.workload.trace.is_some() {
+            workload = Arc::new(workload::with_texts(&workload, &self.resolved.streams(), &tokenizer)?);
+        }
         self.engine()?;
         let mut engine = self.engine.take().expect("just loaded");
         let mut runner = CandleRunner {

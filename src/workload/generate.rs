@@ -16,7 +16,7 @@ pub(super) const MAX_REQUESTS: u32 = 10_000_000;
 /// - A trace of lengths gives at most `requests` requests; with a trace of arrivals as well, the
 ///   shorter of the two decides. In every other case a file must have enough rows.
 /// - A published trace gives at most `requests` requests, with its own arrivals or, as a trace of lengths, with others;
-///   requests without texts get synthetic ones. Prefix ids that it has are kept.
+///   its requests have lengths alone, unless it has texts: see [`with_texts`]. Prefix ids that it has are kept.
 /// - `decode_tokens` overrides the output length of any distribution or trace.
 /// - Texts are either those of `prompts`, whose lengths are their tokens, or synthetic ones of
 ///   exactly the drawn length. Requests of a very large workload share synthetic prompts by
@@ -116,10 +116,29 @@ pub fn generate_with_notes(
             }
             texts
         }
-        (None, Some(tokenizer)) => prompts::synthetic(&mut requests, seeds.prompts, tokenizer)?,
-        (None, None) => Vec::new(),
+        (None, Some(tokenizer)) if spec.trace.is_none() => {
+            prompts::synthetic(&mut requests, seeds.prompts, tokenizer)?
+        }
+        (None, _) => Vec::new(),
     };
     Ok((Workload { requests, prompts, prefixes }, notes))
+}
+
+/// A workload of lengths alone with texts made to measure, for an engine that has to have some. A workload that has
+/// texts, or would have too many, stays as it is.
+///
+/// # Errors
+/// No text of a wanted length is found for the tokenizer.
+pub fn with_texts(
+    workload: &Workload,
+    seeds: &Seeds,
+    tokenizer: &Tokenizer,
+) -> Result<Workload, WorkloadError> {
+    let mut made = workload.clone();
+    if made.prompts.is_empty() {
+        made.prompts = prompts::synthetic(&mut made.requests, seeds.prompts, tokenizer)?;
+    }
+    Ok(made)
 }
 
 /// What is asked, before it is known when.

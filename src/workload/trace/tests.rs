@@ -1,5 +1,5 @@
 use super::super::generate::tests::{SEEDS, TOKENIZER, spec as workload_spec};
-use super::super::{generate, generate_with_notes, workload_files};
+use super::super::{generate, generate_with_notes, with_texts, workload_files};
 use super::*;
 use crate::spec::{Arrivals, Lengths, Trace as Spec, WorkloadSpec};
 
@@ -155,7 +155,10 @@ fn a_trace_makes_a_workload_that_reads_back() {
     let spec = WorkloadSpec { requests: None, lengths: None, trace: Some(of(TraceFormat::Xp)), ..base };
     let (made, notes) = generate_with_notes(&spec, &SEEDS, Some(&TOKENIZER), dir.path()).unwrap();
     assert_eq!((made.requests[0].inter_arrival_ns, made.requests[1].inter_arrival_ns), (3, 2));
-    assert_eq!((made.prompts.len(), notes.len()), (2, 1));
+    assert_eq!((made.prompts.len(), notes.len()), (0, 1));
+    let served = with_texts(&made, &SEEDS, &TOKENIZER).unwrap();
+    assert_eq!((served.prompts.len(), &served.prefixes), (2, &made.prefixes));
+    assert_eq!(TOKENIZER.encode(&served.prompts[0]).unwrap().len(), 16);
     let files = workload_files(&made, &spec, &SEEDS);
     assert_eq!(files.len(), 5);
     for (name, bytes) in &files {
