@@ -23,11 +23,15 @@ const FLAG: &str = "--set";
 /// machine: it is no part of what the experiment means.
 const DATA: &str = "data";
 
-/// Takes the place of the data folder out of `--set`s; the last one that says it wins.
+/// Takes the place of the data folder out of `--set`s; the last one that says it wins. One without a value is left
+/// among the others, to be refused.
 pub fn take_data(set: &[String]) -> (Option<PathBuf>, Vec<String>) {
-    let place = |text: &String| text.strip_prefix(DATA)?.strip_prefix('=').map(PathBuf::from);
+    let place = |text: &String| {
+        let place = text.strip_prefix(DATA)?.strip_prefix('=').filter(|place| !place.is_empty())?;
+        Some(PathBuf::from(place))
+    };
     let others = set.iter().filter(|text| place(text).is_none()).cloned().collect();
-    (set.iter().rev().find_map(place).filter(|folder| !folder.as_os_str().is_empty()), others)
+    (set.iter().rev().find_map(place), others)
 }
 
 /// One `--set path=value`.
@@ -229,7 +233,9 @@ mod tests {
         assert_eq!(place, Some(PathBuf::from("/b c")));
         assert_eq!(others, ["seed=1", "database=x"]);
         assert_eq!(take_data(&others), (None, others.clone()));
-        assert_eq!(take_data(&["data=".to_owned()]), (None, Vec::new()));
+        let empty = ["data=".to_owned()];
+        assert_eq!(take_data(&empty), (None, empty.to_vec()));
+        assert!(Override::parse(&empty[0]).is_err());
     }
 
     proptest! {
