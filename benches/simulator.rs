@@ -47,7 +47,7 @@ fn workload(requests: usize, gap_ns: u64) -> Workload {
             arrival_time_ns,
         }
     });
-    Workload { requests: requests.collect(), prompts: Vec::new() }
+    Workload { requests: requests.collect(), ..Workload::default() }
 }
 
 fn config(max_batch_size: u32, kv_blocks: u32) -> SchedulerConfig {

@@ -6,14 +6,16 @@
 
 use std::fmt::Debug;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::predictor::{Interpolate, Predictor};
 use crate::scheduler::{Batch, BatchEntry};
-use crate::spec::{Experiment, Loaded, Override};
-use crate::{compare, lock, metrics, model, profile, report, source, spec, workload};
+use crate::spec::{Experiment, Loaded, Override, RecordedBackend};
+use crate::workload::{Workload, WorkloadRequest};
+use crate::{backend, compare, lock, metrics, model, profile, report, source, spec, workload};
 
 /// Ends a file where an input holds several: no file of xp has this byte.
 pub const SEPARATOR: u8 = 0x1e;
@@ -22,13 +24,15 @@ pub const SEPARATOR: u8 = 0x1e;
 pub type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// All targets.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 13] = [
     ("spec", spec),
     ("lock", lock),
     ("run", run),
     ("workload", workload),
     ("trace", trace),
+    ("published", published),
     ("prompts", prompts),
+    ("recording", recording),
     ("bundle", bundle),
     ("weights", weights),
     ("config", config),
@@ -145,14 +149,15 @@ pub fn run(data: &[u8]) -> bool {
     true
 }
 
-/// The four files of a workload: meta, prompts, lengths, intervals.
+/// The files of a workload: meta, prompts, lengths, intervals, prefixes.
 pub fn workload(data: &[u8]) -> bool {
-    let Some([meta, prompts, lengths, intervals]) = texts(data) else { return false };
+    let Some([meta, prompts, lengths, intervals, prefixes]) = texts(data) else { return false };
     let read = workload::parse_workload(|name, _| {
         Ok(match name {
             "workload_meta.json" => meta,
             "prompts.jsonl" => prompts,
             "trace_lengths.csv" => lengths,
+            "prefix_hash_ids.csv" => prefixes,
             _ => intervals,
         })
     });
@@ -177,10 +182,77 @@ pub fn trace(data: &[u8]) -> bool {
     lengths.is_some() || gaps.is_some()
 }
 
+/// A published trace, in each format that its text may have.
+pub fn published(data: &[u8]) -> bool {
+    static TOKENIZER: LazyLock<model::Tokenizer> = LazyLock::new(|| {
+        let bytes = model::train_synthetic(300).expect("a tokenizer is trained");
+        model::Tokenizer::from_bytes(&bytes, "tokenizer.json").expect("it is one")
+    });
+    let Some([text]) = texts(data) else { return false };
+    let mut read = false;
+    for (format, arrives) in
+        [("xp", true), ("vidur", true), ("azure", true), ("mooncake", true), ("sharegpt", false)]
+    {
+        for max_tokens in [None, Some(40)] {
+            let spec = json!({ "path": "t", "format": format, "time-scale": 0.5, "max-tokens": max_tokens });
+            let spec = spec::Trace::deserialize(&spec).expect("a trace");
+            let Some(traced) = accepted(workload::parse_trace(&spec, text, 3, arrives, Some(&TOKENIZER)))
+            else {
+                continue;
+            };
+            read = true;
+            assert!((1..=3).contains(&traced.pairs.len()));
+            assert!(max_tokens.is_none_or(|max| traced.pairs.iter().all(|(p, d)| p + d <= max)));
+            assert!(
+                traced.arrivals.iter().all(|times| times.is_sorted() && times.len() == traced.pairs.len())
+            );
+            assert!(traced.texts.iter().all(|texts| texts.len() == traced.pairs.len()));
+            let prefixes =
+                traced.prefixes.iter().flat_map(|known| (0..known.len()).map(move |at| (known, at)));
+            for (known, at) in prefixes {
+                assert!(known.of(at).len() as u32 <= traced.pairs[at].0 / known.block_size());
+            }
+        }
+    }
+    read
+}
+
 /// A JSONL file of prompts.
 pub fn prompts(data: &[u8]) -> bool {
     let Some([text]) = texts(data) else { return false };
     accepted(workload::texts("p.jsonl", text, 3)).is_some()
+}
+
+/// A recording of a run of three requests, as CSV or as JSON lines.
+pub fn recording(data: &[u8]) -> bool {
+    let Some([text]) = texts(data) else { return false };
+    let request = |arrival_time_ns| WorkloadRequest {
+        prompt_id: 0,
+        num_prefill_tokens: 9,
+        num_decode_tokens: 4,
+        inter_arrival_ns: 0,
+        arrival_time_ns,
+    };
+    let asked = Workload { requests: [3, 5, 8].map(request).into(), ..Workload::default() };
+    let mut read = false;
+    for file in ["r.csv", "r.jsonl"] {
+        let spec = json!({
+            "name": "other",
+            "path": file,
+            "columns": {
+                "unit": "s", "request-id": "id", "arrival": "came", "scheduled": "began", "first-token": "first",
+                "completion": "last", "decode-tokens": "out",
+            },
+        });
+        let spec = RecordedBackend::deserialize(&spec).expect("a backend");
+        let Some(run) = accepted(backend::parse_recording(&spec, text, &asked)) else { continue };
+        read = true;
+        assert_eq!(run.requests.len(), 3);
+        for request in &run.requests {
+            assert!(request.ttft_ns() <= request.e2e_ns(), "{request:?}");
+        }
+    }
+    read
 }
 
 /// `bundle.json`, `mlp.csv`, `per_sequence.csv`, `cpu_overhead.csv`, `attention.csv` and `steps.csv`;

@@ -1,9 +1,12 @@
 //! What serves a workload: one trait, one file per backend.
 
 mod candle;
+mod recorded;
 mod sim;
 
 pub use candle::CandleRunner;
+pub(crate) use recorded::parse_recording;
+pub use recorded::{RecordedRunner, RecordingError};
 pub use sim::SimRunner;
 
 use crate::lock::{ModelPin, RunPin};
@@ -38,6 +41,9 @@ pub enum BackendError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Engine(#[from] crate::engine::EngineError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Recording(#[from] RecordingError),
 }
 
 /// What both kinds of run say of themselves; the machine's facts are the backend's to add.
@@ -66,6 +72,6 @@ fn meta(job: &Job<'_>, backend: &str, kind: RunKind, record: &RunRecord) -> RunM
             .iter()
             .map(|request| u64::from(request.num_decode_tokens_actual))
             .sum(),
-        duration_ns: record.steps.iter().last().map_or(0, |step| step.end_ns),
+        duration_ns: record.duration_ns(),
     }
 }

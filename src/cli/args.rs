@@ -171,8 +171,8 @@ pub struct LockingArgs {
     /// Refuse to run when the lock is out of date
     #[arg(long)]
     pub locked: bool,
-    /// Use the lock as it is, without looking at the experiment
-    #[arg(long, conflicts_with_all = ["locked", "set", "preset"])]
+    /// Use the lock as it is, without looking at the experiment; of settings, --set takes data=FOLDER alone
+    #[arg(long, conflicts_with_all = ["locked", "preset"])]
     pub frozen: bool,
     #[command(flatten)]
     pub network: NetworkArgs,
@@ -394,6 +394,9 @@ pub struct VerifyArgs {
     /// Do not fail for what cannot be checked because it is not here
     #[arg(long)]
     pub allow_missing: bool,
+    /// Where the lock's data folder is: data=FOLDER
+    #[arg(long = "set", value_name = "data=FOLDER")]
+    pub set: Vec<String>,
     #[command(flatten)]
     pub json: JsonArgs,
 }

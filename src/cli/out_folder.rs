@@ -54,9 +54,11 @@ impl Contract {
         let kind = meta.get("kind").and_then(Value::as_str);
         match self {
             Self::Workload => {
-                Some(names(&["prompts.jsonl", "trace_lengths.csv", "trace_intervals.csv", self.marker()]))
+                let files =
+                    ["prompts.jsonl", "trace_lengths.csv", "trace_intervals.csv", "prefix_hash_ids.csv"];
+                Some(names(&[&files[..], &[self.marker()]].concat()))
             }
-            Self::Measured => (kind == Some("measured")).then(|| names(&run)),
+            Self::Measured => matches!(kind, Some("measured" | "recorded")).then(|| names(&run)),
             Self::Simulated => (kind == Some("simulated")).then(|| names(&run)),
             Self::Comparison => Some(Files::Comparison),
             Self::Bundle => {

@@ -13,6 +13,7 @@ pub fn headline(comparison: &Comparison) -> String {
         "noise floor".to_owned(),
         "verdict".to_owned(),
     ]];
+    let unknown = if comparison.recorded { "not available" } else { "unknown" };
     let mut last = "";
     for row in &comparison.headline {
         let metric = if row.metric == last { String::new() } else { row.metric.clone() };
@@ -23,7 +24,7 @@ pub fn headline(comparison: &Comparison) -> String {
             duration(row.measured_ns),
             duration(row.simulated_ns),
             format!("{:+.1} %", row.error_percent),
-            row.noise_percent.map_or("unknown".to_owned(), |noise| format!("±{noise:.1} %")),
+            row.noise_percent.map_or(unknown.to_owned(), |noise| format!("±{noise:.1} %")),
             verdict(row.verdict).to_owned(),
         ]);
     }

@@ -11,7 +11,10 @@ type Run = (RunRecord, RunMeta);
 pub(super) fn admit(real: &[Run], sim: &Run, allow_foreign_bundle: bool) -> Result<bool, CompareError> {
     let (first, repeats) = real.split_first().ok_or(CompareError::NoMeasurement)?;
     for (index, run) in real.iter().enumerate() {
-        kind(&repeat_name(index, &run.1), run.1.kind, RunKind::Measured)?;
+        let found = run.1.kind;
+        // A recording is a measurement that was taken elsewhere.
+        let wanted = if found == RunKind::Recorded { found } else { RunKind::Measured };
+        kind(&repeat_name(index, &run.1), found, wanted)?;
     }
     let sim_name = format!("the simulation ({})", sim.1.backend);
     kind(&sim_name, sim.1.kind, RunKind::Simulated)?;
@@ -38,6 +41,10 @@ pub(super) fn admit(real: &[Run], sim: &Run, allow_foreign_bundle: bool) -> Resu
             return Err(CompareError::SameRepeat { first, second });
         }
     }
+    // Of a recording the experiment declares the hardware, and nothing else tells.
+    if first.1.kind == RunKind::Recorded {
+        return Ok(false);
+    }
     // A machine that is not known is not known to be the same.
     let (bundle, machine) = (sim.1.fingerprint, first.1.fingerprint);
     let foreign = bundle.is_none() || bundle != machine;
@@ -59,6 +66,7 @@ fn kind(run: &str, found: RunKind, wanted: RunKind) -> Result<(), CompareError> 
     let word = |kind| match kind {
         RunKind::Measured => "measured",
         RunKind::Simulated => "simulated",
+        RunKind::Recorded => "recorded",
     };
     if found == wanted {
         return Ok(());
@@ -88,7 +96,7 @@ fn same(
 
 /// Times of two wall clocks never agree in every nanosecond; a run that took no time at all is not judged.
 fn is_same_run(one: &RunRecord, other: &RunRecord) -> bool {
-    one.steps.duration_ns() > 0 && one.requests == other.requests && one.steps == other.steps
+    one.duration_ns() > 0 && one.requests == other.requests && one.steps == other.steps
 }
 
 /// Same metrics, model, workload, number format, threads, scheduler settings and requests.

@@ -3,7 +3,7 @@
 //! request may stop early, and the simulated series is cut to its length.
 
 use super::error::CompareError;
-use crate::metrics::{Metric, RequestStatus, RunRecord, TokenSpan};
+use crate::metrics::{Metric, RequestRecord, RequestStatus, RunRecord, TokenSpan};
 
 /// Requests of all runs side by side: row k of each span vector is request `ids[k]`.
 pub(super) struct Aligned {
@@ -17,7 +17,7 @@ pub(super) struct Aligned {
 /// What one run says of the aligned requests.
 pub(super) struct RunSpans {
     pub spans: Vec<TokenSpan>,
-    /// All gaps between output tokens, ns, ascending.
+    /// All gaps between output tokens, ns, ascending; none of a recording, which has no tokens.
     pub gaps: Vec<f64>,
 }
 
@@ -40,6 +40,14 @@ pub(super) fn align(real: &[&RunRecord], sim: &RunRecord) -> Result<Aligned, Com
             *tokens = yielded.min(*tokens);
         }
     }
+    // The tokens of a recording have no times of their own: it is compared whole, or not at all.
+    for run in real.iter().filter(|run| !run.has_steps()) {
+        for (tokens, request) in tokens.iter_mut().zip(&run.requests) {
+            if *tokens < request.num_decode_tokens_actual {
+                *tokens = 0;
+            }
+        }
+    }
     let ids: Vec<u32> = (0u32..).zip(&tokens).filter(|(_, tokens)| **tokens > 0).map(|(id, _)| id).collect();
     if ids.is_empty() {
         return Err(CompareError::Nothing { requests: count });
@@ -54,6 +62,13 @@ pub(super) fn align(real: &[&RunRecord], sim: &RunRecord) -> Result<Aligned, Com
 
 /// Output tokens of each request that was served; 0 of one that was not.
 fn yielded(run: &RunRecord) -> Vec<u32> {
+    if !run.has_steps() {
+        let served = |request: &RequestRecord| match request.status {
+            RequestStatus::Ok => request.num_decode_tokens_actual,
+            RequestStatus::Error => 0,
+        };
+        return run.requests.iter().map(served).collect();
+    }
     let mut tokens = vec![0; run.requests.len()];
     for member in run.steps.iter().flat_map(|step| step.members).filter(|member| member.emits) {
         if let Some(tokens) = tokens.get_mut(member.request as usize) {
@@ -70,6 +85,12 @@ fn yielded(run: &RunRecord) -> Vec<u32> {
 }
 
 fn spans(run: &RunRecord, ids: &[u32], tokens: &[u32]) -> RunSpans {
+    if !run.has_steps() {
+        let span = |id: &u32| run.requests.get(*id as usize).and_then(RequestRecord::span);
+        let none = TokenSpan { arrival_ns: 0, first_ns: 0, last_ns: 0, tokens: 0 };
+        // Every aligned request has tokens.
+        return RunSpans { spans: ids.iter().map(|id| span(id).unwrap_or(none)).collect(), gaps: Vec::new() };
+    }
     let times = run.steps.token_times(run.requests.len());
     let mut gaps: Vec<u64> = Vec::new();
     let spans = ids
@@ -106,6 +127,24 @@ mod tests {
         assert_eq!(aligned.sim.spans, [span(450, 3), span(300, 2)]);
         assert_eq!(aligned.sim.gaps, [150.0; 3]);
         assert_eq!(aligned.real[0].values(Metric::E2e), [300.0, 200.0]);
+    }
+
+    #[test]
+    fn a_recording_has_spans_and_no_gaps() {
+        let run = || serve(&[(0, 4, 3), (0, 4, 5)], 64, 8, |_, _| 100);
+        let mut recorded = RunRecord { steps: Default::default(), ..run() };
+        recorded.requests[1].num_decode_tokens_actual = 4;
+        let sim = run();
+        let aligned = align(&[&recorded], &sim).unwrap();
+        assert_eq!(aligned.ids, [0, 1]);
+        assert_eq!((aligned.sim.spans[1].tokens, aligned.real[0].spans[1].tokens), (4, 4));
+        assert_eq!(aligned.real[0].spans[0], aligned.sim.spans[0]);
+        assert_eq!((aligned.real[0].gaps.len(), aligned.sim.gaps.len()), (0, 5));
+        // What cannot be cut to a shorter run is left out.
+        let mut short = run();
+        short.requests[0].num_decode_tokens_actual = 2;
+        let aligned = align(&[&recorded], &short).unwrap();
+        assert_eq!((aligned.ids.as_slice(), aligned.excluded), (&[1][..], 1));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::headline::{Method, headline, percentiles};
 use super::round::round;
 use super::timeline::{bin_width, median_repeat, timeline};
 use super::whole_run::whole_run;
-use crate::metrics::{METRICS_VERSION, Metric, RunMeta, RunRecord, SloLimits, percentile_of_sorted};
+use crate::metrics::{METRICS_VERSION, Metric, RunKind, RunMeta, RunRecord, SloLimits, percentile_of_sorted};
 use crate::store::{Digest, FileDigest};
 
 /// What is compared.
@@ -49,13 +49,14 @@ pub fn compare(input: &CompareInput) -> Result<Comparison, CompareError> {
     let timeline_repeat = median_repeat(&real);
     let shown = real[timeline_repeat];
     let kv_blocks = sim_meta.scheduler.kv_blocks;
-    let bin_ns = bin_width([shown, sim].into_iter().map(|run| run.steps.duration_ns()));
+    let bin_ns = bin_width([shown, sim].into_iter().map(|run| run.duration_ns()));
     Ok(Comparison {
         format: COMPARISON_FORMAT,
         metrics_version: METRICS_VERSION,
         run: input.run.clone(),
         description: input.description.clone(),
         real: input.real[0].1.backend.clone(),
+        recorded: input.real.iter().any(|(_, meta)| meta.kind == RunKind::Recorded),
         sim: sim_meta.backend.clone(),
         facts: input.facts.clone(),
         pass_percent: pass,
@@ -129,7 +130,6 @@ fn requests(aligned: &Aligned, sim: &RunRecord) -> Vec<RequestRow> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::metrics::RunKind;
     use crate::metrics::sample_runs::{meta_of, refuse, serve};
 
     /// Requests 0 to `n` − 1 of 8 + i mod 40 prompt and 1 + i mod 7 output tokens, one every 5 µs.
@@ -227,6 +227,27 @@ pub(super) mod tests {
         let made = compare(&input).unwrap();
         assert_eq!((made.verdict, made.headline.len()), (Verdict::Warn, 8));
         assert_eq!(made.requests[0].tpot_measured_ns, None);
+    }
+
+    #[test]
+    fn a_recording_is_compared_by_its_requests_alone() {
+        let mut input = input(20, 104);
+        input.real.truncate(1);
+        let whole = compare(&input).unwrap();
+        let (record, meta) = &mut input.real[0];
+        (record.steps, record.token_ids) = (Default::default(), None);
+        (meta.kind, meta.fingerprint, meta.reference_ns) = (RunKind::Recorded, None, None);
+        let made = compare(&input).unwrap();
+        assert!(made.recorded && !made.foreign_bundle && made.drift_percent.is_none());
+        assert_eq!((&made.headline, made.verdict), (&whole.headline, whole.verdict));
+        assert!(made.percentiles.iter().all(|row| row.metric != "ITL"));
+        assert_eq!(made.percentiles.len() + 9, whole.percentiles.len());
+        let names: Vec<&str> = made.whole_run.iter().map(|row| row.name.as_str()).collect();
+        assert_eq!(names, ["Duration, s", "Output, tokens/s", "Requests/s", "Goodput, requests/s"]);
+        assert!(made.timeline_measured.is_empty() && !made.timeline_simulated.is_empty());
+        let dir = tempfile::tempdir().unwrap();
+        super::super::write_comparison(dir.path(), &made).unwrap();
+        assert_eq!(super::super::read_comparison(&dir.path().join("comparison.json")).unwrap(), made);
     }
 
     #[test]

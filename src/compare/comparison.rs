@@ -125,6 +125,10 @@ pub struct Comparison {
     /// Names of the two backends compared.
     pub real: String,
     pub sim: String,
+    /// The measured side is a recording from elsewhere: of requests alone, of one run, and of hardware that was
+    /// declared and not looked at.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recorded: bool,
     /// Facts for the first page's box: head and at most three lines each; four groups
     /// (Model, Hardware, Engine, Workload).
     pub facts: Vec<(String, Vec<String>)>,

@@ -105,6 +105,10 @@ pub(super) fn percentiles(aligned: &Aligned) -> Vec<PercentileRow> {
         };
         let real: Vec<Vec<f64>> = aligned.real.iter().map(|run| sorted(run.values(metric))).collect();
         let sim = sorted(aligned.sim.values(metric));
+        // A recording has no gaps between tokens: nothing is measured, which is not zero.
+        if real.iter().any(Vec::is_empty) {
+            continue;
+        }
         for statistic in [Statistic::Mean].into_iter().chain(statistics) {
             let Some(simulated) = statistic.of_sorted(&sim) else { continue };
             let repeats = real.iter().filter_map(|values| statistic.of_sorted(values));

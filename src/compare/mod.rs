@@ -26,6 +26,6 @@ pub use comparison::{
 };
 pub use error::{CompareError, Difference};
 pub use files::{comparison_json, parse_comparison, read_comparison, write_comparison};
-pub(crate) use summary::summary;
 pub use summary::{duration, verdict_sentence};
+pub(crate) use summary::{recorded_note, summary};
 pub use verdict::{MIN_REQUESTS_TO_PASS, VERDICT_RULE};

@@ -36,6 +36,14 @@ pub fn verdict_sentence(comparison: &Comparison) -> String {
     }
 }
 
+/// What a reader has to know of a recording.
+pub(crate) fn recorded_note(name: &str) -> String {
+    format!(
+        "{name} is a recording from elsewhere: when each request came and was served. Its hardware is what the \
+         experiment declares; no machine was looked at. Noise floor, inter-token latency and steps are not available."
+    )
+}
+
 /// The text of `summary.md`.
 pub(crate) fn summary(comparison: &Comparison) -> String {
     let mut out = String::new();
@@ -57,6 +65,9 @@ fn fill(out: &mut String, c: &Comparison) -> std::fmt::Result {
              This was allowed by a flag; the errors below are those of the wrong machine, too.\n"
         )?;
     }
+    if c.recorded {
+        writeln!(out, "> {}\n", line(&recorded_note(&c.real)))?;
+    }
     if let Some(drift) = c.drift_percent {
         writeln!(
             out,
@@ -67,7 +78,7 @@ fn fill(out: &mut String, c: &Comparison) -> std::fmt::Result {
     table(
         out,
         &["Metric", "Statistic", "Measured", "Simulated", "Error", "95 % interval", "Noise floor", "Verdict"],
-        c.headline.iter().map(headline_cells),
+        c.headline.iter().map(|row| headline_cells(row, c.recorded)),
     )?;
     writeln!(
         out,
@@ -140,9 +151,20 @@ fn method(out: &mut String, c: &Comparison) -> std::fmt::Result {
     writeln!(
         out,
         "- Noise floor: half the spread of the statistic between measured repeats, per cent of its mean{}.",
-        if c.repeats < 2 { "; one repeat has none" } else { "" }
+        match c.repeats {
+            0 | 1 if c.recorded => "; a recording is one run, so it is not available",
+            0 | 1 => "; one repeat has none",
+            _ => "",
+        }
     )?;
     writeln!(out, "- {VERDICT_RULE} The verdict on the run is the worst of its figures.")?;
+    if c.recorded {
+        writeln!(
+            out,
+            "- A recording has no steps: there is no timeline of it, and no inter-token latency.\n"
+        )?;
+        return Ok(());
+    }
     writeln!(
         out,
         "- The timeline shows measured repeat {}, the one of median duration.\n",
@@ -151,7 +173,8 @@ fn method(out: &mut String, c: &Comparison) -> std::fmt::Result {
     Ok(())
 }
 
-fn headline_cells(row: &MetricRow) -> Vec<String> {
+fn headline_cells(row: &MetricRow, recorded: bool) -> Vec<String> {
+    let unknown = if recorded { "not available" } else { "unknown" };
     vec![
         row.metric.clone(),
         row.stat.clone(),
@@ -159,7 +182,7 @@ fn headline_cells(row: &MetricRow) -> Vec<String> {
         duration(row.simulated_ns),
         format!("{:+.1} %", row.error_percent),
         format!("{:+.1} … {:+.1} %", row.low_percent, row.high_percent),
-        row.noise_percent.map_or("unknown".to_owned(), |noise| format!("±{noise:.1} %")),
+        row.noise_percent.map_or(unknown.to_owned(), |noise| format!("±{noise:.1} %")),
         match row.verdict {
             Verdict::Pass => "pass",
             Verdict::Warn => "warn",

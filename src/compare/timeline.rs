@@ -16,7 +16,7 @@ pub(super) fn bin_width(durations_ns: impl Iterator<Item = u64>) -> u64 {
 /// The repeat (from 0) of median duration; of an even number the shorter of the two in the middle.
 pub(super) fn median_repeat(real: &[&RunRecord]) -> usize {
     let mut order: Vec<usize> = (0..real.len()).collect();
-    order.sort_by_key(|index| (real[*index].steps.duration_ns(), *index));
+    order.sort_by_key(|index| (real[*index].duration_ns(), *index));
     order.get(order.len().saturating_sub(1) / 2).copied().unwrap_or(0)
 }
 

@@ -10,16 +10,15 @@ type Figure<'a> = (&'static str, Box<dyn Fn(&RunRecord) -> Option<f64> + 'a>);
 
 /// One row a figure that every run has: a run that took no time has no rates.
 pub(super) fn whole_run(real: &[&RunRecord], sim: &RunRecord, slo: &SloLimits) -> Vec<WholeRun> {
-    let seconds =
-        |run: &RunRecord| Some(run.steps.duration_ns() as f64 / 1e9).filter(|seconds| *seconds > 0.0);
+    let seconds = |run: &RunRecord| Some(run.duration_ns() as f64 / 1e9).filter(|seconds| *seconds > 0.0);
     let served =
         |run: &RunRecord| run.requests.iter().filter(|request| request.status == RequestStatus::Ok).count();
     let mut figures: Vec<Figure<'_>> = vec![
-        ("Duration, s", Box::new(|run| Some(run.steps.duration_ns() as f64 / 1e9))),
+        ("Duration, s", Box::new(|run| Some(run.duration_ns() as f64 / 1e9))),
         ("Output, tokens/s", Box::new(move |run| Some(output_tokens(run) / seconds(run)?))),
         ("Requests/s", Box::new(move |run| Some(served(run) as f64 / seconds(run)?))),
         ("Mean batch size", Box::new(mean_batch_size)),
-        ("Steps", Box::new(|run| Some(run.steps.len() as f64))),
+        ("Steps", Box::new(|run| run.has_steps().then_some(run.steps.len() as f64))),
     ];
     if !slo.is_empty() {
         figures.push(("Goodput, requests/s", Box::new(|run| goodput(run, slo))));

@@ -249,7 +249,7 @@ mod tests {
                 arrival_time_ns,
             }
         });
-        Workload { requests: requests.collect(), prompts: Vec::new() }
+        Workload { requests: requests.collect(), ..Workload::default() }
     }
 
     fn times(record: &RunRecord) -> Vec<(Option<u64>, Option<u64>)> {

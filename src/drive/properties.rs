@@ -260,7 +260,7 @@ fn workload(requests: &[(u64, u32, u32)]) -> Workload {
             arrival_time_ns,
         }
     });
-    Workload { requests: requests.collect(), prompts: Vec::new() }
+    Workload { requests: requests.collect(), ..Workload::default() }
 }
 
 fn policies() -> impl Strategy<Value = Policy> {

@@ -39,7 +39,7 @@ fn lock_of(number: u8) -> Lock {
             let versions = Versions { metrics: 1, workload: 1, engine: 1, simulator: 1 };
             let (digests, memo) = (DigestCache::default(), Memo::default());
             let access = Access {
-                root: Path::new("."),
+                inputs: Path::new("."),
                 digests: &digests,
                 memo: &memo,
                 network: Network::Offline,

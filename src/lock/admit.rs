@@ -17,7 +17,8 @@ pub(super) fn admit(cell: &Experiment, model: &ModelConfig, extent: &Extent) -> 
     }
     let context = model.max_position_embeddings;
     let Some((index, tokens)) = extent.beyond_context else { return Ok(()) };
-    let from = match (&cell.workload.prompts, &cell.workload.lengths) {
+    let trace = cell.workload.trace.as_ref().map(|trace| &trace.path);
+    let from = match (trace.or(cell.workload.prompts.as_ref()), &cell.workload.lengths) {
         (Some(path), _) | (None, Some(Lengths::Trace { path })) => format!(" of {path}"),
         _ => String::new(),
     };

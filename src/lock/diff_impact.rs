@@ -55,7 +55,7 @@ impl Roles {
         let both = |of: fn(&Lock) -> Option<String>| [of(old), of(new)];
         Self {
             measured: both(|lock| {
-                measured_backend(&lock.experiment).ok().map(|backend| segment(&backend.name))
+                measured_backend(&lock.experiment).ok().map(|backend| segment(backend.name()))
             }),
             simulated: both(|lock| simulated_backend(&lock.experiment).map(|backend| segment(&backend.name))),
         }

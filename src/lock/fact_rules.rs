@@ -84,6 +84,7 @@ pub(super) const SIMULATED: &str = "<simulated>";
 
 const WORKLOADS: &str = "runs.*.workload.sha256";
 const SCHEDULERS: &str = "runs.*.scheduler.**";
+const RECORDINGS: &str = "runs.*.recorded.sha256";
 const SIMULATIONS: &str = "runs.*.sim.sha256";
 
 /// A fact that does nothing but what the facts do that it decides.
@@ -112,6 +113,11 @@ pub(super) const RULES: &[Rule] = &[
         &["experiment.name", "experiment.description", "experiment.report", "experiment.max-runs"],
         &[],
         "names and words (a run is named after its experiment: another name makes other runs)",
+    ),
+    setting(
+        &["experiment.data"],
+        &[WORKLOADS, "resolved-model.**", "bundle.**"],
+        "the folder in which input files are looked for (`--set data=FOLDER` is recorded nowhere)",
     ),
     key(&["experiment.slo.**"], Impact::Verdict, Stages::NONE, "the service-level objectives"),
     key(
@@ -149,9 +155,15 @@ pub(super) const RULES: &[Rule] = &[
         REAL,
         "how the measured engine draws a token (in the runs whose settings do not say it)",
     ),
+    key(
+        &["experiment.backends.<measured>.columns.**"],
+        Impact::Measurement,
+        REAL,
+        "what the columns of a recording hold (in the runs whose settings do not say it)",
+    ),
     setting(
         &["experiment.backends.<measured>.**"],
-        &[SCHEDULERS, MEASURED, "bundle.**"],
+        &[SCHEDULERS, RECORDINGS, MEASURED, "bundle.**"],
         "the measured engine's settings, each with its default",
     ),
     Rule {
@@ -217,6 +229,8 @@ pub(super) const RULES: &[Rule] = &[
     ),
     setting(&["runs.*.workload.**"], &[WORKLOADS], "its totals and the data files it reads"),
     key(&[SCHEDULERS], Impact::Measurement, BOTH, "a run's settings of the scheduler, resolved"),
+    key(&[RECORDINGS], Impact::Measurement, REAL, "the content of a run's recording"),
+    setting(&["runs.*.recorded.**"], &[RECORDINGS], "a recording's place and size"),
     Rule {
         quoted: false,
         ..key(&[SIMULATIONS], Impact::Simulation, SIM, "the digest of a run's simulated result")

@@ -27,7 +27,7 @@ const EDITS: &[Edit] = &[
         content(lock, "seed", n);
     }),
     ("requests", |lock, n| {
-        lock.experiment.workload.requests = n + 1;
+        lock.experiment.workload.requests = Some(n + 1);
         content(lock, "requests", n);
     }),
     ("lengths", |lock, n| {

@@ -4,6 +4,7 @@
 mod admit;
 mod canonical;
 mod codec;
+mod data_folder;
 mod diff;
 mod diff_impact;
 mod fact;
@@ -29,6 +30,7 @@ mod world;
 
 pub(crate) use canonical::parse as parse_canonical;
 pub(crate) use codec::{read as read_facts, write as write_facts};
+pub use data_folder::{data_folder, find_data_folder};
 pub use diff::{Change, Invalidated, LockDiff, OtherRun, Runs, diff};
 #[cfg(test)]
 pub(crate) use diff_impact::row_of;
@@ -39,13 +41,13 @@ pub(crate) use fact_rules::rows;
 pub use merge::{Labels, MergeConflict, Merged, merge};
 pub use merge_conflict::{ConflictError, TextConflict, Version, conflicts, refuse as refuse_conflicts, take};
 pub use pins::{
-    BundlePin, FORMAT, HardwareFact, Lock, ModelPin, RunPin, SeedsPin, SetPin, SimPin, SpecPin, Versions,
-    WorkloadPin,
+    BundlePin, FORMAT, HardwareFact, Lock, ModelPin, RecordedPin, RunPin, SeedsPin, SetPin, SimPin, SpecPin,
+    Versions, WorkloadPin,
 };
 pub(crate) use read::parse_kdl_text;
 pub use read::{LockError, MAX_LOCK_BYTES, lock_schema, parse, read, read_any, read_side};
+pub(crate) use resolve::{Measured, measured_backend, simulated_backend};
 pub use resolve::{ResolveError, resolve, scheduler_config};
-pub(crate) use resolve::{measured_backend, simulated_backend};
 pub use resolved::{Extent, Resolved};
 pub use stage::{Stage, Stages};
 pub use stale::{Stale, staleness};

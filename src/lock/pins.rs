@@ -134,6 +134,9 @@ pub struct RunPin {
     pub workload: WorkloadPin,
     /// Resolved settings of the measured engine's scheduler, which the simulator shares.
     pub scheduler: SchedulerConfig,
+    /// The recording that takes the place of a measurement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<RecordedPin>,
     /// The simulated result; simulation is deterministic, so a stranger can check it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sim: Option<SimPin>,
@@ -159,6 +162,16 @@ pub struct WorkloadPin {
     /// The data files it reads, such as traces.
     #[serde(default)]
     pub files: Vec<FileDigest>,
+}
+
+/// The file that holds a recorded run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RecordedPin {
+    /// Path in the data folder.
+    pub path: String,
+    pub bytes: u64,
+    pub sha256: Digest,
 }
 
 /// Digest of a simulated result.

@@ -1,12 +1,13 @@
 //! Experiment → [`Lock`]: everything that could drift becomes a pin. Bundles
 //! and simulated results are pinned by `run/`, which knows how to make them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::admit::admit;
-use super::pins::{FORMAT, Lock, ModelPin, RunPin, SeedsPin, SetPin, SpecPin, Versions};
+use super::pins::{FORMAT, Lock, ModelPin, RecordedPin, RunPin, SeedsPin, SetPin, SpecPin, Versions};
 use super::resolved::{Made, Resolved};
 use super::workloads::Workloads;
 use crate::catalog::ModelConfig;
@@ -14,9 +15,9 @@ use crate::scheduler::SchedulerConfig;
 use crate::source::{self, Access, Pinned, SourceError};
 use crate::spec::{
     self, Backend, CandleBackend, Cell, Compare, Experiment, Hardware, KvCache, MAX_MATRIX_REQUESTS, Model,
-    ProfileSource, SimBackend, Source,
+    ProfileSource, RecordedBackend, SimBackend, Source,
 };
-use crate::store::Digest;
+use crate::store::{Digest, FileDigest};
 use crate::workload::{self, Seeds, WorkloadError};
 
 /// An experiment could not be resolved.
@@ -77,8 +78,20 @@ pub enum ResolveError {
     WorkloadChanged { run: String },
     /// A data file could not be read for its digest.
     #[error("cannot read {path}")]
-    #[diagnostic(code(xp::lock::data_file))]
-    DataFile { path: String, source: std::io::Error },
+    #[diagnostic(
+        code(xp::lock::data_file),
+        help(
+            "it is looked for in {folder}; where the data folder is elsewhere, give it with `--set data=FOLDER`"
+        )
+    )]
+    DataFile { path: String, folder: String, source: std::io::Error },
+    /// The folder of the input files is not here.
+    #[error("there is no data folder {folder}")]
+    #[diagnostic(
+        code(xp::lock::no_data_folder),
+        help("give it with `--set data=FOLDER`: the lock holds digests of its files, not its place")
+    )]
+    NoDataFolder { folder: String, source: std::io::Error },
 }
 
 pub(super) fn streams(seeds: &SeedsPin) -> Seeds {
@@ -126,15 +139,26 @@ pub fn resolve(
     for (cell, (workload, extent)) in cells.iter().zip(described) {
         requests += workload.requests;
         within_memory(requests)?;
-        let engine = measured_backend(&cell.experiment)?;
+        let measured = measured_backend(&cell.experiment)?;
         admit(&cell.experiment, &model.config, &extent)?;
-        let scheduler = scheduler_config(engine, &model.config, extent.longest)?;
+        let scheduler = scheduler_config(&measured.engine(), &model.config, extent.longest)?;
+        let recorded = match measured {
+            Measured::Recorded(recorded) => Some(recording(recorded, access)?),
+            Measured::Candle(_) => None,
+        };
         let set: Vec<SetPin> = cell
             .overrides
             .iter()
             .map(|(path, value)| SetPin { path: path.clone(), value: value.clone() })
             .collect();
-        runs.push(RunPin { id: run_id(&experiment.name, &set), set, workload, scheduler, sim: None });
+        runs.push(RunPin {
+            id: run_id(&experiment.name, &set),
+            set,
+            workload,
+            scheduler,
+            recorded,
+            sim: None,
+        });
         extents.push(extent);
     }
     let bundle = previous.and_then(|lock| lock.bundle.clone()).filter(|pin| admits(experiment, &pin.path));
@@ -149,7 +173,7 @@ pub fn resolve(
         bundle,
         runs,
     };
-    Ok(Resolved { lock, model, cells, extents, root: access.root.to_owned(), made })
+    Ok(Resolved { lock, model, cells, extents, inputs: access.inputs.to_owned(), made })
 }
 
 /// The commit and the files that a lock pins of the same repository and revision.
@@ -157,6 +181,25 @@ fn pinned<'a>(lock: &'a Lock, source: &Source) -> Option<Pinned<'a>> {
     let pin = &lock.resolved_model;
     let commit = pin.commit.as_deref().filter(|_| lock.experiment.model.source == *source)?;
     Some(Pinned { commit, files: &pin.files })
+}
+
+/// The pin of a recording.
+fn recording(recorded: &RecordedBackend, access: &Access<'_>) -> Result<RecordedPin, ResolveError> {
+    let path = recorded.path.clone();
+    let file = input_file(&path, access)?;
+    Ok(RecordedPin { path, bytes: file.bytes, sha256: file.sha256 })
+}
+
+/// Digest of an input file.
+pub(super) fn input_file(path: &str, access: &Access<'_>) -> Result<FileDigest, ResolveError> {
+    let place = workload::data_file(access.inputs, path)?;
+    let digest = access.digests.digest(&place);
+    let (bytes, sha256) = digest.map_err(|source| ResolveError::DataFile {
+        path: path.to_owned(),
+        folder: access.inputs.display().to_string(),
+        source,
+    })?;
+    Ok(FileDigest { file: path.to_owned(), bytes, sha256 })
 }
 
 /// The rows of a trace are known once it was read.
@@ -191,7 +234,7 @@ impl<'a> Shared<'a> {
     fn of(experiment: &'a Experiment) -> Self {
         let sims = experiment.backends.iter().filter_map(|backend| match backend {
             Backend::Sim(sim) => Some(sim),
-            Backend::Candle(_) => None,
+            Backend::Candle(_) | Backend::Recorded(_) => None,
         });
         Self {
             seed: experiment.seed,
@@ -224,17 +267,47 @@ fn run_id(name: &str, set: &[SetPin]) -> String {
     format!("{name}-{}", Digest::of_json(&settings).short(8))
 }
 
-/// The engine that is measured: the one `compare` names, else the first.
-pub(crate) fn measured_backend(experiment: &Experiment) -> Result<&CandleBackend, ResolveError> {
+/// The backend that is measured: an engine of xp's, or a recording of another.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Measured<'a> {
+    Candle(&'a CandleBackend),
+    Recorded(&'a RecordedBackend),
+}
+
+impl<'a> Measured<'a> {
+    fn of(backend: &'a Backend) -> Option<Self> {
+        match backend {
+            Backend::Candle(candle) => Some(Self::Candle(candle)),
+            Backend::Recorded(recorded) => Some(Self::Recorded(recorded)),
+            Backend::Sim(_) => None,
+        }
+    }
+
+    /// Its name in the experiment.
+    pub fn name(self) -> &'a str {
+        match self {
+            Self::Candle(candle) => &candle.name,
+            Self::Recorded(recorded) => &recorded.name,
+        }
+    }
+
+    /// The engine's settings, which the simulator shares.
+    pub fn engine(self) -> Cow<'a, CandleBackend> {
+        match self {
+            Self::Candle(candle) => Cow::Borrowed(candle),
+            Self::Recorded(recorded) => Cow::Owned(recorded.engine()),
+        }
+    }
+}
+
+/// The backend that is measured: the one `compare` names, else the first.
+pub(crate) fn measured_backend(experiment: &Experiment) -> Result<Measured<'_>, ResolveError> {
     let named = experiment.compare.as_ref().map(|compare| compare.real.as_str());
     experiment
         .backends
         .iter()
-        .filter_map(|backend| match backend {
-            Backend::Candle(candle) => Some(candle),
-            Backend::Sim(_) => None,
-        })
-        .find(|candle| named.is_none_or(|name| name == candle.name))
+        .filter_map(Measured::of)
+        .find(|measured| named.is_none_or(|name| name == measured.name()))
         .ok_or(ResolveError::NoEngine)
 }
 
@@ -306,8 +379,13 @@ pub(super) mod tests {
             overrides: Vec::new(),
         };
         let (digests, memo) = (DigestCache::default(), Memo::default());
-        let access =
-            Access { root, digests: &digests, memo: &memo, network: Network::Offline, progress: &Silent };
+        let access = Access {
+            inputs: root,
+            digests: &digests,
+            memo: &memo,
+            network: Network::Offline,
+            progress: &Silent,
+        };
         resolve(&experiment, cells, pin, VERSIONS, previous, &access).unwrap()
     }
 

@@ -24,7 +24,8 @@ pub struct Resolved {
     pub cells: Vec<Cell>,
     /// What is known of each run's workload without making it, in the lock's order.
     pub extents: Vec<Extent>,
-    pub(super) root: PathBuf,
+    /// The folder that paths of input files are relative to.
+    pub inputs: PathBuf,
     pub(super) made: Made,
 }
 
@@ -50,7 +51,7 @@ impl Made {
 const MAX_KEPT_REQUESTS: usize = 1 << 20;
 
 /// How far a workload reaches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extent {
     /// Longest prompt plus output, in tokens.
     pub longest: u64,
@@ -60,6 +61,9 @@ pub struct Extent {
     pub beyond_context: Option<(u64, u64)>,
     /// Arrival of the last request, ns from the start.
     pub last_arrival_ns: u64,
+    /// What was done to a file of requests that its reader has to know.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 impl Extent {
@@ -75,6 +79,7 @@ impl Extent {
             longest_served: totals().filter_map(|t| u32::try_from(t).ok()).filter(|t| *t <= context).max(),
             beyond_context: (0..).zip(totals()).find(|(_, tokens)| *tokens > u64::from(context)),
             last_arrival_ns: workload.requests.iter().map(|r| r.arrival_time_ns).max().unwrap_or(0),
+            notes: Vec::new(),
         }
     }
 }
@@ -98,7 +103,7 @@ impl Resolved {
         }
         let spec = &self.cells[index].experiment.workload;
         let tokenizer = self.tokenizer()?;
-        let made = workload::generate(spec, &self.streams(), Some(&tokenizer), &self.root)?;
+        let made = workload::generate(spec, &self.streams(), Some(&tokenizer), &self.inputs)?;
         let found = workload::digest(&workload::workload_files(&made, spec, &self.streams()));
         if found != pinned {
             return Err(ResolveError::WorkloadChanged { run: self.lock.runs[index].id.clone() });

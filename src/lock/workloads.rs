@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 
 use super::pins::WorkloadPin;
-use super::resolve::ResolveError;
+use super::resolve::{ResolveError, input_file};
 use super::resolved::{Extent, Made};
 use crate::source::{Access, ModelFiles};
 use crate::spec::{Arrivals, Cell, Lengths, WorkloadSpec};
@@ -47,7 +47,8 @@ impl Workloads<'_> {
         let inputs = (spec, &self.seeds, self.model.tokenizer_pin(), &files, context);
         self.access.memo.recall("workload", &inputs, || {
             let tokenizer = self.made.tokenizer(self.model)?;
-            let made = workload::generate(spec, &self.seeds, Some(&tokenizer), self.access.root)?;
+            let (made, notes) =
+                workload::generate_with_notes(spec, &self.seeds, Some(&tokenizer), self.access.inputs)?;
             let total = |tokens: fn(&WorkloadRequest) -> u32| {
                 made.requests.iter().map(|request| u64::from(tokens(request))).sum()
             };
@@ -58,7 +59,7 @@ impl Workloads<'_> {
                 decode_tokens: total(|request| request.num_decode_tokens),
                 files: files.clone(),
             };
-            Ok((pin, Extent::of(&made, context)))
+            Ok((pin, Extent { notes, ..Extent::of(&made, context) }))
         })
     }
 
@@ -68,22 +69,17 @@ impl Workloads<'_> {
             Some(Lengths::Trace { path }) => Some(path),
             _ => None,
         };
+        let trace = workload.trace.as_ref().map(|trace| &trace.path);
         let arrivals = match &workload.arrivals {
             Arrivals::Trace { path } => Some(path),
             _ => None,
         };
         // Lengths and arrivals may be columns of one file.
-        let arrivals = arrivals.filter(|path| lengths != Some(path));
-        [workload.prompts.as_ref(), lengths, arrivals]
+        let arrivals = arrivals.filter(|path| lengths != Some(path) && trace != Some(path));
+        [workload.prompts.as_ref(), lengths, trace, arrivals]
             .into_iter()
             .flatten()
-            .map(|path| {
-                let file = workload::data_file(self.access.root, path)?;
-                let digest = self.access.digests.digest(&file);
-                let (bytes, sha256) =
-                    digest.map_err(|source| ResolveError::DataFile { path: path.clone(), source })?;
-                Ok(FileDigest { file: path.clone(), bytes, sha256 })
-            })
+            .map(|path| input_file(path, self.access))
             .collect()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::data_folder::data_folder;
 use crate::catalog::ModelConfig;
 use crate::source;
 use crate::spec::{Source, World};
@@ -17,6 +18,8 @@ pub struct ProjectFiles {
     prefix: String,
     /// What they call the experiment.
     name: String,
+    /// Where the data folder is on this machine, if the command line says it.
+    data: Option<PathBuf>,
 }
 
 impl ProjectFiles {
@@ -27,7 +30,15 @@ impl ProjectFiles {
             experiment: (relative.to_owned(), experiment.to_owned()),
             prefix: String::new(),
             name: relative.to_owned(),
+            data: None,
         }
+    }
+
+    /// The same, with the data folder in that place.
+    #[must_use]
+    pub fn with_data(mut self, place: Option<PathBuf>) -> Self {
+        self.data = place;
+        self
     }
 
     /// The same, with files named as they are reached from the current folder.
@@ -51,9 +62,10 @@ impl World for ProjectFiles {
         if path == self.experiment.0 { self.name.clone() } else { format!("{}{path}", self.prefix) }
     }
 
-    fn shape(&self, source: &Source) -> Option<ModelConfig> {
+    fn shape(&self, source: &Source, data: Option<&str>) -> Option<ModelConfig> {
+        let folder = data_folder(&self.root, data, self.data.as_deref());
         // A synthetic model is of the catalog, which an experiment looks at by itself.
-        source::shape(source, "", &self.root)
+        source::shape(source, "", &folder)
     }
 }
 

@@ -178,7 +178,7 @@ impl SloLimits {
 
 /// Goodput of a run, requests/s; None when no time passed.
 pub fn goodput(run: &RunRecord, limits: &SloLimits) -> Option<f64> {
-    let duration_ns = run.steps.duration_ns();
+    let duration_ns = run.duration_ns();
     let good = run
         .requests
         .iter()

@@ -15,12 +15,14 @@ pub const RUN_FORMAT: u32 = 2;
 /// No honest `run_meta.json` is larger.
 const MAX_META_BYTES: u64 = 1 << 20;
 
-/// Whether an engine was timed or simulated.
+/// Whether an engine was timed, simulated, or timed elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RunKind {
     Measured,
     Simulated,
+    /// Measured elsewhere, and read from a file: there are no steps and no tokens, only requests.
+    Recorded,
 }
 
 /// `run_meta.json`: what a run was, for whoever reads its CSV files.
@@ -57,7 +59,7 @@ pub struct RunMeta {
     pub num_requests: u64,
     pub num_steps: u64,
     pub output_tokens: u64,
-    /// End of the last step, ns from run start.
+    /// End of the last step, ns from run start; of a recorded run its last token.
     pub duration_ns: u64,
 }
 
@@ -75,7 +77,7 @@ impl RunMeta {
             ("num_requests", self.num_requests, record.requests.len() as u64),
             ("num_steps", self.num_steps, record.steps.len() as u64),
             ("output_tokens", self.output_tokens, output_tokens(&record.requests)),
-            ("duration_ns", self.duration_ns, record.steps.duration_ns()),
+            ("duration_ns", self.duration_ns, record.duration_ns()),
         ]
         .into_iter()
         .find(|(_, told, counted)| told != counted)

@@ -195,3 +195,18 @@ pub struct RunRecord {
     /// Generated token ids of each request; `None` for a simulation, which has none.
     pub token_ids: Option<Vec<Vec<u32>>>,
 }
+
+impl RunRecord {
+    /// Whether the steps are known: a recorded run yields tokens and has none.
+    pub fn has_steps(&self) -> bool {
+        !self.steps.is_empty() || self.requests.iter().all(|request| request.first_token_time_ns.is_none())
+    }
+
+    /// From the run's start to the end of its last step, ns; where steps are not known, to its last token.
+    pub fn duration_ns(&self) -> u64 {
+        match self.steps.is_empty() {
+            false => self.steps.duration_ns(),
+            true => self.requests.iter().filter_map(|request| request.completion_time_ns).max().unwrap_or(0),
+        }
+    }
+}

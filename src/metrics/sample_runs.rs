@@ -106,6 +106,6 @@ pub(crate) fn meta_of(run: &RunRecord, kind: RunKind) -> RunMeta {
         num_requests: run.requests.len() as u64,
         num_steps: run.steps.len() as u64,
         output_tokens: meta::output_tokens(&run.requests),
-        duration_ns: run.steps.duration_ns(),
+        duration_ns: run.duration_ns(),
     }
 }

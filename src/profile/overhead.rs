@@ -45,7 +45,7 @@ pub(super) fn schedule_ns(limits: &Limits, batch_size: u32) -> f64 {
         inter_arrival_ns: 0,
         arrival_time_ns: 0,
     };
-    let workload = Workload { requests: vec![request; batch_size as usize], prompts: Vec::new() };
+    let workload = Workload { requests: vec![request; batch_size as usize], ..Workload::default() };
     let mut scheduler = scheduler::build(&config);
     let started = Instant::now();
     let Ok(record) = drive(scheduler.as_mut(), &workload, &mut Idle, &Silent);

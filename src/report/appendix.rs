@@ -6,7 +6,7 @@ use super::chart::MM;
 use super::number::{count, limit, percent, word};
 use super::samples::{METRICS, unit};
 use super::text::{fit, shorten, wrap};
-use crate::compare::{Comparison, MIN_REQUESTS_TO_PASS, Pin};
+use crate::compare::{Comparison, MIN_REQUESTS_TO_PASS, Pin, recorded_note};
 
 /// Rows that are shown before the rest is only counted.
 const MOST_LINES: usize = 96;
@@ -235,6 +235,7 @@ fn method(c: &Comparison, runs: usize) -> Vec<String> {
             fewest = MIN_REQUESTS_TO_PASS,
         ),
         match c.repeats {
+            _ if c.recorded => recorded_note(&shorten(&c.real, 24)),
             0 | 1 => "One measured run. How much its statistics would move if it were measured again is unknown; \
                       measure with repeats to know."
                 .to_owned(),

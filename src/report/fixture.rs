@@ -161,6 +161,7 @@ pub(super) fn comparison(n: u32, seed: u64) -> Comparison {
         num_excluded: 0,
         verdict: headline.iter().map(|row| row.verdict).max().unwrap_or(Verdict::Pass),
         foreign_bundle: false,
+        recorded: false,
         drift_percent: Some(1.3),
         headline,
         whole_run: [

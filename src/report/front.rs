@@ -100,6 +100,7 @@ impl Front {
             .map(|text| short_words(&shorten(text, 150), 30));
         let (distributions, log) = distributions(c, plot_height(c, &told, description.as_deref()));
         let repeats = match c.repeats {
+            _ if c.recorded => "recorded".to_owned(),
             0 | 1 => "measured once".to_owned(),
             2 => "measured twice".to_owned(),
             n => format!("measured {} times", count(u64::from(n))),
@@ -107,6 +108,9 @@ impl Front {
         let noise = match (noise_known, c.repeats) {
             (true, n @ 2..) => format!("Noise: half the spread of {n} measured runs, the grey bar."),
             (true, _) => "Noise: half the spread between measured runs, the grey bar.".to_owned(),
+            (false, _) if c.recorded => {
+                "Noise floor: not available, the measured side is a recording.".to_owned()
+            }
             (false, 0 | 1) => "Noise floor: unknown, one measured run.".to_owned(),
             (false, _) => "Noise floor: unknown.".to_owned(),
         };

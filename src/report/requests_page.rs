@@ -84,6 +84,10 @@ impl RequestsPage {
             worst: worst.iter().map(|row| worst_row(c, row)).collect(),
             worst_units: METRICS.map(|metric| unit(c, metric).symbol()),
             timeline_note: match c.bin_ns {
+                bin if c.recorded => format!(
+                    "State of the simulated run, averaged over bins of {}. Of the recording it is not available.",
+                    bin_text(bin, c)
+                ),
                 0 => "State of both runs.".to_owned(),
                 bin => format!("State of both runs, averaged over bins of {}.", bin_text(bin, c)),
             },
@@ -391,7 +395,10 @@ pub(super) fn timeline(c: &Comparison, width: f64, height: f64) -> Vec<Panel> {
             Panel {
                 name,
                 unit: unit_name,
-                peak_measured: significant(peak(&measured), 3),
+                peak_measured: match measured.is_empty() {
+                    true => NONE.to_owned(),
+                    false => significant(peak(&measured), 3),
+                },
                 peak_simulated: significant(peak(&simulated), 3),
                 chart,
             }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::RunError;
 use super::device::device_guard;
 use super::event::Stage;
+use super::project::ProjectError;
 use super::restore::Restored;
 use super::session::{LockMode, Session};
 use super::status::Standing;
@@ -96,11 +97,12 @@ impl Session<'_> {
         match sim.profile.clone() {
             ProfileSource::Folder(folder) => {
                 if let Some(pin) = self.resolved.lock.bundle.clone().filter(|pin| pin.path == folder)
-                    && !self.path(&folder)?.exists()
+                    && !self.bundle_place(&folder)?.exists()
+                    && self.keeps_bundles()
                 {
                     self.restore_bundle(&pin, &format!("{folder} is missing"))?;
                 }
-                let bundle = profile::read_bundle(&self.path(&folder)?)?;
+                let bundle = profile::read_bundle(&self.bundle_place(&folder)?)?;
                 self.pin_bundle(folder, &bundle);
                 self.keep_bundle(&bundle)?;
                 self.observer.reused(Stage::Profile, "", &self.bundle_path());
@@ -174,7 +176,7 @@ impl Session<'_> {
 
     /// The bundle of a pin, on whatever machine it was measured, or why it is not the one that was pinned.
     pub(super) fn whole_bundle(&self, pin: &BundlePin) -> Result<Result<Bundle, Unusable>, RunError> {
-        let folder = self.path(&pin.path)?;
+        let folder = self.bundle_place(&pin.path)?;
         if !folder.is_dir() {
             let why = format!("{} is missing", pin.path);
             return Ok(Err(Unusable { why, kind: Kind::Missing }));
@@ -219,9 +221,24 @@ impl Session<'_> {
         Ok(matches!(restored, Restored::Whole))
     }
 
+    /// A bundle that the experiment names is an input; one that xp measured is the project's.
+    fn bundle_place(&self, path: &str) -> Result<PathBuf, ProjectError> {
+        match self.sim_backend().map(|sim| &sim.profile) {
+            Some(ProfileSource::Folder(_)) => self.input(path),
+            _ => self.path(path),
+        }
+    }
+
+    /// Whether the bundle lies where results of the project lie: nothing is written into a data folder.
+    fn keeps_bundles(&self) -> bool {
+        let is_named = self.sim_backend().is_some_and(|sim| matches!(sim.profile, ProfileSource::Folder(_)));
+        !is_named || self.resolved.inputs == self.project.root()
+    }
+
     /// Takes the pinned bundle into the store, unless it is there.
     fn keep_bundle(&self, bundle: &Bundle) -> Result<(), RunError> {
-        let Some(pin) = &self.resolved.lock.bundle else { return Ok(()) };
+        let pin = self.resolved.lock.bundle.as_ref().filter(|_| self.keeps_bundles());
+        let Some(pin) = pin else { return Ok(()) };
         let head = "bundle.json";
         let path = self.path(&pin.path)?.join(head);
         let (bytes, sha256) = store::digest_file(&path).map_err(|source| RunError::io(&path, source))?;
@@ -385,6 +402,6 @@ impl Session<'_> {
     /// Where the pinned bundle lies.
     pub fn bundle_folder(&self) -> Result<Option<PathBuf>, RunError> {
         let pin = self.resolved.lock.bundle.as_ref();
-        Ok(pin.map(|pin| self.path(&pin.path)).transpose()?)
+        Ok(pin.map(|pin| self.bundle_place(&pin.path)).transpose()?)
     }
 }

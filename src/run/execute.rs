@@ -5,6 +5,7 @@ use super::event::Observer;
 use super::record::StageRecord;
 use super::session::{Request, Session};
 use crate::compare::{Comparison, Verdict};
+use crate::lock::{Extent, RunPin};
 
 /// An hour, ns.
 const HOUR_NS: u64 = 3_600_000_000_000;
@@ -76,10 +77,12 @@ impl Session<'_> {
         (0..repeats).map(|repeat| self.real_stage(index, repeat)).collect()
     }
 
-    /// Refuses measurements that nobody would wait for. A measurement lasts at least as long as its
+    /// Refuses measurements that nobody would wait for; a recording is there already. A measurement lasts at least as long as its
     /// requests take to arrive; a simulation does not.
     pub fn require_measurable(&self) -> Result<(), RunError> {
-        for (run, extent) in self.resolved.lock.runs.iter().zip(&self.resolved.extents) {
+        let measured = |run: &&(&RunPin, &Extent)| run.0.recorded.is_none();
+        let runs: Vec<_> = self.resolved.lock.runs.iter().zip(&self.resolved.extents).collect();
+        for (run, extent) in runs.iter().filter(measured) {
             let last = extent.last_arrival_ns;
             if last > MAX_ARRIVAL_NS {
                 return Err(RunError::TooLong { run: run.id.clone(), hours: last.div_ceil(HOUR_NS) });

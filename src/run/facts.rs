@@ -4,8 +4,8 @@
 use super::RunError;
 use super::record::StageRecord;
 use crate::compare::{CompareInput, Pin, SloLimits};
-use crate::lock::{self, Lock};
-use crate::metrics::{RunMeta, RunRecord};
+use crate::lock::{self, Lock, Measured};
+use crate::metrics::{RunKind, RunMeta, RunRecord};
 use crate::spec::{Arrivals, Slo};
 use crate::store::{Digest, FileDigest};
 
@@ -31,6 +31,7 @@ fn arrivals(arrivals: &Arrivals) -> String {
         Arrivals::Poisson { qps } => format!("Poisson arrivals, {qps}/s"),
         Arrivals::Gamma { qps, cv } => format!("gamma arrivals, {qps}/s, cv {cv}"),
         Arrivals::Trace { path } => format!("arrivals of {path}"),
+        Arrivals::Recorded => "arrivals of the trace".to_owned(),
     }
 }
 
@@ -40,7 +41,19 @@ fn boxes(lock: &Lock, index: usize, measured: &RunMeta) -> Vec<(String, Vec<Stri
     let (model, run) = (&lock.resolved_model.config, &lock.runs[index]);
     let scheduler = &run.scheduler;
     let millions = model.num_parameters() as f64 / 1e6;
+    let is_recorded = measured.kind == RunKind::Recorded;
     let cpu = hardware(measured, "cpu").unwrap_or("CPU");
+    let (device, machine) = match is_recorded {
+        true => (experiment.hardware.device.clone(), "declared, not looked at".to_owned()),
+        false => (
+            cpu.to_owned(),
+            format!("machine {}", measured.fingerprint.map(|print| print.short(12)).unwrap_or_default()),
+        ),
+    };
+    let engine = match is_recorded {
+        true => format!("{}, recorded", measured.backend),
+        false => format!("xp {}, candle", lock.xp),
+    };
     let group = |head: &str, lines: Vec<String>| (head.to_owned(), lines);
     vec![
         group(
@@ -51,18 +64,11 @@ fn boxes(lock: &Lock, index: usize, measured: &RunMeta) -> Vec<(String, Vec<Stri
                 format!("{} layers, {} KV heads", model.num_hidden_layers, model.num_key_value_heads),
             ],
         ),
-        group(
-            "Hardware",
-            vec![
-                cpu.to_owned(),
-                format!("{} compute threads", experiment.hardware.threads),
-                format!("machine {}", measured.fingerprint.map(|print| print.short(12)).unwrap_or_default()),
-            ],
-        ),
+        group("Hardware", vec![device, format!("{} compute threads", experiment.hardware.threads), machine]),
         group(
             "Engine",
             vec![
-                format!("xp {}, candle", lock.xp),
+                engine,
                 format!("{:?}, {} requests", scheduler.policy, scheduler.max_batch_size),
                 format!("chunks of {} tokens", scheduler.chunk_size),
             ],
@@ -114,7 +120,10 @@ fn pins(lock: &Lock, index: usize, measured: &RunMeta) -> Vec<Pin> {
     pin("Engine settings", "block-size", scheduler.block_size.to_string());
     pin("Engine settings", "kv-blocks", scheduler.kv_blocks.to_string());
     pin("Engine settings", "watermark-blocks", scheduler.watermark_blocks.to_string());
-    if let Ok(engine) = lock::measured_backend(experiment) {
+    if let Some(recorded) = &run.recorded {
+        pin("Engine settings", "recording", format!("{}, {}", recorded.path, recorded.sha256.short(16)));
+    }
+    if let Ok(Measured::Candle(engine)) = lock::measured_backend(experiment) {
         pin("Engine settings", "temperature", engine.sampling.temperature.to_string());
     }
     for set in &run.set {

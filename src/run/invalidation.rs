@@ -36,6 +36,14 @@ const BASE: &str = r#"experiment "keys" {
 
 const COMPARE: &str = "compare real=\"sarathi\" sim=\"vidur\" pass=\"5%\" warn=\"9%\" repeats=2";
 
+/// A recording in the place of the spare engine.
+const SPARE: &str =
+    "backend \"spare\" kind=\"candle\" chunk-size=16 kv-memory=\"4MiB\" { sampling temperature=0.5; }";
+const RECORDED: &str = "backend \"spare\" kind=\"recorded\" chunk-size=16 kv-memory=\"4MiB\" {
+        file \"recorded.csv\"
+        columns unit=\"s\" arrival=\"a\" first-token=\"f\" completion=\"c\"
+    }";
+
 fn compare(lock: &mut Lock) -> &mut Compare {
     lock.experiment.compare.as_mut().unwrap()
 }
@@ -81,8 +89,17 @@ fn cases() -> Vec<Case> {
         spec("axis", "chunk-size 16 32", "chunk-size 16 64"),
         spec("order of an axis", "chunk-size 16 32", "chunk-size 32 16"),
         spec("no comparison", COMPARE, ""),
+        Case {
+            name: "measured elsewhere",
+            change: Change::Text(
+                BASE.replacen(SPARE, RECORDED, 1)
+                    .replace("real=\"sarathi\"", "real=\"spare\"")
+                    .replace(" repeats=2", ""),
+            ),
+        },
         lock("description", |lock| lock.experiment.description = None),
         lock("report", |lock| lock.experiment.report = Some("reports/other.pdf".to_owned())),
+        lock("data folder", |lock| lock.experiment.data = Some("data".to_owned())),
         lock("slo", |lock| lock.experiment.slo = Slo::default()),
         lock("limits", |lock| compare(lock).pass = "6%".parse().unwrap()),
         lock("repeats", |lock| compare(lock).repeats = 3),
@@ -158,6 +175,7 @@ fn cases() -> Vec<Case> {
 fn open(folder: &Path, text: &str) -> Session<'static> {
     let target = folder.join("experiments/keys.kdl");
     store::write(&target, text.as_bytes()).unwrap();
+    store::write(&folder.join("recorded.csv"), b"a,f,c\n").unwrap();
     let mut session = Session::open(Request { target, ..Request::default() }, &Quiet).unwrap();
     session.resolved.lock.bundle = Some(BundlePin {
         path: "profiles/a".to_owned(),
@@ -319,8 +337,10 @@ fn a_diff_says_which_stages_have_another_key() {
     axis: cosmetic: compare, report (all)
     order of an axis: cosmetic: compare, report (all)
     no comparison: measurement: real (all)
+    measured elsewhere: measurement: sim, real, compare, report (all)
     description: cosmetic: compare, report (all)
     report: cosmetic: compare, report (all)
+    data folder: cosmetic: compare, report (all)
     slo: verdict: compare, report (all)
     limits: verdict: compare, report (all)
     repeats: measurement: real, compare, report (all)
@@ -359,4 +379,30 @@ fn a_diff_says_which_stages_have_another_key() {
     no simulation: measurement: real (all)
     no run: -: compare, report (all)
     ");
+}
+
+#[test]
+fn a_recording_is_keyed_by_its_file_and_its_columns() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = BASE
+        .replacen(SPARE, RECORDED, 1)
+        .replace("real=\"sarathi\"", "real=\"spare\"")
+        .replace(" repeats=2", "");
+    let old = open(dir.path(), &text);
+    let real = |session: &Session<'_>| session.real_step(0, 0).unwrap().key();
+    let told = |new: &Session<'_>| {
+        let found = lock::diff(&old.resolved.lock, &new.resolved.lock);
+        let stages = found.invalidated.first().map(|group| group.stages.to_string()).unwrap_or_default();
+        (stages, real(new) != real(&old))
+    };
+    let columns = open(dir.path(), &text.replace("unit=\"s\"", "unit=\"ms\""));
+    assert_eq!(told(&columns), ("real, compare, report".to_owned(), true));
+    let mut other = open(dir.path(), &text);
+    other.resolved.lock.runs.iter_mut().for_each(|run| {
+        run.recorded.as_mut().unwrap().sha256 = Digest::of("other");
+    });
+    assert_eq!(told(&other), ("real, compare, report".to_owned(), true));
+    let mut moved = open(dir.path(), &text);
+    moved.resolved.lock.runs.iter_mut().for_each(|run| run.recorded.as_mut().unwrap().path += "2");
+    assert_eq!(told(&moved), ("compare, report".to_owned(), false));
 }

@@ -13,7 +13,7 @@ use crate::lock::{self, Lock, ProjectFiles, Resolved, SimPin, SpecPin, Stale, Ve
 use crate::metrics::METRICS_VERSION;
 use crate::sim::SIMULATOR_VERSION;
 use crate::source::{Access, Network};
-use crate::spec::{self, Changes, Override};
+use crate::spec::{self, Changes, Experiment, Override};
 use crate::store::{self, Digest, DigestCache, Memo};
 use crate::workload::WORKLOAD_VERSION;
 
@@ -45,7 +45,7 @@ pub struct Request {
     pub target: PathBuf,
     /// Presets that are used after the experiment's own.
     pub presets: Vec<String>,
-    /// `--set` overrides.
+    /// `--set` overrides; `data=FOLDER` among them is recorded nowhere.
     pub set: Vec<String>,
     pub mode: LockMode,
     /// Pins that are moved even where they hold.
@@ -115,13 +115,14 @@ impl<'a> Session<'a> {
             }
             Err(error) => return Err(error.into()),
         };
+        let (place, set) = spec::take_data(&request.set);
         let (spec_path, presets, overrides) = match &previous {
             Some(locked) if from_lock => (
                 project.resolve(&locked.spec.path)?,
                 joined(&locked.spec.presets, &request.presets),
-                merged(&locked.spec.overrides, &request.set),
+                merged(&locked.spec.overrides, &set),
             ),
-            _ => (request.target.clone(), joined(&[], &request.presets), request.set.clone()),
+            _ => (request.target.clone(), joined(&[], &request.presets), set),
         };
         if let (Some(locked), false) = (&previous, from_lock) {
             of_this_experiment(locked, &project, &lock_path, &spec_path)?;
@@ -130,8 +131,11 @@ impl<'a> Session<'a> {
         let digests = DigestCache::open(&project.own("digests"));
         let memo = Memo::open(&project.own("memo").join(project.name_of(&lock_path) + ".memo"));
         let has_side = side.is_some();
-        let access = Access {
-            root: project.root(),
+        let inputs = |experiment: &Experiment| {
+            lock::find_data_folder(project.root(), experiment.data.as_deref(), place.as_deref())
+        };
+        let access = |inputs| Access {
+            inputs,
             digests: &digests,
             memo: &memo,
             network: Network::unless(request.offline),
@@ -146,7 +150,8 @@ impl<'a> Session<'a> {
                 let cells = spec::expand(&locked.experiment)?;
                 // Derived anew: an experiment edited inside the lock is not the one that was locked.
                 let pin = SpecPin { sha256: Digest::of_json(&locked.experiment), ..locked.spec.clone() };
-                lock::resolve(&locked.experiment, cells, pin, versions(), Some(locked), &access)?
+                let inputs = inputs(&locked.experiment)?;
+                lock::resolve(&locked.experiment, cells, pin, versions(), Some(locked), &access(&inputs))?
             }
             _ => {
                 if !spec_path.exists() {
@@ -160,7 +165,7 @@ impl<'a> Session<'a> {
                 let parsed =
                     overrides.iter().map(|text| Override::parse(text)).collect::<Result<Vec<_>, _>>()?;
                 let changes = Changes { presets: presets.clone(), overrides: parsed };
-                let files = ProjectFiles::new(project.root(), &spec_path, &path);
+                let files = ProjectFiles::new(project.root(), &spec_path, &path).with_data(place.clone());
                 let loaded = spec::load(&files, &path, &changes)?;
                 for warning in &loaded.warnings {
                     observer.warned(&warning.in_one_line());
@@ -170,7 +175,8 @@ impl<'a> Session<'a> {
                 if let (Some(kept), true) = (&mut kept, request.upgrade.model) {
                     kept.resolved_model.commit = None;
                 }
-                lock::resolve(&loaded.experiment, loaded.cells, pin, versions(), kept.as_ref(), &access)?
+                let (inputs, kept) = (inputs(&loaded.experiment)?, kept.as_ref());
+                lock::resolve(&loaded.experiment, loaded.cells, pin, versions(), kept, &access(&inputs))?
             }
         };
         let session = Self {
@@ -191,6 +197,13 @@ impl<'a> Session<'a> {
             sims: Vec::new(),
         };
         session.require_current()?;
+        let mut told: Vec<&String> = Vec::new();
+        for note in session.resolved.extents.iter().flat_map(|extent| &extent.notes) {
+            if !told.contains(&note) {
+                observer.warned(note);
+                told.push(note);
+            }
+        }
         Ok(session)
     }
 
@@ -303,6 +316,11 @@ impl<'a> Session<'a> {
         }
         self.observer.locked(&path, &reasons);
         Ok(())
+    }
+
+    /// A path of an input file on disk.
+    pub(super) fn input(&self, relative: &str) -> Result<PathBuf, ProjectError> {
+        Project::at(self.resolved.inputs.clone()).resolve(relative)
     }
 
     /// A path of the lock on disk.

@@ -1,6 +1,7 @@
 //! What each stage reads and makes.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::RunError;
@@ -10,15 +11,15 @@ use super::record::{StageRecord, StageState};
 use super::restore::Restored;
 use super::session::Session;
 use super::steps::{self, Compared, Step};
-use crate::backend::{Backend, CandleRunner, Job, SimRunner};
+use crate::backend::{Backend, CandleRunner, Job, RecordedRunner, SimRunner};
 use crate::compare::{self, Comparison};
 use crate::engine::Engine;
-use crate::lock::{self, RunPin, SimPin};
+use crate::lock::{self, Measured, RunPin, SimPin};
 use crate::metrics;
 use crate::predictor::{Interpolate, Predictor};
 use crate::profile::{self, Bundle};
 use crate::report;
-use crate::spec;
+use crate::spec::{self, RecordedBackend};
 use crate::store::{self, Digest, FileDigest, StagedDir};
 use crate::workload::{self, Workload, WorkloadMeta};
 
@@ -208,9 +209,18 @@ impl Session<'_> {
 
     /// Times a run on the engine into a folder.
     pub fn make_real(&mut self, index: usize, repeat: u32, folder: &Path) -> Result<String, RunError> {
-        let engine_spec = lock::measured_backend(&self.resolved.cells[index].experiment)?.clone();
+        let engine_spec = match lock::measured_backend(&self.resolved.cells[index].experiment)? {
+            Measured::Candle(engine) => engine.clone(),
+            Measured::Recorded(recorded) => {
+                let recorded = recorded.clone();
+                return self.make_recorded(index, &recorded, folder);
+            }
+        };
         let observer = self.observer;
-        let (workload, tokenizer) = (self.resolved.workload(index)?, self.resolved.tokenizer()?);
+        let (mut workload, tokenizer) = (self.resolved.workload(index)?, self.resolved.tokenizer()?);
+        if self.resolved.cells[index].experiment.workload.trace.is_some() {
+            workload = Arc::new(workload::with_texts(&workload, &self.resolved.streams(), &tokenizer)?);
+        }
         self.engine()?;
         let mut engine = self.engine.take().expect("just loaded");
         let mut runner = CandleRunner {
@@ -227,6 +237,18 @@ impl Session<'_> {
         let (record, meta) = served?;
         metrics::write_run(folder, &record, &meta)?;
         Ok(format!("{} steps, {} output tokens", meta.num_steps, meta.output_tokens))
+    }
+
+    /// Takes a run from its recording into a folder.
+    fn make_recorded(&self, index: usize, spec: &RecordedBackend, folder: &Path) -> Result<String, RunError> {
+        let pin = self.resolved.lock.runs[index].recorded.as_ref();
+        let sha256 = pin.map_or_else(|| Digest::of([]), |pin| pin.sha256);
+        let workload = self.resolved.workload(index)?;
+        let (file, device) = (self.input(&spec.path)?, &self.resolved.lock.experiment.hardware.device);
+        let mut runner = RecordedRunner { spec, file: &file, sha256, device };
+        let (record, meta) = runner.serve(&self.job(index, 0, &workload), self.observer.progress())?;
+        metrics::write_run(folder, &record, &meta)?;
+        Ok(format!("{} requests of {}, {} output tokens", meta.num_requests, spec.path, meta.output_tokens))
     }
 
     fn job<'j>(&'j self, index: usize, repeat: u32, workload: &'j Workload) -> Job<'j> {

@@ -7,10 +7,10 @@ use super::facts;
 use super::reach::Known;
 use super::record::{self, Inputs, StageRecord};
 use crate::compare::COMPARISON_FORMAT;
-use crate::lock::{self, BundlePin, Lock, ResolveError, RunPin};
+use crate::lock::{self, BundlePin, Lock, Measured, ResolveError, RunPin};
 use crate::metrics::RUN_FORMAT;
 use crate::profile;
-use crate::spec::{Compare, Experiment};
+use crate::spec::{Compare, Experiment, RecordedBackend};
 use crate::store::{Digest, FileDigest};
 
 /// A stage of one run: label, inputs, and where its output goes.
@@ -90,7 +90,10 @@ pub(super) fn real_step(
     machine: &Digest,
     repeat: u32,
 ) -> Result<Step, ResolveError> {
-    let engine = lock::measured_backend(cell)?;
+    let engine = match lock::measured_backend(cell)? {
+        Measured::Candle(engine) => engine,
+        Measured::Recorded(recorded) => return Ok(recorded_step(lock, recorded, run, repeat)),
+    };
     let mut inputs = inputs([
         ("backend", engine.name.clone()),
         ("dtype", json(&lock.experiment.model.dtype)),
@@ -111,6 +114,28 @@ pub(super) fn real_step(
     inputs.extend(scheduler_inputs(run));
     let label = format!("{}-r{}", run.id, u64::from(repeat) + 1);
     Ok(Step::new(Stage::Real, "real_runs", label, inputs))
+}
+
+/// A run that was recorded elsewhere: of no machine, and keyed by its file.
+fn recorded_step(lock: &Lock, recorded: &RecordedBackend, run: &RunPin, repeat: u32) -> Step {
+    let sha256 = run.recorded.as_ref().map(|pin| pin.sha256.to_string()).unwrap_or_default();
+    let mut inputs = inputs([
+        ("backend", recorded.name.clone()),
+        ("columns", json(&recorded.columns)),
+        ("device", lock.experiment.hardware.device.clone()),
+        ("dtype", json(&lock.experiment.model.dtype)),
+        ("format", RUN_FORMAT.to_string()),
+        ("metrics", lock.versions.metrics.to_string()),
+        ("model", lock.resolved_model.sha256.to_string()),
+        ("model name", lock.experiment.model.name.clone()),
+        ("recording", sha256),
+        ("repeat", (u64::from(repeat) + 1).to_string()),
+        ("threads", lock.experiment.hardware.threads.to_string()),
+        ("workload", run.workload.sha256.to_string()),
+    ]);
+    inputs.extend(scheduler_inputs(run));
+    let label = format!("{}-r{}", run.id, u64::from(repeat) + 1);
+    Step::new(Stage::Real, "real_runs", label, inputs)
 }
 
 /// A run's simulation; None without a simulated backend or a pinned bundle.

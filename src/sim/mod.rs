@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn predicted_steps_add_up() {
         let requests = vec![request(7, 10, 3), request(250, 4, 1)];
-        let workload = Workload { requests, prompts: Vec::new() };
+        let workload = Workload { requests, ..Workload::default() };
         let record = simulate(&config(), &Linear, &workload, &Silent);
         let steps: Vec<_> = record.steps.iter().map(|step| (step.start_ns, step.end_ns)).collect();
         // p0[0..8]: 180; p0[8..10]*: 128; d0 at 10 with p1[0..4]*: 160; d0 at 11: 121.
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn the_same_workload_gives_the_same_record() {
         let requests = (0..200).map(|id| request(id * 90, 1 + id as u32 * 7 % 40, 1 + id as u32 * 5 % 20));
-        let workload = Workload { requests: requests.collect(), prompts: Vec::new() };
+        let workload = Workload { requests: requests.collect(), ..Workload::default() };
         let first = simulate(&config(), &Linear, &workload, &Silent);
         assert_eq!(first, simulate(&config(), &Linear, &workload, &Silent));
         assert!(first.requests.iter().all(|row| row.num_decode_tokens_actual == row.num_decode_tokens));

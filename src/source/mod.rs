@@ -27,8 +27,8 @@ use crate::store::{Digest, DigestCache, FileDigest, Memo, read_bounded};
 /// What resolving a source may use.
 #[derive(Clone, Copy)]
 pub struct Access<'a> {
-    /// The project's folder.
-    pub root: &'a Path,
+    /// The folder that paths of input files are relative to: the data folder, else the project's.
+    pub inputs: &'a Path,
     /// Digests of files that did not change.
     pub digests: &'a DigestCache,
     /// What was found out before.
@@ -130,7 +130,7 @@ pub fn resolve(
 ) -> Result<ModelFiles, SourceError> {
     match source {
         Source::Synthetic => synthetic(name, weights_seed, access.memo),
-        Source::Path { path } => folder::resolve(&inside(access.root, path)?, path, None, access),
+        Source::Path { path } => folder::resolve(&inside(access.inputs, path)?, path, None, access),
         Source::Hf { repo, revision } => hub::resolve(repo, revision, access, pinned),
     }
 }
@@ -175,8 +175,13 @@ pub(crate) mod tests {
         seed: u64,
     ) -> Result<ModelFiles, SourceError> {
         let (digests, memo) = (DigestCache::default(), Memo::default());
-        let access =
-            Access { root, digests: &digests, memo: &memo, network: Network::Offline, progress: &Silent };
+        let access = Access {
+            inputs: root,
+            digests: &digests,
+            memo: &memo,
+            network: Network::Offline,
+            progress: &Silent,
+        };
         resolve(source, name, seed, &access, None)
     }
 

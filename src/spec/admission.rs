@@ -45,13 +45,27 @@ pub fn kv_cache(backend: &CandleBackend, shape: &ModelConfig) -> KvCache {
 /// What the rules look at: of an instance, whatever of it is well-typed.
 pub(super) struct View {
     asked: Asked,
-    /// Engines by their index among the backends.
-    engines: Vec<(usize, CandleBackend)>,
+    engines: Vec<Engine>,
     /// Name of the engine that is measured, if the experiment says it.
     real: Option<String>,
     slo: Slo,
     hardware: Option<Hardware>,
     dtype: Option<Dtype>,
+}
+
+/// An engine's settings, and its index among the backends.
+struct Engine {
+    index: usize,
+    settings: CandleBackend,
+    /// It ran elsewhere: nothing is known of how fast it can be.
+    is_recorded: bool,
+}
+
+impl Engine {
+    fn of(index: usize, backend: &Backend) -> Option<Self> {
+        let settings = backend.engine()?.into_owned();
+        Some(Self { index, settings, is_recorded: matches!(backend, Backend::Recorded(_)) })
+    }
 }
 
 /// Lengths of requests, in tokens.
@@ -94,10 +108,8 @@ impl Asked {
 impl View {
     pub fn of(experiment: &Experiment) -> Self {
         let WorkloadSpec { lengths, decode_tokens, .. } = &experiment.workload;
-        let engines = experiment.backends.iter().enumerate().filter_map(|(index, backend)| match backend {
-            Backend::Candle(candle) => Some((index, candle.clone())),
-            Backend::Sim(_) => None,
-        });
+        let engines = experiment.backends.iter().enumerate();
+        let engines = engines.filter_map(|(index, backend)| Engine::of(index, backend));
         Self {
             asked: Asked::of(lengths.as_ref(), decode_tokens.map(u64::from)),
             engines: engines.collect(),
@@ -111,13 +123,9 @@ impl View {
     pub fn of_instance(instance: &Value) -> Self {
         let lengths: Option<Lengths> = part(instance, "/workload/lengths");
         let decode_tokens = instance.pointer("/workload/decode-tokens").and_then(Value::as_u64);
+        let engines = backends_of(instance).iter().enumerate();
         let engines =
-            backends_of(instance).iter().enumerate().filter_map(
-                |(index, backend)| match Backend::deserialize(backend) {
-                    Ok(Backend::Candle(candle)) => Some((index, candle)),
-                    _ => None,
-                },
-            );
+            engines.filter_map(|(index, backend)| Engine::of(index, &Backend::deserialize(backend).ok()?));
         let or_default = |pointer: &str| instance.pointer(pointer).is_none();
         Self {
             asked: Asked::of(lengths.as_ref(), decode_tokens),
@@ -130,9 +138,9 @@ impl View {
     }
 
     /// The engine that is measured: the one `compare` names, else the first.
-    fn measured(&self) -> Option<(usize, &CandleBackend)> {
-        let is_named = |candle: &CandleBackend| self.real.as_ref().is_none_or(|name| *name == candle.name);
-        self.engines.iter().find(|(_, candle)| is_named(candle)).map(|(index, candle)| (*index, candle))
+    fn measured(&self) -> Option<&Engine> {
+        let is_named = |engine: &&Engine| self.real.as_ref().is_none_or(|name| *name == engine.settings.name);
+        self.engines.iter().find(is_named)
     }
 
     /// Everything that does not fit a model of this shape.
@@ -144,12 +152,14 @@ impl View {
             let finding = finding.also("/model/name", format!("{context} tokens of context"));
             out.push(finding.help("shorten the requests, or take another model"));
         }
-        for (index, candle) in &self.engines {
-            check_context(*index, candle, context, out);
+        for Engine { index, settings, .. } in &self.engines {
+            check_context(*index, settings, context, out);
         }
-        if let Some((index, candle)) = self.measured() {
-            self.check_kv_cache(index, candle, shape, out);
-            self.check_slo(index, candle, shape, out);
+        if let Some(Engine { index, settings, is_recorded }) = self.measured() {
+            self.check_kv_cache(*index, settings, shape, out);
+            if !is_recorded {
+                self.check_slo(*index, settings, shape, out);
+            }
         }
     }
 

@@ -173,9 +173,10 @@ fn refuse(pointer: &str, message: String, help: &str) -> Vec<CellFinding> {
 
 /// Requests that a cell has at least; a trace may have fewer rows than `requests` admits.
 fn requests(cell: &Cell) -> u64 {
-    match cell.experiment.workload.lengths {
-        Some(Lengths::Trace { .. }) => 0,
-        _ => cell.experiment.workload.requests.into(),
+    let WorkloadSpec { lengths, trace, requests, .. } = &cell.experiment.workload;
+    match (trace, lengths) {
+        (Some(_), _) | (None, Some(Lengths::Trace { .. })) => 0,
+        _ => requests.unwrap_or(0).into(),
     }
 }
 

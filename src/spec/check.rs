@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::check_backend::{all_backends, backend, name_of};
 use super::check_matrix::check_matrix;
-use super::check_texts::{check_path, check_report, check_unit};
+use super::check_texts::{check_data, check_path, check_report, check_unit};
 use super::check_workload::workload;
 use super::experiment::{Compare, Model, Source};
 use super::place::Finding;
@@ -50,6 +50,7 @@ pub(super) fn contradictions(instance: &Value) -> Vec<Finding> {
         check_unit(instance, limit.to_owned(), "duration", &mut out);
     }
     check_report(instance, &mut out);
+    check_data(instance, &mut out);
     out
 }
 
@@ -90,22 +91,29 @@ fn check_hardware(instance: &Value, out: &mut Vec<Finding>) {
     }
 }
 
+/// Whether a backend says that it is of one of these kinds.
+fn is_of(backend: &Value, kinds: &[&str]) -> bool {
+    backend.get("kind").and_then(Value::as_str).is_some_and(|own| kinds.contains(&own))
+}
+
 fn check_compare(instance: &Value, out: &mut Vec<Finding>) {
     let Some(compare) = instance.get("compare") else { return };
     check_unit(instance, "/compare/pass".to_owned(), "percent", out);
     check_unit(instance, "/compare/warn".to_owned(), "percent", out);
     let items = backends_of(instance);
-    for (side, kind, what) in [("real", "candle", "measured"), ("sim", "sim", "simulated")] {
+    let sides: [(&str, &[&str], &str); 2] =
+        [("real", &["candle", "recorded"], "measured"), ("sim", &["sim"], "simulated")];
+    for (side, kinds, what) in sides {
         let Some(name) = compare.get(side).and_then(Value::as_str) else { continue };
         let pointer = format!("/compare/{side}");
         let of_kind: Vec<&str> = items
             .iter()
-            .filter(|item| item.get("kind").is_some_and(|own| own == kind))
+            .filter(|item| is_of(item, kinds))
             .filter_map(name_of)
             .filter(|name| name.len() <= 100)
             .take(MOST_BACKENDS)
             .collect();
-        let example = if kind == "candle" { "backend \"sarathi\"" } else { "backend \"vidur\"" };
+        let example = if side == "real" { "backend \"sarathi\"" } else { "backend \"vidur\"" };
         let allowed = match of_kind.as_slice() {
             [] => format!("the experiment has no {what} backend: add `{example}`"),
             names => did_you_mean(name, names, &format!("{what} backends are")),
@@ -115,7 +123,7 @@ fn check_compare(instance: &Value, out: &mut Vec<Finding>) {
                 let finding = Finding::new(pointer, CODE, format!("no backend {}", quoted(name)));
                 out.push(finding.label("not in the experiment").help(allowed));
             }
-            Some(item) if item.get("kind").is_some_and(|own| own != kind) => {
+            Some(item) if item.get("kind").is_some() && !is_of(item, kinds) => {
                 let finding =
                     Finding::new(pointer, CODE, format!("the backend {} is not {what}", quoted(name)));
                 let help = match of_kind.as_slice() {
@@ -123,6 +131,16 @@ fn check_compare(instance: &Value, out: &mut Vec<Finding>) {
                     names => format!("{what} backends are: {}", one_of(names.iter().copied())),
                 };
                 out.push(finding.label(format!("`{side}` takes a {what} backend")).help(help));
+            }
+            // The default is that of a measurement, unless the experiment says otherwise.
+            Some(item) if side == "real" && is_of(item, &["recorded"]) => {
+                let repeats = compare.get("repeats").and_then(Value::as_u64);
+                if repeats.is_some_and(|repeats| repeats > 1) {
+                    let message = format!("the recording {} is one run, it cannot be repeated", quoted(name));
+                    let finding = Finding::new("/compare/repeats", CODE, message).label("more than one");
+                    let finding = finding.also("/compare/real", "a recording");
+                    out.push(finding.help("leave `repeats` away, or measure with an engine of your own"));
+                }
             }
             Some(_) => {}
         }

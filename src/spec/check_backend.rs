@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::check::{CODE, backends_of};
 use super::check_texts::{check_path, check_unit};
-use super::experiment::{Backend, CandleBackend, ProfileSource};
+use super::experiment::{Backend, CandleBackend, ProfileSource, RecordedBackend};
 use super::place::Finding;
 use super::suggest::quoted;
 
@@ -19,11 +19,15 @@ pub(super) fn backend(instance: &Value, index: usize, out: &mut Vec<Finding>) {
     check_unit(instance, at("kv-memory"), "size", out);
     check_unit(instance, at("watermark"), "percent", out);
     match backends_of(instance).get(index).map(Backend::deserialize) {
-        Some(Ok(Backend::Candle(CandleBackend { watermark, .. }))) if watermark.0 >= 100.0 => {
+        Some(Ok(
+            Backend::Candle(CandleBackend { watermark, .. })
+            | Backend::Recorded(RecordedBackend { watermark, .. }),
+        )) if watermark.0 >= 100.0 => {
             let message = format!("a watermark of {watermark} keeps every KV block free");
             let finding = Finding::new(at("watermark"), CODE, message);
             out.push(finding.label("all of the cache").help("1% to 5% is usual"));
         }
+        Some(Ok(Backend::Recorded(recorded))) => check_path(at("path"), &recorded.path, out),
         Some(Ok(Backend::Sim(sim))) => {
             if let ProfileSource::Folder(folder) = &sim.profile {
                 check_path(at("profile"), folder, out);

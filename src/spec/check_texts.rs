@@ -50,6 +50,15 @@ pub(super) fn check_path(pointer: String, path: &str, out: &mut Vec<Finding>) {
     out.push(Finding::new(pointer, "xp::spec::path", message).label(why).help(help));
 }
 
+/// A lock holds no place of one machine: a folder elsewhere is given on the command line.
+pub(super) fn check_data(instance: &Value, out: &mut Vec<Finding>) {
+    let Some(data) = instance.get("data").and_then(Value::as_str) else { return };
+    let Some(why) = outside(data) else { return };
+    let message = format!("{} is no folder of the project", quoted(data));
+    let help = "name a folder of the project, which need not exist: `data \"data\"`; where it is on this machine is said on the command line: `--set data=/some/folder`";
+    out.push(Finding::new("/data", "xp::spec::path", message).label(why).help(help));
+}
+
 pub(super) fn check_report(instance: &Value, out: &mut Vec<Finding>) {
     let Some(report) = instance.get("report").and_then(Value::as_str) else { return };
     check_path("/report".to_owned(), report, out);

@@ -4,17 +4,54 @@ use serde_json::Value;
 
 use super::check::{CODE, part};
 use super::check_texts::check_path;
-use super::experiment::{Arrivals, Lengths};
+use super::experiment::{Arrivals, Lengths, Trace, TraceFormat};
 use super::place::Finding;
+use super::violations::MISSING;
 
 /// What contradicts itself in the workload.
 pub(super) fn workload(instance: &Value, out: &mut Vec<Finding>) {
     check_lengths(instance, out);
+    check_trace(instance, out);
     if let Some(prompts) = instance.pointer("/workload/prompts").and_then(Value::as_str) {
         check_path("/workload/prompts".to_owned(), prompts, out);
     }
     if let Some(Arrivals::Trace { path }) = part(instance, "/workload/arrivals") {
         check_path("/workload/arrivals/path".to_owned(), &path, out);
+    }
+}
+
+/// A trace says all of its requests, but for conversations, which say no times.
+fn check_trace(instance: &Value, out: &mut Vec<Finding>) {
+    const ARRIVALS: &str = "/workload/arrivals";
+    let recorded = matches!(part(instance, ARRIVALS), Some(Arrivals::Recorded));
+    let Some(trace) = part::<Trace>(instance, "/workload/trace") else {
+        if recorded && instance.pointer("/workload/trace").is_none() {
+            let finding =
+                Finding::new(ARRIVALS, CODE, "only requests of a `trace` arrive as they were recorded");
+            out.push(
+                finding
+                    .label("recorded where?")
+                    .help("add `trace \"requests.csv\"`, or say other `arrivals`"),
+            );
+        }
+        return;
+    };
+    check_path("/workload/trace/path".to_owned(), &trace.path, out);
+    if recorded && trace.format == TraceFormat::Sharegpt {
+        let finding = Finding::new("/workload/trace", CODE, "conversations do not say when they take place");
+        let finding = finding.label("`arrivals` is missing");
+        out.push(finding.help("add `arrivals \"poisson\" qps=2`, or another kind that makes times"));
+    }
+    if !recorded && trace.time_scale != 1.0 {
+        let finding = Finding::new("/workload/trace/time-scale", CODE, "there are no times to scale");
+        let finding = finding.label("of the trace's own arrivals").also(ARRIVALS, "replaces them");
+        out.push(finding.help("leave out `time-scale`, or `arrivals`"));
+    }
+    if let (Some(_), TraceFormat::Vidur | TraceFormat::Azure) = (trace.block, trace.format) {
+        let finding =
+            Finding::new("/workload/trace/block", CODE, "a trace of this format has no ids of prefixes");
+        let finding = finding.label("blocks of what?").also("/workload/trace/format", "the format");
+        out.push(finding.help("leave `block` away"));
     }
 }
 
@@ -25,6 +62,23 @@ fn check_lengths(instance: &Value, out: &mut Vec<Finding>) {
     const DECODE: &str = "/workload/decode-tokens";
     let Some(workload) = instance.get("workload").and_then(Value::as_object) else { return };
     let decode = workload.contains_key("decode-tokens");
+    if let Some(trace) = workload.get("trace") {
+        for (field, pointer) in [("prompts", PROMPTS), ("lengths", LENGTHS), ("decode-tokens", DECODE)] {
+            if workload.contains_key(field) && trace.is_object() {
+                let finding =
+                    Finding::new(pointer, CODE, format!("`trace` and `{field}` exclude each other"));
+                let finding =
+                    finding.label("says otherwise").also("/workload/trace", "says how long requests are");
+                out.push(finding.help("keep one of them").on_name());
+            }
+        }
+        return;
+    }
+    if !workload.contains_key("requests") {
+        let finding = Finding::new("/workload", MISSING, "`workload` needs `requests`");
+        let finding = finding.label("`requests` is missing");
+        out.push(finding.help("write `requests=…`; it takes a whole number from 1 to 10000000"));
+    }
     match (workload.contains_key("prompts"), workload.contains_key("lengths")) {
         (true, true) => {
             let finding = Finding::new(LENGTHS, CODE, "`prompts` and `lengths` exclude each other");

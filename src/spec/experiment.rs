@@ -1,6 +1,8 @@
 //! The typed experiment. Defaults live here; every one of them is written
 //! into the lock.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +22,10 @@ pub struct Experiment {
     #[serde(default = "default_seed")]
     #[schemars(range(min = 0, max = 18446744073709551615u64))]
     pub seed: u64,
+    /// Folder that the paths of input files are relative to, itself relative to the project; default: the
+    /// project's. `--set data=FOLDER` says where it is on this machine, and is recorded nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
     pub model: Model,
     #[serde(default)]
     pub hardware: Hardware,
@@ -127,8 +133,12 @@ pub struct WorkloadSpec {
     #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"))]
     pub name: String,
     /// Number of requests. For trace lengths: at most this many rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10000000))]
-    pub requests: u32,
+    pub requests: Option<u32>,
+    /// Requests of a published trace; excludes `prompts` and `lengths`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
     /// JSONL file with a `text` per line, relative to the project; excludes `lengths`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompts: Option<String>,
@@ -140,6 +150,49 @@ pub struct WorkloadSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1048576))]
     pub decode_tokens: Option<u32>,
+}
+
+/// A published trace, read as it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Trace {
+    /// A CSV or JSON file, relative to the data folder.
+    pub path: String,
+    #[serde(default)]
+    pub format: TraceFormat,
+    /// Factor of its arrival times: 0.5 is twice as fast.
+    #[serde(default = "default_time_scale")]
+    #[schemars(range(min = 0.000001, max = 1000000.0))]
+    pub time_scale: f64,
+    /// Most tokens of a request: prompts of longer ones are cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 2097152))]
+    pub max_tokens: Option<u32>,
+    /// Tokens that an id of a prefix stands for; default: 512 in a mooncake trace, 16 in others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub block: Option<u32>,
+}
+
+fn default_time_scale() -> f64 {
+    1.0
+}
+
+/// How a trace is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TraceFormat {
+    /// CSV: `arrival_time_ns`, `num_prefill_tokens`, `num_decode_tokens`, maybe `prefix_hash_ids`.
+    #[default]
+    Xp,
+    /// CSV of Vidur: `arrived_at` in seconds, `num_prefill_tokens`, `num_decode_tokens`.
+    Vidur,
+    /// CSV of the Azure LLM inference traces: `TIMESTAMP`, `ContextTokens`, `GeneratedTokens`.
+    Azure,
+    /// JSON lines of Mooncake: `timestamp` in milliseconds, `input_length`, `output_length`, `hash_ids`.
+    Mooncake,
+    /// Conversations of ShareGPT in JSON: each reply is a request.
+    Sharegpt,
 }
 
 /// Distribution of prompt and output lengths, in tokens.
@@ -211,6 +264,8 @@ pub enum Arrivals {
     },
     /// Column `arrival_time_ns` (or `inter_arrival_ns`) of a CSV file, relative to the project.
     Trace { path: String },
+    /// When the workload's trace says.
+    Recorded,
 }
 
 /// Something that serves the workload, really or simulated.
@@ -221,6 +276,8 @@ pub enum Backend {
     Candle(CandleBackend),
     /// The discrete-event simulator.
     Sim(SimBackend),
+    /// A run that was measured elsewhere, read from a file.
+    Recorded(RecordedBackend),
 }
 
 impl Backend {
@@ -229,6 +286,16 @@ impl Backend {
         match self {
             Self::Candle(backend) => &backend.name,
             Self::Sim(backend) => &backend.name,
+            Self::Recorded(backend) => &backend.name,
+        }
+    }
+
+    /// The engine's settings, of a backend that stands for one.
+    pub fn engine(&self) -> Option<Cow<'_, CandleBackend>> {
+        match self {
+            Self::Candle(candle) => Some(Cow::Borrowed(candle)),
+            Self::Recorded(recorded) => Some(Cow::Owned(recorded.engine())),
+            Self::Sim(_) => None,
         }
     }
 }
@@ -308,6 +375,128 @@ fn default_top_p() -> f64 {
 impl Default for Sampling {
     fn default() -> Self {
         Self { temperature: 0.0, top_k: 0, top_p: 1.0 }
+    }
+}
+
+/// A run of an engine elsewhere, by when each of its requests came and was served. The scheduler's settings are
+/// those that the engine ran with: it is simulated with them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RecordedBackend {
+    /// What `compare`, `--set` and the matrix call it.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"))]
+    pub name: String,
+    /// The recording: JSON lines if it ends in `.jsonl`, else CSV with a header; relative to the data folder.
+    pub path: String,
+    pub columns: RecordedColumns,
+    #[serde(default = "default_policy")]
+    pub scheduler: Policy,
+    /// Tokens a step computed at most.
+    #[serde(default = "default_chunk")]
+    #[schemars(range(min = 1, max = 1048576))]
+    pub chunk_size: u32,
+    /// Requests that could run at once.
+    #[serde(default = "default_batch")]
+    #[schemars(range(min = 1, max = 65536))]
+    pub max_batch_size: u32,
+    /// Tokens in a KV block.
+    #[serde(default = "default_block")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub block_size: u32,
+    /// Memory for the KV cache.
+    #[serde(default = "default_kv_memory")]
+    pub kv_memory: ByteSize,
+    /// Share of the KV blocks kept free when a request is admitted.
+    #[serde(default = "default_watermark")]
+    pub watermark: Percent,
+}
+
+impl RecordedBackend {
+    /// The engine that was recorded, by its settings.
+    pub fn engine(&self) -> CandleBackend {
+        CandleBackend {
+            name: self.name.clone(),
+            scheduler: self.scheduler,
+            chunk_size: self.chunk_size,
+            max_batch_size: self.max_batch_size,
+            block_size: self.block_size,
+            kv_memory: self.kv_memory,
+            watermark: self.watermark,
+            sampling: Sampling::default(),
+        }
+    }
+
+    /// One with defaults, for tests.
+    #[cfg(test)]
+    pub(crate) fn sample(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            path: "recorded.csv".to_owned(),
+            columns: RecordedColumns {
+                unit: TimeUnit::Ns,
+                request_id: None,
+                arrival: "arrival".to_owned(),
+                scheduled: None,
+                first_token: "first".to_owned(),
+                completion: "last".to_owned(),
+                prefill_tokens: None,
+                decode_tokens: None,
+            },
+            scheduler: default_policy(),
+            chunk_size: default_chunk(),
+            max_batch_size: default_batch(),
+            block_size: default_block(),
+            kv_memory: default_kv_memory(),
+            watermark: default_watermark(),
+        }
+    }
+}
+
+/// What the columns of a recording are called in its file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RecordedColumns {
+    /// Unit of all its times.
+    pub unit: TimeUnit,
+    /// The request's number in the workload, from 0; without it the rows are in the workload's order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// When the request was sent.
+    pub arrival: String,
+    /// When the engine first turned to it. It is only checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled: Option<String>,
+    /// When its first output token was there.
+    pub first_token: String,
+    /// When its last output token was there.
+    pub completion: String,
+    /// Its prompt tokens, which must be those of the workload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefill_tokens: Option<String>,
+    /// Its output tokens, at most those that the workload asks for; without it just those.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decode_tokens: Option<String>,
+}
+
+/// Unit of times in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimeUnit {
+    Ns,
+    Us,
+    Ms,
+    S,
+}
+
+impl TimeUnit {
+    /// A unit is 10 to the power of this many nanoseconds.
+    pub fn exponent(self) -> i32 {
+        match self {
+            Self::Ns => 0,
+            Self::Us => 3,
+            Self::Ms => 6,
+            Self::S => 9,
+        }
     }
 }
 

@@ -71,6 +71,7 @@ pub(super) static EXPERIMENT: Object = Object {
     fields: &[
         scalar("description"),
         scalar("seed"),
+        scalar("data"),
         object("model", &MODEL),
         object("hardware", &HARDWARE),
         object("workload", &WORKLOAD),
@@ -110,11 +111,19 @@ static WORKLOAD: Object = Object {
     args: &["name"],
     fields: &[
         scalar("requests"),
+        object("trace", &TRACE),
         scalar("prompts"),
         object("lengths", &LENGTHS),
         object("arrivals", &ARRIVALS),
         scalar("decode-tokens"),
     ],
+    kinds: NO_KINDS,
+    known_names: NO_NAMES,
+};
+
+static TRACE: Object = Object {
+    args: &["path"],
+    fields: &[scalar("format"), scalar("time-scale"), scalar("max-tokens"), scalar("block")],
     kinds: NO_KINDS,
     known_names: NO_NAMES,
 };
@@ -147,6 +156,7 @@ static ARRIVALS: Object = Object {
         Kind { name: "poisson", args: NO_ARGS, fields: &[scalar("qps")] },
         Kind { name: "gamma", args: NO_ARGS, fields: &[scalar("qps"), scalar("cv")] },
         Kind { name: "trace", args: &["path"], fields: &[] },
+        Kind { name: "recorded", args: NO_ARGS, fields: &[] },
     ],
     known_names: NO_NAMES,
 };
@@ -169,6 +179,20 @@ static BACKEND: Object = Object {
             ],
         },
         Kind { name: "sim", args: NO_ARGS, fields: &[scalar("profile"), scalar("predictor")] },
+        Kind {
+            name: "recorded",
+            args: NO_ARGS,
+            fields: &[
+                Field { node: "file", field: "path", shape: Shape::Scalar },
+                object("columns", &COLUMNS),
+                scalar("scheduler"),
+                scalar("chunk-size"),
+                scalar("max-batch-size"),
+                scalar("block-size"),
+                scalar("kv-memory"),
+                scalar("watermark"),
+            ],
+        },
     ],
     known_names: &[
         KnownName { name: "sarathi", kind: "candle", settings: &[("scheduler", "sarathi")] },
@@ -176,6 +200,22 @@ static BACKEND: Object = Object {
         KnownName { name: "vidur", kind: "sim", settings: &[] },
         KnownName { name: "sim", kind: "sim", settings: &[] },
     ],
+};
+
+static COLUMNS: Object = Object {
+    args: NO_ARGS,
+    fields: &[
+        scalar("unit"),
+        scalar("request-id"),
+        scalar("arrival"),
+        scalar("scheduled"),
+        scalar("first-token"),
+        scalar("completion"),
+        scalar("prefill-tokens"),
+        scalar("decode-tokens"),
+    ],
+    kinds: NO_KINDS,
+    known_names: NO_NAMES,
 };
 
 static SAMPLING: Object = Object {

@@ -15,7 +15,7 @@ use super::matrix::Cell;
 use super::overrides::{Override, apply};
 use super::place::{Finding, Places};
 use super::world::{OneText, World};
-use super::{check, violations};
+use super::{check, implied, violations};
 use crate::catalog::{self, ModelConfig};
 use crate::store::{self, ReadError};
 
@@ -135,6 +135,7 @@ fn check_all(world: &dyn World, path: &str, text: &str, changes: &Changes) -> Re
         return Err(SpecErrors::new(&name, mistakes));
     }
     mistakes.extend(apply(&mut value, &mut places, &changes.overrides));
+    implied::fill(&mut value);
     let mut findings = violations::violations(&value, Some(&places));
     let shape = shape(world, &value);
     let mut warnings = Vec::new();
@@ -178,7 +179,7 @@ fn shape(world: &dyn World, instance: &Value) -> Option<ModelConfig> {
     let model: Model = check::part(instance, "/model")?;
     match &model.source {
         Source::Synthetic => catalog::model(&model.name).cloned(),
-        source => world.shape(source),
+        source => world.shape(source, instance.get("data").and_then(Value::as_str)),
     }
 }
 

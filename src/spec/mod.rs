@@ -22,6 +22,7 @@ mod experiment;
 mod format;
 mod grammar;
 mod guard;
+mod implied;
 mod kdl_value;
 mod layers;
 mod lexeme;
@@ -52,12 +53,13 @@ pub(crate) use diagnostic::long_place;
 pub use diagnostic::{Mistake, SpecErrors};
 pub use experiment::{
     Arrivals, Axis, Backend, CandleBackend, Compare, Dtype, Experiment, Hardware, Lengths, Model, Predictor,
-    ProfileSource, Sampling, SimBackend, Slo, Source, WorkloadSpec,
+    ProfileSource, RecordedBackend, RecordedColumns, Sampling, SimBackend, Slo, Source, TimeUnit, Trace,
+    TraceFormat, WorkloadSpec,
 };
 pub use format::canonical;
 pub use load::{Changes, Fault, Loaded, faults, load, load_text, read_stream, read_text, unfit};
 pub use matrix::{Cell, MAX_MATRIX_REQUESTS, MAX_RUNS, MAX_RUNS_DEFAULT, expand};
-pub use overrides::Override;
+pub use overrides::{Override, take_data};
 pub use parse::parse_kdl;
 pub use schema::experiment_schema;
 pub use starter::starter;

@@ -1,6 +1,8 @@
 //! `--set path=value`: applied to the instance before it is validated, so that
 //! a mistake in it points into its own text.
 
+use std::path::PathBuf;
+
 use kdl::KdlEntry;
 use serde_json::Value;
 
@@ -16,6 +18,21 @@ const MAX_BYTES: usize = 10_000;
 
 /// What diagnostics call the source of an override.
 const FLAG: &str = "--set";
+
+/// The setting that says where input files are. What `--set` says of it holds for one command on one
+/// machine: it is no part of what the experiment means.
+const DATA: &str = "data";
+
+/// Takes the place of the data folder out of `--set`s; the last one that says it wins. One without a value is left
+/// among the others, to be refused.
+pub fn take_data(set: &[String]) -> (Option<PathBuf>, Vec<String>) {
+    let place = |text: &String| {
+        let place = text.strip_prefix(DATA)?.strip_prefix('=').filter(|place| !place.is_empty())?;
+        Some(PathBuf::from(place))
+    };
+    let others = set.iter().filter(|text| place(text).is_none()).cloned().collect();
+    (set.iter().rev().find_map(place), others)
+}
 
 /// One `--set path=value`.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,7 +117,7 @@ fn literal(written: &str) -> Option<KdlEntry> {
 /// Applies overrides in order; mistakes are those of their paths.
 pub(super) fn apply(instance: &mut Value, places: &mut Places, overrides: &[Override]) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
-    for one in overrides {
+    for one in overrides.iter().filter(|one| one.path != DATA) {
         let source = SourceText::new(FLAG, &one.text);
         let target = match resolve(&one.path, instance) {
             Ok(target) => target,
@@ -207,6 +224,18 @@ mod tests {
             assert!(Override::parse(text).is_err(), "{text}");
         }
         assert!(Override::parse("seed=99999999999999999999999").is_err());
+    }
+
+    #[test]
+    fn the_place_of_the_data_folder_is_taken_out() {
+        let set = ["seed=1", "data=/a", "database=x", "data=/b c"].map(str::to_owned);
+        let (place, others) = take_data(&set);
+        assert_eq!(place, Some(PathBuf::from("/b c")));
+        assert_eq!(others, ["seed=1", "database=x"]);
+        assert_eq!(take_data(&others), (None, others.clone()));
+        let empty = ["data=".to_owned()];
+        assert_eq!(take_data(&empty), (None, empty.to_vec()));
+        assert!(Override::parse(&empty[0]).is_err());
     }
 
     proptest! {

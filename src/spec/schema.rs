@@ -260,7 +260,7 @@ mod tests {
         let says = |pointer: &str| expected(leaf(&instance, pointer).unwrap());
         assert_eq!(says("/hardware/threads"), "a whole number from 1 to 1024");
         assert_eq!(says("/workload/arrivals/cv"), "a number from 0.01 to 100");
-        assert_eq!(says("/workload/arrivals/kind"), "`static`, `poisson`, `gamma` or `trace`");
+        assert_eq!(says("/workload/arrivals/kind"), "`static`, `poisson`, `gamma`, `trace` or `recorded`");
         assert_eq!(says("/backends/0/kv-memory"), "a size such as \"80GiB\"");
         assert_eq!(says("/backends/0/scheduler"), "`sarathi`");
         assert_eq!(says("/slo/ttft-p99"), "a duration such as \"500ms\"");

@@ -77,8 +77,9 @@ fn node_name(field: &str) -> &str {
 }
 
 fn missing(instance: &Value, pointer: &str, property: &str) -> Finding {
-    let name = node_name(property);
     let (node, object, kind) = object_at(instance, pointer).unwrap_or(("experiment", &EXPERIMENT, None));
+    let fields = object.fields.iter().chain(kind.map_or(&[][..], |kind| kind.fields));
+    let name = fields.into_iter().find(|field| field.field == property).map_or(property, |field| field.node);
     let of = object.called(node, kind);
     let position =
         object.args.iter().chain(kind.map_or(&[][..], |kind| kind.args)).position(|arg| *arg == property);

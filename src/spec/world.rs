@@ -23,8 +23,9 @@ pub trait World {
     }
 
     /// The shape of a model whose weights come from elsewhere, if it is at hand: nothing is downloaded for it.
-    fn shape(&self, source: &Source) -> Option<ModelConfig> {
-        let _ = source;
+    /// `data` is what the experiment says of its data folder.
+    fn shape(&self, source: &Source, data: Option<&str>) -> Option<ModelConfig> {
+        let _ = (source, data);
         None
     }
 }

@@ -26,11 +26,13 @@ pub(super) fn count(lock: &Lock) -> u64 {
 /// Checks model, data, workloads, bundle and simulations.
 pub(super) fn checks(
     project: &Project,
+    data: Option<&Path>,
     lock: &Lock,
     cells: Vec<Cell>,
     progress: &dyn Progress,
 ) -> Vec<Check> {
-    let (resolved, bundle) = rayon::join(|| resolved(project, lock, cells), || bundle(project, lock));
+    let (resolved, bundle) =
+        rayon::join(|| resolved(project, data, lock, cells), || bundle(project, data, lock));
     progress.advance(1);
     let (mut checks, bundle) = bundle;
     match resolved {
@@ -59,10 +61,15 @@ pub(super) fn checks(
 }
 
 /// Resolves the lock's experiment anew, without a cache and without a network.
-fn resolved(project: &Project, lock: &Lock, cells: Vec<Cell>) -> Result<Resolved, Check> {
+fn resolved(
+    project: &Project,
+    data: Option<&Path>,
+    lock: &Lock,
+    cells: Vec<Cell>,
+) -> Result<Resolved, Check> {
     let (digests, memo) = (DigestCache::default(), Memo::default());
     let access = Access {
-        root: project.root(),
+        inputs: &lock::data_folder(project.root(), lock.experiment.data.as_deref(), data),
         digests: &digests,
         memo: &memo,
         network: Network::Offline,
@@ -165,9 +172,13 @@ fn difference(lock: &Lock, change: &Change) -> Check {
 }
 
 /// The pinned bundle where it is whole, and what its files came to.
-fn bundle(project: &Project, lock: &Lock) -> (Vec<Check>, Option<Bundle>) {
+fn bundle(project: &Project, data: Option<&Path>, lock: &Lock) -> (Vec<Check>, Option<Bundle>) {
     let Some(pin) = &lock.bundle else { return (Vec::new(), None) };
-    let Ok(folder) = project.resolve(&pin.path) else {
+    let named = lock::simulated_backend(&lock.experiment)
+        .is_some_and(|sim| matches!(sim.profile, spec::ProfileSource::Folder(_)));
+    let inputs = lock::data_folder(project.root(), lock.experiment.data.as_deref(), data);
+    let place = if named { Project::at(inputs) } else { project.clone() };
+    let Ok(folder) = place.resolve(&pin.path) else {
         return (vec![Check::differs(What::BundleFile, &pin.path, "it lies outside of the project")], None);
     };
     if folder.is_dir() {

@@ -9,9 +9,15 @@ use crate::store::Digest;
 
 /// Checks everything that a lock pins and every result that rests on it.
 ///
+/// `data` is the place of the data folder, where it is not the one that the experiment says.
+///
 /// # Errors
 /// The lock cannot be read, or the store refuses to be listed.
-pub fn verify_lock(path: &Path, progress: &dyn Progress) -> Result<Verified, VerifyError> {
+pub fn verify_lock(
+    path: &Path,
+    data: Option<&Path>,
+    progress: &dyn Progress,
+) -> Result<Verified, VerifyError> {
     let lock = lock::read(path)?;
     let io = |source| VerifyError::Io { path: path.to_owned(), source };
     let project = Project::of(path).map_err(io)?;
@@ -36,7 +42,7 @@ pub fn verify_lock(path: &Path, progress: &dyn Progress) -> Result<Verified, Ver
     };
     progress.start("verifying", derived::count(&lock));
     let (of_pins, of_results) = rayon::join(
-        || derived::checks(&project, &lock, cells, progress),
+        || derived::checks(&project, data, &lock, cells, progress),
         || results::checks(&project, &lock),
     );
     progress.finish();

@@ -25,6 +25,7 @@ pub(super) fn gaps(
 ) -> Result<Vec<u64>, WorkloadError> {
     match *spec {
         Arrivals::Static => Ok(vec![0; requests as usize]),
+        Arrivals::Recorded => Err(WorkloadError::NoArrivals),
         Arrivals::Poisson { qps } => {
             let mean_ns = mean_gap_ns(qps)?;
             (0..requests).map(|index| whole(stream.exponential() * mean_ns, index)).collect()
@@ -43,6 +44,12 @@ pub(super) fn gaps(
             trace_gaps(path, &read_text_bounded(&data_file(root, path)?, MAX_TRACE)?, requests)
         }
     }
+}
+
+/// Gaps from arrival times that never decrease, both in ns: the first from the run's start.
+pub(super) fn between(times: &[u64]) -> Vec<u64> {
+    let before = std::iter::once(&0).chain(times);
+    times.iter().zip(before).map(|(time, before)| time.saturating_sub(*before)).collect()
 }
 
 /// Arrival times from gaps, both in ns.

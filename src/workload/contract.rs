@@ -1,4 +1,4 @@
-//! The four files of a workload.
+//! The files of a workload.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Workload, WorkloadError};
+use super::{Prefixes, Workload, WorkloadError};
 use crate::spec::WorkloadSpec;
 use crate::store::{self, Digest, FileDigest};
 
@@ -16,10 +16,13 @@ pub const FORMAT: u32 = 1;
 pub(super) const PROMPTS: &str = "prompts.jsonl";
 pub(super) const LENGTHS: &str = "trace_lengths.csv";
 pub(super) const INTERVALS: &str = "trace_intervals.csv";
+/// Beside these four, where prefixes are known.
+pub(super) const PREFIXES: &str = "prefix_hash_ids.csv";
 pub(super) const META: &str = "workload_meta.json";
 
 pub(super) const LENGTHS_COLUMNS: [&str; 4] =
     ["request_id", "prompt_id", "num_prefill_tokens", "num_decode_tokens"];
+pub(super) const PREFIXES_COLUMNS: [&str; 2] = ["request_id", "prefix_hash_ids"];
 pub(super) const INTERVALS_COLUMNS: [&str; 3] = ["request_id", "inter_arrival_ns", "arrival_time_ns"];
 
 /// One seed per stream.
@@ -49,6 +52,9 @@ pub struct WorkloadMeta {
     pub decode_tokens: u64,
     /// Arrival of the last request, ns from the run's start.
     pub last_arrival_ns: u64,
+    /// Tokens that an id of `prefix_hash_ids.csv` stands for; that file is there where this is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix_block_size: Option<u32>,
     /// The spec it was made from.
     pub workload: WorkloadSpec,
     /// The seeds of its streams.
@@ -75,7 +81,7 @@ pub(super) fn totals(made: &Workload) -> [u64; 4] {
     ]
 }
 
-/// The four files of the contract by name, in a fixed order.
+/// The four files of the contract by name, in a fixed order, and a fifth where prefixes are known.
 pub fn workload_files(made: &Workload, spec: &WorkloadSpec, seeds: &Seeds) -> Vec<(&'static str, Vec<u8>)> {
     let [requests, prefill_tokens, decode_tokens, last_arrival_ns] = totals(made);
     let meta = WorkloadMeta {
@@ -86,12 +92,29 @@ pub fn workload_files(made: &Workload, spec: &WorkloadSpec, seeds: &Seeds) -> Ve
         prefill_tokens,
         decode_tokens,
         last_arrival_ns,
+        prefix_block_size: made.prefixes.as_ref().map(Prefixes::block_size),
         workload: spec.clone(),
         seeds: *seeds,
     };
     let mut meta = serde_json::to_vec_pretty(&meta).expect("a workload's meta is plain data");
     meta.push(b'\n');
-    vec![(PROMPTS, prompts(made)), (LENGTHS, lengths(made)), (INTERVALS, intervals(made)), (META, meta)]
+    let mut files = vec![(PROMPTS, prompts(made)), (LENGTHS, lengths(made)), (INTERVALS, intervals(made))];
+    files.extend(made.prefixes.as_ref().map(|known| (PREFIXES, prefixes(known))));
+    files.push((META, meta));
+    files
+}
+
+fn prefixes(known: &Prefixes) -> Vec<u8> {
+    let mut out = PREFIXES_COLUMNS.join(",");
+    for request in 0..known.len() {
+        write!(out, "\n{request},").expect("text is written to memory");
+        for (index, id) in known.of(request).iter().enumerate() {
+            let space = if index > 0 { " " } else { "" };
+            write!(out, "{space}{id}").expect("text is written to memory");
+        }
+    }
+    out.push('\n');
+    out.into_bytes()
 }
 
 fn prompts(made: &Workload) -> Vec<u8> {
@@ -140,7 +163,7 @@ pub fn digest(files: &[(&'static str, Vec<u8>)]) -> Digest {
     Digest::of_json(&files)
 }
 
-/// Writes the four files into `folder`, which exists; each is synced.
+/// Writes the files into `folder`, which exists; each is synced.
 pub fn write_workload(
     folder: &Path,
     made: &Workload,

@@ -62,6 +62,10 @@ pub enum WorkloadError {
         help("prompts have the length of their text: remove `lengths`")
     )]
     TwoLengths,
+    /// Nothing says when requests arrive.
+    #[error("the workload has no trace that says when its requests arrive")]
+    #[diagnostic(code(xp::workload::no_arrivals), help("say it: `arrivals \"poisson\" qps=2`"))]
+    NoArrivals,
     /// Nothing says how long outputs are.
     #[error("the workload does not say how many tokens to generate")]
     #[diagnostic(code(xp::workload::no_decode), help("add `decode-tokens 64`"))]
@@ -107,7 +111,7 @@ pub(super) fn object<'a, T: serde::Deserialize<'a>>(
 }
 
 impl WorkloadError {
-    fn json(file: &str, first_line: usize, error: &serde_json::Error) -> Self {
+    pub(super) fn json(file: &str, first_line: usize, error: &serde_json::Error) -> Self {
         // serde_json appends the place to its message; ours is in front.
         let message = error.to_string();
         let message = message.split(" at line ").next().unwrap_or_default().to_owned();

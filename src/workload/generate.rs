@@ -2,7 +2,8 @@ use std::path::Path;
 
 use super::lengths::{MAX_TOKENS, Pair};
 use super::stream::Stream;
-use super::{Seeds, Workload, WorkloadError, WorkloadRequest, arrivals, lengths, prompts};
+use super::trace::{self, Traced};
+use super::{Prefixes, Seeds, Workload, WorkloadError, WorkloadRequest, arrivals, lengths, prompts};
 use crate::model::Tokenizer;
 use crate::spec::{Arrivals, Lengths, WorkloadSpec};
 
@@ -14,6 +15,8 @@ pub(super) const MAX_REQUESTS: u32 = 10_000_000;
 ///
 /// - A trace of lengths gives at most `requests` requests; with a trace of arrivals as well, the
 ///   shorter of the two decides. In every other case a file must have enough rows.
+/// - A published trace gives at most `requests` requests, with its own arrivals or, as a trace of lengths, with others;
+///   its requests have lengths alone, unless it has texts: see [`with_texts`]. Prefix ids that it has are kept.
 /// - `decode_tokens` overrides the output length of any distribution or trace.
 /// - Texts are either those of `prompts`, whose lengths are their tokens, or synthetic ones of
 ///   exactly the drawn length. Requests of a very large workload share synthetic prompts by
@@ -29,43 +32,70 @@ pub fn generate(
     tokenizer: Option<&Tokenizer>,
     root: &Path,
 ) -> Result<Workload, WorkloadError> {
-    if spec.requests == 0 {
-        return Err(WorkloadError::parameter("requests", 0, "must be at least 1"));
-    }
-    if spec.requests > MAX_REQUESTS {
-        return Err(WorkloadError::TooMany { requests: spec.requests.into(), limit: MAX_REQUESTS.into() });
+    generate_with_notes(spec, seeds, tokenizer, root).map(|(made, _)| made)
+}
+
+/// The same, with what was done to a trace that a reader of it has to know.
+pub fn generate_with_notes(
+    spec: &WorkloadSpec,
+    seeds: &Seeds,
+    tokenizer: Option<&Tokenizer>,
+    root: &Path,
+) -> Result<(Workload, Vec<String>), WorkloadError> {
+    let wanted = match (spec.requests, &spec.trace) {
+        (Some(0), _) | (None, None) => {
+            return Err(WorkloadError::parameter("requests", 0, "must be at least 1"));
+        }
+        (Some(requests), _) => requests,
+        (None, Some(_)) => MAX_REQUESTS,
+    };
+    if wanted > MAX_REQUESTS {
+        return Err(WorkloadError::TooMany { requests: wanted.into(), limit: MAX_REQUESTS.into() });
     }
     if let Some(tokens) = spec.decode_tokens
         && !(1..=MAX_TOKENS).contains(&tokens)
     {
         return Err(WorkloadError::parameter("decode-tokens", tokens, "must be between 1 and 1048576"));
     }
-    let (pairs, texts): (Vec<Pair>, Option<Vec<String>>) = match (&spec.prompts, &spec.lengths) {
-        (Some(_), Some(_)) => return Err(WorkloadError::TwoLengths),
-        (None, None) => return Err(WorkloadError::NoLengths),
-        (Some(file), None) => {
-            let given = prompts::from_file(file, spec.requests, tokenizer, root)?;
-            (
-                given.iter().map(|(tokens, _)| (*tokens, None)).collect(),
-                Some(given.into_iter().map(|p| p.1).collect()),
-            )
-        }
-        (None, Some(lengths)) => {
-            (lengths::lengths(lengths, spec.requests, &mut Stream::new(seeds.lengths, 0), root)?, None)
+    let Asked { pairs, texts, arrivals, mut prefixes, notes } =
+        match (&spec.trace, &spec.prompts, &spec.lengths) {
+            (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (None, Some(_), Some(_)) => {
+                return Err(WorkloadError::TwoLengths);
+            }
+            (None, None, None) => return Err(WorkloadError::NoLengths),
+            (Some(trace), None, None) => {
+                let arrives = spec.arrivals == Arrivals::Recorded;
+                Asked::from(trace::read(trace, wanted, arrives, tokenizer, root)?)
+            }
+            (None, Some(file), None) => {
+                let given = prompts::from_file(file, wanted, tokenizer, root)?;
+                let pairs = given.iter().map(|(tokens, _)| (*tokens, None)).collect();
+                Asked { texts: Some(given.into_iter().map(|prompt| prompt.1).collect()), ..Asked::of(pairs) }
+            }
+            (None, None, Some(lengths)) => {
+                Asked::of(lengths::lengths(lengths, wanted, &mut Stream::new(seeds.lengths, 0), root)?)
+            }
+        };
+    let (gaps, times) = match arrivals {
+        Some(times) => (arrivals::between(&times), times),
+        None => {
+            let stream = &mut Stream::new(seeds.arrivals, 0);
+            let gaps = arrivals::gaps(&spec.arrivals, pairs.len() as u32, stream, root)?;
+            let times = arrivals::times(&gaps)?;
+            (gaps, times)
         }
     };
-    let gaps = arrivals::gaps(&spec.arrivals, pairs.len() as u32, &mut Stream::new(seeds.arrivals, 0), root)?;
+    let may_be_fewer = spec.trace.is_some() || matches!(spec.lengths, Some(Lengths::Trace { .. }));
     if let (Arrivals::Trace { path }, true) = (&spec.arrivals, gaps.len() < pairs.len())
-        && !matches!(spec.lengths, Some(Lengths::Trace { .. }))
+        && !may_be_fewer
     {
         return Err(WorkloadError::TooFew {
             file: path.clone(),
             what: "rows",
             rows: gaps.len(),
-            requests: spec.requests,
+            requests: wanted,
         });
     }
-    let times = arrivals::times(&gaps)?;
     let mut requests = Vec::with_capacity(gaps.len());
     for (index, ((&(prefill, decode), gap), time)) in pairs.iter().zip(&gaps).zip(times).enumerate() {
         requests.push(WorkloadRequest {
@@ -76,12 +106,64 @@ pub fn generate(
             arrival_time_ns: time,
         });
     }
+    if let Some(prefixes) = &mut prefixes {
+        prefixes.truncate(requests.len());
+    }
     let prompts = match (texts, tokenizer) {
-        (Some(texts), _) => texts,
-        (None, Some(tokenizer)) => prompts::synthetic(&mut requests, seeds.prompts, tokenizer)?,
-        (None, None) => Vec::new(),
+        (Some(mut texts), _) => {
+            if spec.trace.is_some() {
+                texts.truncate(requests.len());
+            }
+            texts
+        }
+        (None, Some(tokenizer)) if spec.trace.is_none() => {
+            prompts::synthetic(&mut requests, seeds.prompts, tokenizer)?
+        }
+        (None, _) => Vec::new(),
     };
-    Ok(Workload { requests, prompts })
+    Ok((Workload { requests, prompts, prefixes }, notes))
+}
+
+/// A workload of lengths alone with texts made to measure, for an engine that has to have some. A workload that has
+/// texts, or would have too many, stays as it is.
+///
+/// # Errors
+/// No text of a wanted length is found for the tokenizer.
+pub fn with_texts(
+    workload: &Workload,
+    seeds: &Seeds,
+    tokenizer: &Tokenizer,
+) -> Result<Workload, WorkloadError> {
+    let mut made = workload.clone();
+    if made.prompts.is_empty() {
+        made.prompts = prompts::synthetic(&mut made.requests, seeds.prompts, tokenizer)?;
+    }
+    Ok(made)
+}
+
+/// What is asked, before it is known when.
+#[derive(Default)]
+struct Asked {
+    pairs: Vec<Pair>,
+    texts: Option<Vec<String>>,
+    /// Arrivals that a trace recorded, ns.
+    arrivals: Option<Vec<u64>>,
+    prefixes: Option<Prefixes>,
+    notes: Vec<String>,
+}
+
+impl Asked {
+    fn of(pairs: Vec<Pair>) -> Self {
+        Self { pairs, ..Self::default() }
+    }
+}
+
+impl From<Traced> for Asked {
+    fn from(traced: Traced) -> Self {
+        let Traced { pairs, arrivals, prefixes, texts, notes } = traced;
+        let pairs = pairs.into_iter().map(|(prefill, decode)| (prefill, Some(decode))).collect();
+        Self { pairs, texts, arrivals, prefixes, notes }
+    }
 }
 
 #[cfg(test)]
@@ -100,7 +182,8 @@ pub(super) mod tests {
     pub(in crate::workload) fn spec(lengths: Lengths, arrivals: Arrivals) -> WorkloadSpec {
         WorkloadSpec {
             name: "few".to_owned(),
-            requests: 5,
+            requests: Some(5),
+            trace: None,
             prompts: None,
             lengths: Some(lengths),
             arrivals,
@@ -137,7 +220,7 @@ pub(super) mod tests {
             WorkloadSpec {
                 prompts: Some("prompts.jsonl".to_owned()),
                 lengths: None,
-                requests: 2,
+                requests: Some(2),
                 decode_tokens: Some(7),
                 ..spec(UNIFORM, Arrivals::Static)
             },
@@ -169,7 +252,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_number_of_threads_does_not_matter() {
-        let spec = WorkloadSpec { requests: 40, ..spec(UNIFORM, Arrivals::Poisson { qps: 9.0 }) };
+        let spec = WorkloadSpec { requests: Some(40), ..spec(UNIFORM, Arrivals::Poisson { qps: 9.0 }) };
         let [one, four] = [1, 4].map(|threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| generate(&spec, &SEEDS, Some(&TOKENIZER), Path::new(".")).unwrap())
@@ -184,7 +267,7 @@ pub(super) mod tests {
         let made = generate(&spec(traced.clone(), trace("arrivals.csv")), &SEEDS, None, dir.path()).unwrap();
         assert_eq!(made.requests.len(), 2);
         assert_eq!(made.requests[1].arrival_time_ns, 6);
-        let capped = WorkloadSpec { requests: 1, ..spec(traced.clone(), trace("arrivals.csv")) };
+        let capped = WorkloadSpec { requests: Some(1), ..spec(traced.clone(), trace("arrivals.csv")) };
         assert_eq!(generate(&capped, &SEEDS, None, dir.path()).unwrap().requests.len(), 1);
         assert_eq!(
             generate(&spec(traced, Arrivals::Static), &SEEDS, None, dir.path()).unwrap().requests.len(),
@@ -214,11 +297,11 @@ pub(super) mod tests {
             WorkloadError::TwoLengths
         ));
         assert!(matches!(
-            make(&WorkloadSpec { requests: 0, ..base.clone() }),
+            make(&WorkloadSpec { requests: Some(0), ..base.clone() }),
             WorkloadError::Parameter { .. }
         ));
         assert!(matches!(
-            make(&WorkloadSpec { requests: u32::MAX, ..base.clone() }),
+            make(&WorkloadSpec { requests: Some(u32::MAX), ..base.clone() }),
             WorkloadError::TooMany { .. }
         ));
         let bare = Lengths::Fixed { prefill: 9, decode: None };

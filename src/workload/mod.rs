@@ -6,24 +6,30 @@
 mod arrivals;
 mod contract;
 mod data_file;
+mod decimal;
 mod error;
 mod generate;
 mod lengths;
+mod prefixes;
 mod prompts;
 mod read;
 pub mod seed;
 mod stream;
 mod table;
+mod trace;
 
 pub(crate) use arrivals::trace_gaps;
 pub use contract::{FORMAT as WORKLOAD_VERSION, Seeds, WorkloadMeta, digest, workload_files, write_workload};
 pub use data_file::data_file;
+pub(crate) use decimal::nanoseconds;
 pub use error::WorkloadError;
-pub use generate::generate;
+pub use generate::{generate, generate_with_notes, with_texts};
 pub(crate) use lengths::trace_lengths;
+pub use prefixes::Prefixes;
 pub(crate) use prompts::texts;
 pub(crate) use read::parse_workload;
 pub use read::read_workload;
+pub(crate) use trace::parse as parse_trace;
 
 /// A workload in memory: row i of each vector belongs to request i.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,6 +37,8 @@ pub struct Workload {
     pub requests: Vec<WorkloadRequest>,
     /// Prompt texts; `requests[i].prompt_id` indexes them. Empty when only lengths are known.
     pub prompts: Vec<String>,
+    /// What prompts have in common, where it is known: of each request.
+    pub prefixes: Option<Prefixes>,
 }
 
 /// One request of a workload.

@@ -2,15 +2,15 @@ use std::path::Path;
 
 use super::arrivals;
 use super::contract::{
-    FORMAT, INTERVALS, INTERVALS_COLUMNS, LENGTHS, LENGTHS_COLUMNS, META, PROMPTS, PromptLine, WorkloadMeta,
-    totals,
+    FORMAT, INTERVALS, INTERVALS_COLUMNS, LENGTHS, LENGTHS_COLUMNS, META, PREFIXES, PREFIXES_COLUMNS,
+    PROMPTS, PromptLine, WorkloadMeta, totals,
 };
 use super::error::object;
 use super::generate::MAX_REQUESTS;
 use super::lengths::{MAX_TOKENS, MAX_TRACE};
 use super::prompts::MAX_PROMPTS;
 use super::table::Table;
-use super::{Workload, WorkloadError, WorkloadRequest};
+use super::{Prefixes, Workload, WorkloadError, WorkloadRequest};
 use crate::store::read_text_bounded;
 
 /// Largest `workload_meta.json` that is read, in bytes.
@@ -34,7 +34,15 @@ pub(crate) fn parse_workload<T: AsRef<str>>(
     let prompts = read_prompts(read(PROMPTS, MAX_PROMPTS)?.as_ref())?;
     let mut requests = read_lengths(read(LENGTHS, MAX_TRACE)?.as_ref(), prompts.len())?;
     read_intervals(read(INTERVALS, MAX_TRACE)?.as_ref(), &mut requests)?;
-    let made = Workload { requests, prompts };
+    let prefixes = match meta.prefix_block_size {
+        None => None,
+        Some(0) => {
+            let (file, field) = (META.to_owned(), "prefix_block_size");
+            return Err(WorkloadError::Totals { file, field, said: 0, found: 1 });
+        }
+        Some(block) => Some(read_prefixes(read(PREFIXES, MAX_TRACE)?.as_ref(), block, &requests)?),
+    };
+    let made = Workload { requests, prompts, prefixes };
     let [requests, prefill, decode, last] = totals(&made);
     let claims = [
         ("requests", meta.requests, requests),
@@ -105,6 +113,37 @@ fn read_lengths(text: &str, prompts: usize) -> Result<Vec<WorkloadRequest>, Work
             line: 2,
             message: "there is no request".to_owned(),
         });
+    }
+    Ok(out)
+}
+
+/// Each request has at most an id for each full block of its prompt.
+fn read_prefixes(text: &str, block: u32, requests: &[WorkloadRequest]) -> Result<Prefixes, WorkloadError> {
+    let mut out = Prefixes::new(block);
+    Table::open(PREFIXES, text)?.exactly(&PREFIXES_COLUMNS)?.rows(|index, row| {
+        row.expect(0, index as u64, "ids count from 0")?;
+        let Some(request) = requests.get(index) else {
+            return Err(row.error(0, format!("{LENGTHS} has no request {index}")));
+        };
+        let ids = row.text(1).split(' ').filter(|id| !id.is_empty());
+        let ids: Vec<u64> = ids
+            .map(|id| {
+                let is_whole = id.bytes().all(|byte| byte.is_ascii_digit());
+                let parsed = is_whole.then(|| id.parse().ok()).flatten();
+                parsed.ok_or_else(|| row.wrong(1, id, "is no id of a prefix"))
+            })
+            .collect::<Result<_, _>>()?;
+        let most = request.num_prefill_tokens / block;
+        if ids.len() > most as usize {
+            let message = format!("{} ids for a prompt of {most} full blocks", ids.len());
+            return Err(row.error(1, message));
+        }
+        out.push(ids);
+        Ok(())
+    })?;
+    if out.len() < requests.len() {
+        let message = format!("the file ends here, {LENGTHS} has {} requests", requests.len());
+        return Err(WorkloadError::Row { file: PREFIXES.to_owned(), line: out.len() as u64 + 2, message });
     }
     Ok(out)
 }
@@ -217,7 +256,7 @@ mod tests {
         workload_meta.json: requests is 6, the files hold 5
         workload_meta.json: format is 2, the files hold 1
         workload_meta.json:2:13: expected value
-        workload_meta.json:3:7: unknown field `nom`, expected one of `format`, `name`, `requests`, `prompts`, `prefill_tokens`, `decode_tokens`, `last_arrival_ns`, `workload`, `seeds`
+        workload_meta.json:3:7: unknown field `nom`, expected one of `format`, `name`, `requests`, `prompts`, `prefill_tokens`, `decode_tokens`, `last_arrival_ns`, `prefix_block_size`, `workload`, `seeds`
         "#);
     }
 

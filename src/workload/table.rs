@@ -98,11 +98,26 @@ impl Table<'_> {
 }
 
 impl Row<'_> {
+    /// The line that it begins on, from 1.
+    pub fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// What a column holds.
+    pub fn text(&self, column: usize) -> &str {
+        self.record.get(column).unwrap_or_default().trim()
+    }
+
+    /// An error that says what a text of a column is instead.
+    pub fn wrong(&self, column: usize, text: &str, what: &str) -> WorkloadError {
+        self.error(column, format!("{:?} {what}", shorten(text)))
+    }
+
     /// A whole number without sign in a column.
     pub fn number(&self, column: usize) -> Result<u64, WorkloadError> {
-        let text = self.record.get(column).unwrap_or_default().trim();
+        let text = self.text(column);
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(self.error(column, format!("{:?} is not a whole number", shorten(text))));
+            return Err(self.wrong(column, text, "is not a whole number"));
         }
         text.parse().map_err(|_| self.error(column, format!("{} is too large", shorten(text))))
     }

@@ -135,6 +135,8 @@ fn tables() {
 #[test]
 fn json() {
     replay("prompts", 150, &["json"]);
+    replay("published", 100, &["csv", "json"]);
+    replay("recording", 150, &["csv", "json"]);
     replay("weights", 150, &["json"]);
     replay("config", 150, &["json"]);
     replay("comparison", 60, &["json"]);

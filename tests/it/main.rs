@@ -4,6 +4,7 @@ mod bad_input;
 mod ci;
 #[cfg(unix)]
 mod crash;
+mod data;
 mod determinism;
 mod edges;
 mod folders;
@@ -17,6 +18,7 @@ mod language;
 mod locks;
 mod loopback;
 mod project;
+mod recorded;
 mod resume;
 mod sharing;
 mod snapshots;

@@ -34,7 +34,7 @@ struct CheckedFile {
 /// Checks experiments and reports every mistake in each.
 pub fn run(args: &SpecArgs) -> Result<ExitCode, CliError> {
     let changes = changes(&args.set)?;
-    let checked = args.specs.iter().map(|path| (path.as_path(), load(path, &changes)));
+    let checked = args.specs.iter().map(|path| (path.as_path(), load(path, &changes, args)));
     if args.json.json {
         return in_json(checked);
     }
@@ -57,7 +57,7 @@ pub fn run(args: &SpecArgs) -> Result<ExitCode, CliError> {
     Ok(error::report_all(&refused).unwrap_or(ExitCode::SUCCESS))
 }
 
-fn load(path: &Path, changes: &Changes) -> Result<Loaded, CliError> {
+fn load(path: &Path, changes: &Changes, args: &SpecArgs) -> Result<Loaded, CliError> {
     let project = Project::of(path).map_err(|error| {
         CliError::system(
             format!("cannot find the project of {}: {error}", path.display()),
@@ -66,6 +66,7 @@ fn load(path: &Path, changes: &Changes) -> Result<Loaded, CliError> {
     })?;
     let relative = project.relative(path);
     let files = ProjectFiles::new(project.root(), path, &relative).named_as_given();
+    let files = files.with_data(spec::take_data(&args.set.set).0);
     Ok(spec::load(&files, &relative, changes)?)
 }
 

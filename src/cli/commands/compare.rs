@@ -35,7 +35,7 @@ pub fn run(args: &CompareArgs) -> Result<ExitCode, CliError> {
 fn of_target(target: &Path, args: &CompareArgs) -> Result<Vec<Comparison>, CliError> {
     let terminal = Terminal::new();
     let target = TargetArgs { target: target.to_owned(), locking: args.locking.clone() };
-    let mut request = request(&target);
+    let mut request = request(&target)?;
     request.allow_foreign_bundle = args.allow_foreign_bundle;
     let mut session = Session::open(request, &terminal)?;
     let _guard = session.project.guard()?;

@@ -27,7 +27,7 @@ use std::process::ExitCode;
 use super::args::{Cli, Command, SetArgs, TargetArgs};
 use super::error::CliError;
 use crate::run::{LockMode, Request};
-use crate::spec::{Changes, Override};
+use crate::spec::{self, Changes, Override};
 
 /// Runs the command.
 pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
@@ -56,21 +56,31 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
     }
 }
 
-fn request(args: &TargetArgs) -> Request {
+/// What a command asks for.
+///
+/// # Errors
+/// A lock that is used as it is takes no other settings.
+fn request(args: &TargetArgs) -> Result<Request, CliError> {
     let locking = &args.locking;
+    if let (true, Some(other)) = (locking.frozen, spec::take_data(&locking.set.set).1.first()) {
+        return Err(CliError::system(
+            format!("`--frozen` cannot be used with `--set {other}`"),
+            "it uses the lock as it is; only `--set data=FOLDER` says something of this machine",
+        ));
+    }
     let mode = match (locking.locked, locking.frozen) {
         (true, _) => LockMode::Locked,
         (_, true) => LockMode::Frozen,
         _ => LockMode::Update,
     };
-    Request {
+    Ok(Request {
         target: args.target.clone(),
         presets: locking.set.preset.clone(),
         set: locking.set.set.clone(),
         mode,
         offline: locking.network.offline,
         ..Request::default()
-    }
+    })
 }
 
 fn changes(args: &SetArgs) -> Result<Changes, CliError> {

@@ -14,7 +14,7 @@ pub fn run(args: &ProfileArgs) -> Result<ExitCode, CliError> {
     let inputs = [args.target.target.as_path()];
     let out = args.out.as_deref().map(|out| OutFolder::claim(out, Contract::Bundle, &inputs)).transpose()?;
     let terminal = Terminal::new();
-    let mut request = request(&args.target);
+    let mut request = request(&args.target)?;
     request.upgrade.bundle = args.force;
     let mut session = Session::open(request, &terminal)?;
     let _guard = session.project.guard()?;

@@ -19,7 +19,7 @@ pub fn run(args: &RealArgs) -> Result<ExitCode, CliError> {
     let out =
         args.out.as_deref().map(|out| OutFolder::claim(out, Contract::Measured, &inputs)).transpose()?;
     let terminal = Terminal::new();
-    let mut session = Session::open(request(&args.target), &terminal)?;
+    let mut session = Session::open(request(&args.target)?, &terminal)?;
     if let Some(folder) = &args.workload {
         let (made, meta) = workload::read_workload(folder)?;
         session.replace_workload(made, &meta);

@@ -34,7 +34,7 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode, CliError> {
     };
     let terminal = Terminal::new();
     let target = TargetArgs { target: target.clone(), locking: args.locking.clone() };
-    let mut session = Session::open(request(&target), &terminal)?;
+    let mut session = Session::open(request(&target)?, &terminal)?;
     let _guard = session.project.guard()?;
     let comparisons = session.compare_all()?;
     let path = session.report_stage(&comparisons)?;

@@ -6,13 +6,13 @@ use super::super::output;
 use super::super::table;
 use super::super::terminal::Terminal;
 use super::{request, shown};
-use crate::compare::Verdict;
+use crate::compare::{Verdict, recorded_note};
 use crate::run;
 
 /// Runs everything that is not up to date, and shows the headline.
 pub fn run(args: &RunArgs) -> Result<ExitCode, CliError> {
     let terminal = Terminal::new();
-    let mut request = request(&args.target);
+    let mut request = request(&args.target)?;
     request.allow_foreign_bundle = args.allow_foreign_bundle;
     let outcome = run::execute(request, &terminal)?;
     for comparison in &outcome.comparisons {
@@ -23,6 +23,9 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, CliError> {
             comparison.sim, comparison.real, comparison.run, comparison.pass_percent, comparison.warn_percent
         ))?;
         output::print(table::headline(comparison))?;
+        if comparison.recorded {
+            output::line(format_args!("\n  note: {}", recorded_note(&comparison.real)))?;
+        }
         if let Some(drift) = comparison.drift_percent.filter(|drift| drift.abs() > comparison.pass_percent) {
             let (much, how) = (drift.abs(), if drift > 0.0 { "slower" } else { "faster" });
             output::line(format_args!(

@@ -19,7 +19,7 @@ pub fn run(args: &SimArgs) -> Result<ExitCode, CliError> {
     let out =
         args.out.as_deref().map(|out| OutFolder::claim(out, Contract::Simulated, &inputs)).transpose()?;
     let terminal = Terminal::new();
-    let mut session = Session::open(request(&args.target), &terminal)?;
+    let mut session = Session::open(request(&args.target)?, &terminal)?;
     let Some(out) = &out else {
         if args.workload.is_some() || args.bundle.is_some() {
             return Err(CliError::system(

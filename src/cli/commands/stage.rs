@@ -18,7 +18,7 @@ pub fn workload(args: &StageArgs) -> Result<ExitCode, CliError> {
     let out =
         args.out.as_deref().map(|out| OutFolder::claim(out, Contract::Workload, &inputs)).transpose()?;
     let terminal = Terminal::new();
-    let mut session = Session::open(request(&args.target), &terminal)?;
+    let mut session = Session::open(request(&args.target)?, &terminal)?;
     if let Some(out) = &out {
         return into(&mut session, out, |session, folder| session.make_workload(0, folder));
     }

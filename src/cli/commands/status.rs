@@ -51,7 +51,7 @@ struct StageAnswer {
 /// Says which stages are up to date and why the others are not. Writes nothing.
 pub fn run(args: &StatusArgs) -> Result<ExitCode, CliError> {
     // It says what is here: nothing is fetched for it.
-    let session = Session::open(Request { offline: true, ..request(&args.target) }, &Quiet)?;
+    let session = Session::open(Request { offline: true, ..request(&args.target)? }, &Quiet)?;
     let path = session.project.relative(&session.lock_path);
     let reasons = session.staleness();
     let stages = run::status(&session)?;

@@ -9,6 +9,7 @@ use super::super::json;
 use super::super::output;
 use super::super::terminal::Terminal;
 use crate::run::{Observer, is_lock};
+use crate::spec;
 use crate::store;
 use crate::verify::{Outcome, Verified, VerifyError, What, verify_lock, verify_report};
 
@@ -17,7 +18,14 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode, CliError> {
     let path = &args.target;
     let terminal = Terminal::new();
     let verified = if is_lock(path) {
-        verify_lock(path, terminal.progress())?
+        let (data, others) = spec::take_data(&args.set);
+        if let Some(other) = others.first() {
+            return Err(CliError::system(
+                format!("`--set {other}` would be another lock"),
+                "a lock is verified as it is: only `--set data=FOLDER` says something of this machine",
+            ));
+        }
+        verify_lock(path, data.as_deref(), terminal.progress())?
     } else if is_pdf(args)? {
         verify_report(path, terminal.progress())?
     } else {

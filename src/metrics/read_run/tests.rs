@@ -22,6 +22,24 @@ fn text(folder: &Path, file: &str) -> String {
 }
 
 #[test]
+fn a_recorded_run_is_its_requests() {
+    let recorded = RunRecord { steps: StepLog::default(), ..sample() };
+    let dir = written(&recorded, RunKind::Recorded);
+    let mut files: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    files.sort();
+    assert_eq!(files, ["request_metrics.csv", "run_meta.json"]);
+    let (read, meta) = read_run(dir.path()).unwrap();
+    assert_eq!((&read, meta.kind), (&recorded, RunKind::Recorded));
+    assert_eq!((meta.num_steps, meta.duration_ns, read.has_steps()), (0, 4006, false));
+    let path = dir.path().join("run_meta.json");
+    let text = text(dir.path(), "run_meta.json").replace("\"duration_ns\": 4006", "\"duration_ns\": 4007");
+    std::fs::write(&path, text).unwrap();
+    let error = read_run(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("duration_ns is 4007 here, request_metrics.csv has 4006"), "{error}");
+}
+
+#[test]
 fn the_files_have_the_contracts_columns() {
     let dir = written(&sample(), RunKind::Simulated);
     insta::assert_snapshot!(text(dir.path(), "request_metrics.csv"), @r#"

@@ -311,8 +311,13 @@ mod tests {
 
     fn offline(root: &Path, revision: &str, pinned: Option<Pinned<'_>>) -> Result<ModelFiles, SourceError> {
         let (digests, memo) = (DigestCache::default(), Memo::default());
-        let access =
-            Access { root, digests: &digests, memo: &memo, network: Network::Offline, progress: &Silent };
+        let access = Access {
+            inputs: root,
+            digests: &digests,
+            memo: &memo,
+            network: Network::Offline,
+            progress: &Silent,
+        };
         resolve_in(root, "Org/tiny-1.0", revision, &access, pinned)
     }
 

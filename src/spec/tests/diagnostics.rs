@@ -48,7 +48,7 @@ fn all_mistakes_are_told_at_once() {
         ·                      ╰── unknown kind
      11 │     }
         ╰────
-      help: did you mean `poisson`? it is one of: `static`, `poisson`, `gamma` or `trace`
+      help: did you mean `poisson`? it is one of: `static`, `poisson`, `gamma`, `trace` or `recorded`
 
     Error: xp::spec::value
 
@@ -386,8 +386,8 @@ fn a_matrix_is_checked_axis_by_axis_and_cell_by_cell() {
         ·                        ╰── `arivals`: not known here
      17 │     report "reports/chat.pdf"
         ╰────
-      help: did you mean `arrivals`? there are: `requests`, `prompts`, `lengths`, `arrivals` or
-            `decode-tokens`
+      help: did you mean `arrivals`? there are: `requests`, `trace`, `prompts`, `lengths`, `arrivals`
+            or `decode-tokens`
     "#);
     insta::assert_snapshot!(said(&[("qps 1 2 4", "qps 1 0 4")]), @r#"
     xp::spec::value
@@ -439,8 +439,8 @@ fn mistakes_of_overrides_point_into_their_own_text() {
        ·          ───┬───
        ·             ╰── not known here
        ╰────
-      help: did you mean `arrivals`? there are: `requests`, `prompts`, `lengths`, `arrivals` or
-            `decode-tokens`
+      help: did you mean `arrivals`? there are: `requests`, `trace`, `prompts`, `lengths`, `arrivals`
+            or `decode-tokens`
     "#);
     insta::assert_snapshot!(said_set(&["backend.sarthi.chunk-size=4"]), @r#"
     xp::spec::set
@@ -542,4 +542,46 @@ fn files_that_are_no_experiment_say_what_they_are() {
     assert!(said("experimnt \"x\" {}").contains("did you mean `experiment`?"));
     assert!(said(&GOOD.repeat(2)).contains("one experiment"));
     assert!(said("seed 5").contains("inside the braces"));
+}
+
+/// What is said about an experiment with this workload and these backends.
+fn said_of(workload: &str, backends: &str) -> String {
+    let text = format!(
+        "experiment \"x\" {{\n    model \"qwen3-tiny\"\n    workload \"w\" {{ {workload}; }}\n{backends}\n}}\n"
+    );
+    match load_text("x.kdl", &text, &[]) {
+        Ok(loaded) => format!("{:?}", loaded.experiment.workload),
+        Err(error) => render(&error),
+    }
+}
+
+#[test]
+fn a_trace_says_all_of_its_requests() {
+    let of = |workload: &str| said_of(workload, "    backend \"sarathi\" kv-memory=\"4MiB\"");
+    insta::assert_snapshot!(of("trace \"t.csv\""));
+    insta::assert_snapshot!(of("trace \"t.csv\" format=\"vidru\""));
+    insta::assert_snapshot!(of(
+        "trace \"../t.csv\" { block 9; format \"azure\"; }; lengths \"fixed\" prefill=1; decode-tokens 3"
+    ));
+    insta::assert_snapshot!(of("trace \"t.json\" format=\"sharegpt\""));
+    insta::assert_snapshot!(of("trace \"t.csv\" time-scale=2; arrivals \"static\""));
+    insta::assert_snapshot!(of("lengths \"fixed\" prefill=1 decode=1; arrivals \"recorded\"; requests 1"));
+    insta::assert_snapshot!(of("trace \"t.csv\" max-tokens=1 time-scale=0"));
+}
+
+#[test]
+fn a_recording_says_what_its_columns_are() {
+    let of = |backends: &str| said_of("trace \"t.csv\"", backends);
+    insta::assert_snapshot!(of("    backend \"vllm\" kind=\"recorded\""));
+    insta::assert_snapshot!(of(
+        "    backend \"vllm\" kind=\"recorded\" file=\"/r.csv\" sampling=3 {\n        columns unit=\"m\" arrival=\"a\" first=\"f\"\n    }"
+    ));
+    insta::assert_snapshot!(of(
+        "    backend \"vllm\" kind=\"recorded\" file=\"r.csv\" kv-memory=\"4MiB\" {\n        columns unit=\"s\" arrival=\"a\" first-token=\"f\" completion=\"c\"\n    }\n    backend \"sim\"\n    compare real=\"vllm\" sim=\"vllm\" repeats=2"
+    ));
+}
+
+#[test]
+fn the_data_folder_is_one_of_the_project() {
+    insta::assert_snapshot!(said(&[("seed 7", "seed 7; data \"/mnt/traces\"")]));
 }

@@ -218,11 +218,11 @@ fn what_the_documentation_says_of_its_files_holds() {
         load(&files, path, &Changes { presets, overrides: Vec::new() }).unwrap().experiment
     };
     let steady = of("experiments/steady.kdl", &[]);
-    assert_eq!((steady.workload.requests, steady.slo), (32, Slo::default()));
+    assert_eq!((steady.workload.requests, steady.slo), (Some(32), Slo::default()));
     assert_eq!(steady.workload.arrivals, Arrivals::Poisson { qps: 4.0 });
     assert!(matches!(steady.workload.lengths, Some(Lengths::Zipf { max: 400, .. })));
     let smoke = of("experiments/presets.kdl", &["qwen", "smoke"]);
-    assert_eq!((smoke.model.name.as_str(), smoke.workload.requests), ("qwen3-0.6b", 4));
+    assert_eq!((smoke.model.name.as_str(), smoke.workload.requests), ("qwen3-0.6b", Some(4)));
     assert_eq!(smoke.workload.arrivals, Arrivals::Gamma { qps: 4.0, cv: 4.0 });
     let zipped = examples.iter().find(|text| text.contains("zip {")).unwrap();
     assert_eq!(load_text("x.kdl", zipped, &[]).unwrap().cells.len(), 6);

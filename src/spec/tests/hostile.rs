@@ -219,7 +219,7 @@ proptest! {
     fn an_experiment_as_json_is_read_back(seed in any::<u64>(), qps in 0.001..1e6_f64, requests in 1..1000_u32) {
         let mut experiment = good();
         experiment.seed = seed;
-        experiment.workload.requests = requests;
+        experiment.workload.requests = Some(requests);
         experiment.workload.arrivals = Arrivals::Poisson { qps };
         let text = serde_json::to_string(&experiment).unwrap();
         prop_assert_eq!(serde_json::from_str::<Experiment>(&text).unwrap(), experiment);

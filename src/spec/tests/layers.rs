@@ -26,7 +26,7 @@ impl World for Files {
         }
     }
 
-    fn shape(&self, _: &Source) -> Option<ModelConfig> {
+    fn shape(&self, _: &Source, _: Option<&str>) -> Option<ModelConfig> {
         catalog::model("qwen3-tiny").cloned()
     }
 }
@@ -80,7 +80,7 @@ fn what_is_included_is_the_base_and_the_file_wins() {
         "seed 2; workload \"mine\" { requests 4; }; backend \"sarathi\" max-batch-size=4; hardware \"cpu\" threads=1",
     );
     assert_eq!((experiment.name.as_str(), experiment.seed, experiment.hardware.threads), ("x", 2, 1));
-    assert_eq!((experiment.workload.name.as_str(), experiment.workload.requests), ("mine", 4));
+    assert_eq!((experiment.workload.name.as_str(), experiment.workload.requests), ("mine", Some(4)));
     assert_eq!(experiment.workload.arrivals, Arrivals::Gamma { qps: 5.0, cv: 2.0 });
     assert_eq!(experiment.backends.len(), 3);
     let Backend::Candle(sarathi) = &experiment.backends[0] else { panic!("{:?}", experiment.backends) };
@@ -225,7 +225,7 @@ fn mistakes_are_shown_in_the_file_that_makes_them() {
        ·  ╰── not known here
      3 │ model "qwen3-tiny"
        ╰────
-      help: did you mean `seed`? `experiment` has: `description`, `seed`, `model`, `hardware`,
+      help: did you mean `seed`? `experiment` has: `description`, `seed`, `data`, `model`, `hardware`,
             `workload`, `backend`, `slo`, `compare`, `matrix`, `max-runs`, `report`, `include`,
             `preset` or `use`
 
@@ -300,9 +300,9 @@ fn mistakes_are_shown_in_the_file_that_makes_them() {
        ·        ╰── not known here
      4 │ }
        ╰────
-      help: did you mean `workload`? `experiment` has: `description`, `seed`, `model`, `hardware`,
-            `workload`, `backend`, `slo`, `compare`, `matrix`, `max-runs`, `report`, `include`,
-            `preset` or `use`
+      help: did you mean `workload`? `experiment` has: `description`, `seed`, `data`, `model`,
+            `hardware`, `workload`, `backend`, `slo`, `compare`, `matrix`, `max-runs`, `report`,
+            `include`, `preset` or `use`
     "#);
     // A file that is included twice has its mistakes once.
     let x = "experiment \"x\" { include \"a.kdl\" \"a.kdl\"; }";
@@ -460,7 +460,7 @@ fn presets_are_laid_over_the_file_in_order() {
     let files = [("experiments/x.kdl", x), ("experiments/base.kdl", base.as_str())];
     let of = |presets: &[&str]| {
         let experiment = with_presets(&files, presets).unwrap().experiment;
-        (experiment.seed, experiment.workload.requests, experiment.hardware.threads)
+        (experiment.seed, experiment.workload.requests.unwrap(), experiment.hardware.threads)
     };
     // Of a preset that two files define, both parts hold.
     assert_eq!(of(&[]), (3, 2, 1));
@@ -517,8 +517,8 @@ fn mistakes_of_presets_are_told_whether_they_are_used_or_not() {
        ·                                    ╰── not known here
      5 │     preset "smoke"
        ╰────
-      help: did you mean `requests`? `workload` has: `requests`, `prompts`, `lengths`, `arrivals` or
-            `decode-tokens`
+      help: did you mean `requests`? `workload` has: `requests`, `trace`, `prompts`, `lengths`,
+            `arrivals` or `decode-tokens`
 
     Error: xp::spec::grammar
 

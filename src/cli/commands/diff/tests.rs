@@ -23,7 +23,7 @@ fn shown(compared: &Compared) -> String {
 
 /// Other requests and another chunk size in all runs.
 fn two_settings(lock: &mut Lock) {
-    lock.experiment.workload.requests = 7;
+    lock.experiment.workload.requests = Some(7);
     lock.xp = "0.2.0".to_owned();
     for run in &mut lock.runs {
         run.workload.sha256 = Digest::of(format!("other {}", run.id));

@@ -1,0 +1,210 @@
+//! Conversations as ShareGPT has them: every reply is a request, and its prompt
+//! is all of the conversation before it.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use rayon::prelude::*;
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
+use sha2::{Digest as _, Sha256};
+
+use super::rows::{At, Trace};
+use crate::model::Tokenizer;
+use crate::workload::WorkloadError;
+use crate::workload::prompts::MAX_PROMPTS;
+
+/// Who replies, by the names that the published files give it.
+const REPLIES: [&str; 6] = ["gpt", "assistant", "chatgpt", "bing", "bard", "model"];
+
+/// What stands between two turns of a prompt.
+const BETWEEN: &str = "\n";
+
+#[derive(Deserialize)]
+#[serde(expecting = "a conversation")]
+struct Conversation {
+    #[serde(alias = "messages")]
+    conversations: Vec<Turn>,
+}
+
+#[derive(Deserialize)]
+#[serde(expecting = "a turn of a conversation")]
+struct Turn {
+    #[serde(alias = "role")]
+    from: String,
+    #[serde(alias = "content")]
+    value: String,
+}
+
+impl Turn {
+    fn is_reply(&self) -> bool {
+        REPLIES.contains(&self.from.as_str())
+    }
+}
+
+/// A reply and what it answers.
+struct Reply {
+    /// Number of its conversation in the file, from 1.
+    conversation: u64,
+    prompt: String,
+    reply: String,
+}
+
+/// A JSON array of conversations, or one after another. The first `requests` replies are taken; all of the file is
+/// read.
+pub(super) fn read<'a>(
+    mut trace: Trace<'a>,
+    text: &str,
+    requests: u32,
+    tokenizer: Option<&Tokenizer>,
+) -> Result<Trace<'a>, WorkloadError> {
+    let tokenizer = tokenizer.ok_or_else(|| WorkloadError::NoTokenizer { file: trace.file.to_owned() })?;
+    let mut replies = Replies { requests: requests as usize, ..Replies::default() };
+    let mut json = serde_json::Deserializer::from_str(text);
+    let read = if text.trim_start().starts_with('[') {
+        (&mut replies).deserialize(&mut json).and_then(|()| json.end())
+    } else {
+        replies.each(&mut json)
+    };
+    read.map_err(|error| WorkloadError::json(trace.file, 1, &error))?;
+    let counted: Vec<(Vec<u32>, usize)> = replies
+        .found
+        .par_iter()
+        .map(|reply| Ok((tokenizer.encode(&reply.prompt)?, tokenizer.encode(&reply.reply)?.len())))
+        .collect::<Result<_, WorkloadError>>()?;
+    let mut chain = Chain::default();
+    let (mut empty, mut long) = (0, 0);
+    for (reply, (tokens, decode)) in replies.found.into_iter().zip(counted) {
+        let total = tokens.len() + decode;
+        if tokens.is_empty() || decode == 0 {
+            empty += 1;
+            continue;
+        }
+        // A text cannot be cut at a token.
+        if trace.max_tokens().is_some_and(|max| total > max as usize) {
+            long += 1;
+            continue;
+        }
+        let at = At { line: reply.conversation, prefill: "conversations", decode: "conversations" };
+        trace.push(at, tokens.len() as u64, decode as u64, None)?;
+        let ids: Vec<u64> = chain.ids(&tokens, trace.block as usize).collect();
+        trace.push_ids(at.line, "conversations", tokens.len() as u64, ids.into_iter())?;
+        trace.push_text(reply.prompt);
+    }
+    for (count, why) in [(empty, "have no text"), (long, "are longer than max-tokens")] {
+        if count > 0 {
+            let file = trace.file.to_owned();
+            trace.note(format!("{file}: {count} replies are left out, which {why}"));
+        }
+    }
+    Ok(trace)
+}
+
+/// The replies of a file, up to as many as are wanted.
+#[derive(Default)]
+struct Replies {
+    requests: usize,
+    conversations: u64,
+    found: Vec<Reply>,
+    bytes: u64,
+}
+
+impl Replies {
+    fn is_full(&self) -> bool {
+        self.found.len() >= self.requests
+    }
+
+    /// Takes the replies of a conversation; refuses more text than is held.
+    fn take<E: Error>(&mut self, conversation: Conversation) -> Result<(), E> {
+        self.conversations += 1;
+        let mut prompt = String::new();
+        for turn in conversation.conversations {
+            let is_reply = turn.is_reply() && !prompt.is_empty();
+            if is_reply && !self.is_full() {
+                self.bytes += (prompt.len() + turn.value.len()) as u64;
+                if self.bytes > MAX_PROMPTS {
+                    let text = format!(
+                        "the prompts up to here have more than {MAX_PROMPTS} bytes: say fewer `requests`"
+                    );
+                    return Err(E::custom(text));
+                }
+                self.found.push(Reply {
+                    conversation: self.conversations,
+                    prompt: prompt.clone(),
+                    reply: turn.value.clone(),
+                });
+            }
+            if !prompt.is_empty() {
+                prompt.push_str(BETWEEN);
+            }
+            prompt.push_str(&turn.value);
+        }
+        Ok(())
+    }
+
+    /// Conversations one after another.
+    fn each<'j>(
+        &mut self,
+        json: &mut serde_json::Deserializer<serde_json::de::StrRead<'j>>,
+    ) -> serde_json::Result<()> {
+        while json.end().is_err() {
+            match self.is_full() {
+                true => drop(IgnoredAny::deserialize(&mut *json)?),
+                false => {
+                    let conversation = Conversation::deserialize(&mut *json)?;
+                    self.take(conversation)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for &mut Replies {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Replies {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of conversations")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        loop {
+            if self.is_full() {
+                while items.next_element::<IgnoredAny>()?.is_some() {}
+                return Ok(());
+            }
+            match items.next_element::<Conversation>()? {
+                Some(conversation) => self.take(conversation)?,
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Ids of blocks of tokens: equal where a block and all before it are equal, numbered as they appear.
+#[derive(Default)]
+struct Chain {
+    known: HashMap<[u8; 32], u64>,
+}
+
+impl Chain {
+    fn ids(&mut self, tokens: &[u32], block: usize) -> impl Iterator<Item = u64> {
+        let mut before = [0; 32];
+        tokens.chunks_exact(block.max(1)).map(move |block| {
+            let mut hasher = Sha256::new();
+            hasher.update(before);
+            block.iter().for_each(|token| hasher.update(token.to_le_bytes()));
+            before = hasher.finalize().into();
+            let next = self.known.len() as u64;
+            *self.known.entry(before).or_insert(next)
+        })
+    }
+}
