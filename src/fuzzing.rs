@@ -11,6 +11,10 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::predictor::kernels::{
+    Deployment, ExpertShape, KernelPredictor, Link, ModelShape, Network, Parallelism, StepFeatures,
+    vllm_graph_sizes,
+};
 use crate::predictor::{Interpolate, Predictor};
 use crate::scheduler::{Batch, BatchEntry};
 use crate::spec::{Experiment, Loaded, Override, RecordedBackend};
@@ -24,7 +28,7 @@ pub const SEPARATOR: u8 = 0x1e;
 pub type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// All targets.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     ("spec", spec),
     ("lock", lock),
     ("run", run),
@@ -34,6 +38,7 @@ pub const TARGETS: [Target; 13] = [
     ("prompts", prompts),
     ("recording", recording),
     ("bundle", bundle),
+    ("kernels", kernels),
     ("weights", weights),
     ("config", config),
     ("tokenizer", tokenizer),
@@ -253,6 +258,55 @@ pub fn recording(data: &[u8]) -> bool {
         }
     }
     read
+}
+
+/// `meta.yaml` of a kernel profile and the tables of its degree 1; without a last one, of no experts.
+pub fn kernels(data: &[u8]) -> bool {
+    let Some([meta, dense, per_sequence, attention, skew, experts]) = texts(data) else { return false };
+    let read = profile::llmservingsim::parse_kernel_profile(meta, 1, |name| {
+        let text = match name {
+            "tp1/dense.csv" => dense,
+            "tp1/per_sequence.csv" => per_sequence,
+            "tp1/attention.csv" => attention,
+            "tp1/skew.csv" => skew,
+            _ if experts.is_empty() => return None,
+            _ => experts,
+        };
+        Some(text.into())
+    });
+    let Some(profile) = accepted(read) else { return false };
+    let has_experts = profile.experts.is_some();
+    let deployment = Deployment {
+        shape: ModelShape {
+            layers: 3,
+            heads: 8,
+            kv_heads: 2,
+            hidden: 64,
+            vocab: 100,
+            value_bytes: 2,
+            experts: has_experts.then_some(ExpertShape { count: 8, per_token: 2 }),
+        },
+        parallel: Parallelism { data: if has_experts { 2 } else { 1 }, ..Parallelism::default() },
+        network: Network {
+            link: Some(Link { bytes_per_second: 1 << 30, latency_ns: 1000 }),
+            ..Network::default()
+        },
+        graph_sizes: vllm_graph_sizes(8),
+        max_tokens: 256,
+        max_sequences: 8,
+        overhead_ns: 1,
+    };
+    let Some(predictor) = accepted(KernelPredictor::new(&profile, &deployment)) else { return false };
+    let mut step = StepFeatures::default();
+    for (decodes, kv, chunks) in
+        [(1, 40, [(0, 0), (0, 0)]), (9, 99_999, [(200, 9), (0, 0)]), (3, 1, [(1 << 30, 5), (17, 0)])]
+    {
+        step.clear();
+        step.push_decodes(decodes, u64::from(decodes) * kv, u32::MAX);
+        chunks.iter().for_each(|(tokens, before)| step.push_chunk(*tokens, *before));
+        assert!(predictor.step_ns(&step) > 0);
+    }
+    true
 }
 
 /// `bundle.json`, `mlp.csv`, `per_sequence.csv`, `cpu_overhead.csv`, `attention.csv` and `steps.csv`;

@@ -3,6 +3,7 @@
 mod curve;
 mod grid;
 mod interpolate;
+pub mod kernels;
 
 pub use interpolate::Interpolate;
 

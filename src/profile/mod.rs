@@ -3,6 +3,7 @@
 
 mod bundle;
 mod error;
+pub mod llmservingsim;
 mod machine;
 mod measure;
 mod overhead;

@@ -130,6 +130,7 @@ fn tables() {
     replay("workload", 150, &["csv", "json"]);
     replay("trace", 150, &["csv"]);
     replay("bundle", 150, &["csv", "json"]);
+    replay("kernels", 300, &["csv", "json"]);
 }
 
 #[test]

@@ -26,4 +26,5 @@ mod stages;
 mod text;
 mod verify;
 mod vidur_goldens;
+mod vllm_fidelity;
 mod write_layer;
