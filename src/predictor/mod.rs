@@ -3,6 +3,8 @@
 mod curve;
 mod grid;
 mod interpolate;
+pub mod regression;
+pub mod vidur;
 
 pub use interpolate::Interpolate;
 

@@ -23,4 +23,5 @@ mod snapshots;
 mod stages;
 mod text;
 mod verify;
+mod vidur_predictor;
 mod write_layer;
