@@ -287,9 +287,10 @@ fn a_fit_of_our_own_predicts_what_vidur_did() {
     println!("{compared} predictions");
     for (op, (relative, absolute)) in worst {
         match op {
-            // Its polynomial has the square of a square: Vidur solves it with columns whose lengths differ
-            // by 10^11, and what it loses is more than the rest of its digits.
-            VidurOp::AttnPrefill => assert!(absolute < 1e-6, "{}: {absolute} ms", op.name()),
+            // Vidur solves with columns whose lengths differ by 10^11, and LAPACK loses digits there: its
+            // predictions differ from the exact solution (of the same rows, in rational numbers) by up to
+            // 1.298e-6 ms, and ours from those by the same 1.298e-6 ms. More precision brings nothing.
+            VidurOp::AttnPrefill => assert!(absolute < 1.5e-6, "{}: {absolute} ms", op.name()),
             _ => assert!(relative < 1e-6, "{}: {relative}", op.name()),
         }
     }

@@ -145,6 +145,19 @@ mod tests {
     }
 
     #[test]
+    fn columns_of_very_different_lengths_lose_no_digits() {
+        // Lengths of terms as in attention over (KV, chunk²) differ by 10^11.
+        let f = |kv: f64, square: f64| -0.03 + 5e-5 * kv + 9e-8 * square + 2e-11 * kv * square;
+        let places = (0..=16)
+            .flat_map(|kv| (1..=16).map(move |c| [f64::from(kv) * 1024.0, f64::from(c * c) * 65536.0]));
+        let rows: Vec<_> = places.map(|x| TrainingRow { x, ms: f(x[0], x[1]) }).collect();
+        let fit = Linear::fit(&rows, 2, &OPTIONS);
+        for x in [[0.0, 256.0], [64.0, 262_144.0], [4096.0, 16_777_216.0], [16_384.0, 1.0]] {
+            assert!((fit.predict(x) - f(x[0], x[1])).abs() < 1e-12, "{x:?}");
+        }
+    }
+
+    #[test]
     fn without_intercept_and_bias_nothing_costs_nothing() {
         let options = LinearOptions { include_bias: false, fit_intercept: false, ..OPTIONS };
         let fit = Linear::fit(&rows(|a, b| 7.0 + a + b), 2, &options);

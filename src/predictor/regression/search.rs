@@ -224,8 +224,8 @@ mod tests {
     fn the_degree_of_the_rows_is_found() {
         let candidates = RegressorGrid::linear().candidates().unwrap();
         assert_eq!(candidates.len(), 40);
-        let wiggle = |x: f64| 1.0 + 1e-4 * f64::from((x as u32 / 8 * 7919) % 13);
-        let (best, error) = search(&candidates, &rows(60, |x| (5.0 + x * x) * wiggle(x)), 1, [0; 32]);
+        let wiggle = |x: f64| 1.0 + 1e-5 * f64::from((x as u32 / 8 * 7919) % 13);
+        let (best, error) = search(&candidates, &rows(60, |x| (1e4 + x * x) * wiggle(x)), 1, [0; 32]);
         let Candidate::Linear(options) = best else { panic!("{best:?}") };
         assert!(!options.interaction_only && options.degree >= 2, "{options:?}");
         assert!(error.unwrap() < 0.1, "{error:?}");

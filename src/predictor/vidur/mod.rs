@@ -7,6 +7,8 @@ mod features;
 mod lazy;
 mod options;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod times;
 
 pub use components::StageComponents;

@@ -8,7 +8,11 @@ mod error;
 mod files;
 mod op;
 mod rows;
+#[cfg(test)]
+pub(crate) mod sample;
 mod select;
+#[cfg(test)]
+mod tests;
 mod training;
 
 pub use error::VidurProfileError;

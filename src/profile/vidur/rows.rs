@@ -15,10 +15,12 @@ const MAX_FILE: u64 = 256 << 20;
 const MAX_ROW: usize = 64 << 10;
 /// Most columns of a row: Vidur's have up to 60.
 const MAX_COLUMNS: usize = 4096;
+/// Most rows of one model and parallelism: they are held, and trained with.
+const MAX_ROWS: usize = 1 << 18;
 /// Longest duration that is believed: an hour, ms.
-pub(super) const MAX_MS: f64 = 3.6e6;
+const MAX_MS: f64 = 3.6e6;
 /// Largest feature that is believed: bytes of a message, the square of a chunk.
-pub(super) const MAX_FEATURE: f64 = (1_u64 << 48) as f64;
+const MAX_FEATURE: f64 = (1_u64 << 48) as f64;
 
 /// A table that is being read.
 pub(super) struct Table<R> {
@@ -88,12 +90,17 @@ impl<R: Read> Table<R> {
     /// The column of a name.
     pub(super) fn column(&self, name: &str) -> Result<usize, VidurProfileError> {
         self.find(name)?.ok_or_else(|| {
-            let shown: String = self.header.join(", ").chars().take(400).collect();
+            let mut nearest: Vec<&String> = self.header.iter().collect();
+            // The sort keeps the file's order among those that are equally far off.
+            nearest.sort_by_cached_key(|column| strsim::levenshtein(column, name));
+            let shown: Vec<String> =
+                nearest.into_iter().take(NEAREST).map(|column| shortened(column)).collect();
+            let (count, shown) = (self.header.len(), shown.join(", "));
             VidurProfileError::Column {
                 path: self.path.clone(),
                 problem: "there is no",
                 column: name.to_owned(),
-                hint: format!("the file's columns are {shown}"),
+                hint: format!("of the file's {count} columns these are nearest: {shown}"),
             }
         })
     }
@@ -132,6 +139,7 @@ impl<R: Read> Table<R> {
             if !fits {
                 others.add(&columns, row);
             } else if seen.insert(row.digest()) {
+                row.number_of_rows(seen.len())?;
                 each(row)?;
             }
             Ok(())
@@ -170,6 +178,8 @@ struct Others {
     more: bool,
 }
 
+/// Columns that an error lists.
+const NEAREST: usize = 5;
 /// Rows that an error lists.
 const MAX_OTHERS: usize = 8;
 
@@ -244,6 +254,15 @@ impl Row<'_> {
             found: shortened(self.cell(column)),
             wanted,
         }
+    }
+
+    /// Refuses the row if it is one too many.
+    pub(super) fn number_of_rows(&self, number: usize) -> Result<(), VidurProfileError> {
+        if number <= MAX_ROWS {
+            return Ok(());
+        }
+        let message = format!("more than {MAX_ROWS} rows describe the same model");
+        Err(VidurProfileError::Table { path: self.path.to_owned(), line: self.line, message })
     }
 
     fn is(&self, column: usize, wanted: &Wanted) -> Result<bool, VidurProfileError> {

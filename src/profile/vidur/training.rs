@@ -85,7 +85,10 @@ fn read_file(path: &Path, ops: &[VidurOp], set: &mut TrainingSet) -> Result<(), 
     let features = ops.first().map_or(&[][..], |op| op.features());
     let features = features.iter().map(|name| table.column(name)).collect::<Result<Vec<_>, _>>()?;
     let times = ops.iter().map(|op| table.column(op.name())).collect::<Result<Vec<_>, _>>()?;
+    let mut count = 0;
     table.rows(|row| {
+        count += 1;
+        row.number_of_rows(count)?;
         let mut x = [0.0; 2];
         for (value, column) in x.iter_mut().zip(&features) {
             *value = row.number(*column)?;
