@@ -4,6 +4,8 @@ mod curve;
 mod grid;
 mod interpolate;
 pub mod kernels;
+pub mod regression;
+pub mod vidur;
 
 pub use interpolate::Interpolate;
 

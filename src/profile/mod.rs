@@ -12,6 +12,7 @@ mod read;
 #[cfg(test)]
 mod sample;
 mod samples;
+pub mod vidur;
 mod write;
 
 pub use bundle::{AttentionPoint, BUNDLE_FORMAT, Bundle, BundleMeta, Feature, OpCurve, OpPoint, StepSample};

@@ -262,7 +262,8 @@ mod tests {
         assert_eq!(says("/workload/arrivals/cv"), "a number from 0.01 to 100");
         assert_eq!(says("/workload/arrivals/kind"), "`static`, `poisson`, `gamma`, `trace` or `recorded`");
         assert_eq!(says("/backends/0/kv-memory"), "a size such as \"80GiB\"");
-        assert_eq!(says("/backends/0/scheduler"), "`sarathi`");
+        let policies = "`sarathi`, `vllm_v1`, `vllm`, `orca`, `lightllm`, `faster_transformer` or `static`";
+        assert_eq!(says("/backends/0/scheduler"), policies);
         assert_eq!(says("/slo/ttft-p99"), "a duration such as \"500ms\"");
         assert_eq!(says("/model/dtype"), "`f32`, `f16` or `bf16`");
     }

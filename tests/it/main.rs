@@ -26,5 +26,6 @@ mod stages;
 mod text;
 mod verify;
 mod vidur_goldens;
+mod vidur_predictor;
 mod vllm_fidelity;
 mod write_layer;
