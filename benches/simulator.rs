@@ -6,8 +6,8 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use xp::predictor::Predictor;
 use xp::progress::Silent;
-use xp::scheduler::{Batch, Policy, SchedulerConfig};
-use xp::sim::simulate;
+use xp::scheduler::{Batch, ClusterConfig, Policy, SchedulerConfig};
+use xp::sim::{Deployed, simulate};
 use xp::workload::{Workload, WorkloadRequest};
 
 fn main() {
@@ -56,9 +56,10 @@ fn config(max_batch_size: u32, kv_blocks: u32) -> SchedulerConfig {
 
 fn run(bencher: Bencher, config: &SchedulerConfig, workload: &Workload) {
     let tokens: u64 = workload.requests.iter().map(|request| u64::from(request.num_decode_tokens)).sum();
+    let deployed = Deployed { scheduler: config, cluster: &ClusterConfig::default(), router_seed: 0 };
     bencher
         .counter(ItemsCount::new(tokens))
-        .bench_local(|| simulate(config, &Analytic, divan::black_box(workload), &Silent));
+        .bench_local(|| simulate(&deployed, &Analytic, divan::black_box(workload), &Silent));
 }
 
 /// All 100,000 requests wait from the start: the batch is always full.

@@ -1,16 +1,21 @@
 //! What serves a workload: one trait, one file per backend.
 
 mod candle;
+mod predict;
 mod recorded;
 mod sim;
 
 pub use candle::CandleRunner;
+pub use predict::predictor;
 pub(crate) use recorded::parse_recording;
 pub use recorded::{RecordedRunner, RecordingError};
 pub use sim::SimRunner;
 
 use crate::lock::{ModelPin, RunPin};
 use crate::metrics::{METRICS_VERSION, RUN_FORMAT, RunKind, RunMeta, RunRecord};
+use crate::predictor::PredictorError;
+use crate::predictor::kernels::KernelPredictorError;
+use crate::profile::llmservingsim::KernelProfileError;
 use crate::progress::Progress;
 use crate::spec::Dtype;
 use crate::workload::Workload;
@@ -44,6 +49,19 @@ pub enum BackendError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Recording(#[from] RecordingError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Operators(#[from] PredictorError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Kernels(#[from] KernelPredictorError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    KernelProfile(#[from] KernelProfileError),
+    /// A predictor and a profile of another kind.
+    #[error("the predictor cannot work: {why}")]
+    #[diagnostic(code(xp::backend::predictor), help("{help}"))]
+    Predictor { why: String, help: String },
 }
 
 /// What both kinds of run say of themselves; the machine's facts are the backend's to add.
@@ -61,6 +79,7 @@ fn meta(job: &Job<'_>, backend: &str, kind: RunKind, record: &RunRecord) -> RunM
         model_digest: job.model.sha256,
         workload_digest: job.run.workload.sha256,
         scheduler: job.run.scheduler.clone(),
+        cluster: job.run.cluster.clone(),
         threads: job.threads,
         hardware: Vec::new(),
         fingerprint: None,

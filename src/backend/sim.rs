@@ -1,15 +1,17 @@
 use super::{Backend, BackendError, Job};
 use crate::metrics::{RunKind, RunMeta, RunRecord};
 use crate::predictor::Predictor;
-use crate::profile::BundleMeta;
+use crate::profile::Profile;
 use crate::progress::Progress;
-use crate::sim;
+use crate::sim::{self, Deployed};
 
-/// The discrete-event simulator over a bundle.
+/// The discrete-event simulator over a profile.
 pub struct SimRunner<'a> {
     pub name: &'a str,
-    pub bundle: &'a BundleMeta,
+    pub profile: &'a Profile,
     pub predictor: &'a dyn Predictor,
+    /// Of the router's draws.
+    pub router_seed: u64,
 }
 
 impl Backend for SimRunner<'_> {
@@ -18,11 +20,16 @@ impl Backend for SimRunner<'_> {
         job: &Job<'_>,
         progress: &dyn Progress,
     ) -> Result<(RunRecord, RunMeta), BackendError> {
-        let record = sim::simulate(&job.run.scheduler, self.predictor, job.workload, progress);
+        let deployed = Deployed {
+            scheduler: &job.run.scheduler,
+            cluster: &job.run.cluster,
+            router_seed: self.router_seed,
+        };
+        let record = sim::simulate(&deployed, self.predictor, job.workload, progress);
         let mut meta = super::meta(job, self.name, RunKind::Simulated, &record);
-        meta.hardware = self.bundle.hardware.clone();
-        meta.fingerprint = Some(self.bundle.fingerprint);
-        meta.reference_ns = Some(self.bundle.reference_ns);
+        meta.hardware = self.profile.hardware();
+        meta.fingerprint = Some(self.profile.fingerprint());
+        meta.reference_ns = self.profile.reference_ns();
         Ok((record, meta))
     }
 }

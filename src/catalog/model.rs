@@ -3,10 +3,11 @@ use std::sync::LazyLock;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Shape of a dense Qwen3-family transformer; names as in Hugging Face's `config.json`.
+/// Shape of a transformer; names as in Hugging Face's `config.json`. xp's own engine runs dense Qwen3 models, the
+/// simulator knows others by their shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelConfig {
-    /// Architecture family; `qwen3` is the one this version runs.
+    /// Architecture family; `qwen3` is the one xp's own engine runs.
     pub model_type: String,
     pub hidden_size: u32,
     pub intermediate_size: u32,
@@ -21,6 +22,15 @@ pub struct ModelConfig {
     pub rms_norm_eps: f64,
     /// The output projection shares the embedding's weights.
     pub tie_word_embeddings: bool,
+    /// Experts of each layer, in a mixture of experts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_experts: Option<u32>,
+    /// Experts that a token goes to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_experts_per_tok: Option<u32>,
+    /// As `intermediate_size`, of one expert.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moe_intermediate_size: Option<u32>,
 }
 
 impl ModelConfig {
@@ -42,7 +52,12 @@ impl ModelConfig {
         ]
         .map(u64::from);
         let attention = h * d * (q + 2 * kv) + q * d * h + 2 * d;
-        l * (attention + 3 * h * i + 2 * h)
+        let mlp = match self.num_experts.map(u64::from) {
+            // Each expert, and what chooses among them.
+            Some(experts) => experts * (3 * h * self.moe_intermediate_size.map_or(i, u64::from) + h),
+            None => 3 * h * i,
+        };
+        l * (attention + mlp + 2 * h)
     }
 
     /// Weights of the output projection, which are the embedding's where the two are tied.

@@ -1,6 +1,8 @@
 //! A run over time: what was running, waiting and in the KV cache, averaged
 //! over time bins.
 
+use std::collections::BTreeMap;
+
 use super::comparison::TimelinePoint;
 use super::round::round;
 use crate::metrics::{RunRecord, StepView};
@@ -38,10 +40,12 @@ pub(super) fn timeline(run: &RunRecord, bin_ns: u64, kv_blocks_total: u32) -> Ve
     let bin_ns = bin_ns.max(1);
     let duration_ns = run.steps.duration_ns();
     let mut bins = vec![Bin::default(); duration_ns.div_ceil(bin_ns) as usize];
-    let mut before = 0;
-    for step in run.steps.iter() {
-        let from = busy_from(run, &step, before);
-        spread(&mut bins, bin_ns, from, step.end_ns, |bin, overlap| {
+    let mut before: BTreeMap<u32, u64> = BTreeMap::new();
+    let until = states_end(run);
+    for (step, until) in run.steps.iter().zip(until) {
+        let before = before.entry(step.replica).or_default();
+        let from = busy_from(run, &step, *before);
+        spread(&mut bins, bin_ns, from, until, |bin, overlap| {
             bin.running += overlap * f64::from(step.running);
             bin.waiting += overlap * f64::from(step.waiting);
             bin.kv_blocks += overlap * f64::from(step.kv_blocks);
@@ -50,7 +54,7 @@ pub(super) fn timeline(run: &RunRecord, bin_ns: u64, kv_blocks_total: u32) -> Ve
         let rate = tokens / step.end_ns.saturating_sub(step.start_ns).max(1) as f64;
         let start = step.start_ns.min(step.end_ns.saturating_sub(1));
         spread(&mut bins, bin_ns, start, step.end_ns, |bin, overlap| bin.tokens += overlap * rate);
-        before = step.end_ns;
+        *before = until;
     }
     (0u64..)
         .zip(&bins)
@@ -67,6 +71,19 @@ pub(super) fn timeline(run: &RunRecord, bin_ns: u64, kv_blocks_total: u32) -> Ve
             }
         })
         .collect()
+}
+
+/// When the state of each step ends: with the step, or with the start of the next one where a pipeline holds several.
+fn states_end(run: &RunRecord) -> Vec<u64> {
+    let mut next: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut ends = vec![0; run.steps.len()];
+    for index in (0..run.steps.len()).rev() {
+        let step = run.steps.step(index);
+        let next = next.entry(step.replica).or_insert(u64::MAX);
+        ends[index] = step.end_ns.min((*next).max(step.start_ns));
+        *next = step.start_ns;
+    }
+    ends
 }
 
 /// When the engine turned to a step's requests: at the end of the step before, or when the first of them arrived.
@@ -113,7 +130,7 @@ mod tests {
         let steps: Vec<_> = run.steps.iter().map(|step| (step.members.to_vec(), step.running)).collect();
         run.steps = Default::default();
         for (index, (members, running)) in (0..).zip(steps) {
-            run.steps.push(index * 200, index * 200 + 100, members, (running, 0), 1);
+            run.steps.push(index * 200, index * 200 + 100, members, (running, 0), (1, 0));
         }
         assert_eq!(timeline(&run, 300, 1)[0].running, 1.0);
     }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::codec;
 use crate::catalog::ModelConfig;
-use crate::scheduler::SchedulerConfig;
+use crate::scheduler::{ClusterConfig, SchedulerConfig};
 use crate::spec::{Dtype, Experiment};
 use crate::store::{Digest, FileDigest};
 
@@ -75,6 +75,9 @@ pub struct SeedsPin {
     pub arrivals: u64,
     pub sampling: u64,
     pub weights: u64,
+    /// Of the router's draws, where a run has several replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router: Option<u64>,
 }
 
 /// What the model's source resolved to.
@@ -134,6 +137,9 @@ pub struct RunPin {
     pub workload: WorkloadPin,
     /// Resolved settings of the measured engine's scheduler, which the simulator shares.
     pub scheduler: SchedulerConfig,
+    /// Replicas and devices of the engine; one of each where it is not told.
+    #[serde(default, skip_serializing_if = "ClusterConfig::is_single")]
+    pub cluster: ClusterConfig,
     /// The recording that takes the place of a measurement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recorded: Option<RecordedPin>,

@@ -235,7 +235,7 @@ mod tests {
             with("backend \"sarathi\" {", "backend \"sarathi\" {\n}\nbackend \"sarathi\" {"),
             with("file \"tokenizer.json\"", "file \"tokenizer.json\"\nfile \"tokenizer.json\""),
         ];
-        insta::assert_snapshot!(found.join("\n"), @r###"
+        insta::assert_snapshot!(found.join("\n"), @r#"
         there is no lock format 0: formats count from 1 <0>
         this is not a lock: it has no `lock` format version <>
         surprise: a lock has no such fact <2>
@@ -254,14 +254,14 @@ mod tests {
         xp: 1 is not of type "string" <1>
         experiment.backends.0.chunk-size: `chunk-size` takes a whole number from 1 to 1048576, not 0 <0>
         experiment.backends.0.chunk: `chunk` is no setting of a `candle` backend <3>
-        experiment.backends.0.kind: `kind` takes `candle`, `sim` or `recorded`, not "cndle" <"cndle">
+        experiment.backends.0.kind: `kind` takes `candle`, `sim`, `recorded` or `engine`, not "cndle" <"cndle">
         experiment.backends.0.kv-memory: the size "99999999999999TiB" is too large <"99999999999999TiB">
         experiment.workload.arrivals.path: "/etc/passwd" is no path inside the project <"/etc/passwd">
         experiment.hardware.device: no device "tpu" <"tpu">
         `run "tiny"` is given twice <"tiny">
         `backend "sarathi"` is given twice <"sarathi">
         `file "tokenizer.json"` is given twice <"tokenizer.json">
-        "###);
+        "#);
     }
 
     #[test]

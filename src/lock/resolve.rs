@@ -1,7 +1,6 @@
 //! Experiment → [`Lock`]: everything that could drift becomes a pin. Bundles
 //! and simulated results are pinned by `run/`, which knows how to make them.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -11,11 +10,11 @@ use super::pins::{FORMAT, Lock, ModelPin, RecordedPin, RunPin, SeedsPin, SetPin,
 use super::resolved::{Made, Resolved};
 use super::workloads::Workloads;
 use crate::catalog::ModelConfig;
-use crate::scheduler::SchedulerConfig;
+use crate::scheduler::{ClusterConfig, SchedulerConfig};
 use crate::source::{self, Access, Pinned, SourceError};
 use crate::spec::{
-    self, Backend, CandleBackend, Cell, Compare, Experiment, Hardware, KvCache, MAX_MATRIX_REQUESTS, Model,
-    ProfileSource, RecordedBackend, SimBackend, Source,
+    self, Backend, CandleBackend, Cell, Compare, EngineBackend, EngineSettings, Experiment, Hardware,
+    KvCache, KvSize, MAX_MATRIX_REQUESTS, Model, ProfileSource, RecordedBackend, SimBackend, Source,
 };
 use crate::store::{Digest, FileDigest};
 use crate::workload::{self, Seeds, WorkloadError};
@@ -44,9 +43,9 @@ pub enum ResolveError {
     Axis { axes: String },
     /// The KV memory does not hold a single block.
     #[error(
-        "kv-memory {memory} holds {blocks} KV blocks of {block_bytes} bytes: fewer than the longest request needs ({needed})"
+        "{memory} holds {blocks} KV blocks of {block_bytes} bytes: fewer than the longest request needs ({needed})"
     )]
-    #[diagnostic(code(xp::lock::kv_memory), help("raise kv-memory, or shorten the requests"))]
+    #[diagnostic(code(xp::lock::kv_memory), help("give the KV cache more memory, or shorten the requests"))]
     KvMemory { memory: String, blocks: u64, block_bytes: u64, needed: u64 },
     /// A run breaks a rule of experiments for the model's shape.
     #[error("{message}")]
@@ -108,7 +107,11 @@ pub fn resolve(
     access: &Access<'_>,
 ) -> Result<Resolved, ResolveError> {
     let seed = |stream: &str| workload::seed::derive(experiment.seed, stream);
+    let routes = cells.iter().any(|cell| {
+        measured_backend(&cell.experiment).is_ok_and(|backend| backend.engine().replicas.count > 1)
+    });
     let seeds = SeedsPin {
+        router: routes.then(|| seed("router")),
         root: experiment.seed,
         prompts: seed("prompts"),
         lengths: seed("lengths"),
@@ -141,10 +144,11 @@ pub fn resolve(
         within_memory(requests)?;
         let measured = measured_backend(&cell.experiment)?;
         admit(&cell.experiment, &model.config, &extent)?;
-        let scheduler = scheduler_config(&measured.engine(), &model.config, extent.longest)?;
+        let engine = measured.engine();
+        let scheduler = scheduler_config(&engine, &cell.experiment, &model.config, extent.longest)?;
         let recorded = match measured {
             Measured::Recorded(recorded) => Some(recording(recorded, access)?),
-            Measured::Candle(_) => None,
+            Measured::Candle(_) | Measured::Engine(_) => None,
         };
         let set: Vec<SetPin> = cell
             .overrides
@@ -156,6 +160,7 @@ pub fn resolve(
             set,
             workload,
             scheduler,
+            cluster: cluster_config(&engine),
             recorded,
             sim: None,
         });
@@ -234,7 +239,7 @@ impl<'a> Shared<'a> {
     fn of(experiment: &'a Experiment) -> Self {
         let sims = experiment.backends.iter().filter_map(|backend| match backend {
             Backend::Sim(sim) => Some(sim),
-            Backend::Candle(_) | Backend::Recorded(_) => None,
+            Backend::Candle(_) | Backend::Recorded(_) | Backend::Engine(_) => None,
         });
         Self {
             seed: experiment.seed,
@@ -267,11 +272,13 @@ fn run_id(name: &str, set: &[SetPin]) -> String {
     format!("{name}-{}", Digest::of_json(&settings).short(8))
 }
 
-/// The backend that is measured: an engine of xp's, or a recording of another.
+/// The backend whose settings are simulated: an engine of xp's or a recording of another, which are measured, or an
+/// engine that is not.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Measured<'a> {
     Candle(&'a CandleBackend),
     Recorded(&'a RecordedBackend),
+    Engine(&'a EngineBackend),
 }
 
 impl<'a> Measured<'a> {
@@ -279,6 +286,7 @@ impl<'a> Measured<'a> {
         match backend {
             Backend::Candle(candle) => Some(Self::Candle(candle)),
             Backend::Recorded(recorded) => Some(Self::Recorded(recorded)),
+            Backend::Engine(engine) => Some(Self::Engine(engine)),
             Backend::Sim(_) => None,
         }
     }
@@ -288,15 +296,22 @@ impl<'a> Measured<'a> {
         match self {
             Self::Candle(candle) => &candle.name,
             Self::Recorded(recorded) => &recorded.name,
+            Self::Engine(engine) => &engine.name,
         }
     }
 
     /// The engine's settings, which the simulator shares.
-    pub fn engine(self) -> Cow<'a, CandleBackend> {
+    pub fn engine(self) -> EngineSettings {
         match self {
-            Self::Candle(candle) => Cow::Borrowed(candle),
-            Self::Recorded(recorded) => Cow::Owned(recorded.engine()),
+            Self::Candle(candle) => candle.settings(),
+            Self::Recorded(recorded) => recorded.settings(),
+            Self::Engine(engine) => engine.settings(),
         }
+    }
+
+    /// Whether there is anything to measure.
+    pub fn is_measured(self) -> bool {
+        !matches!(self, Self::Engine(_))
     }
 }
 
@@ -323,27 +338,53 @@ pub(crate) fn simulated_backend(experiment: &Experiment) -> Option<&SimBackend> 
 /// The scheduler's settings, defaults resolved against the model and the workload, whose longest
 /// request has `longest` tokens.
 pub fn scheduler_config(
-    backend: &CandleBackend,
+    engine: &EngineSettings,
+    experiment: &Experiment,
     model: &ModelConfig,
     longest: u64,
 ) -> Result<SchedulerConfig, ResolveError> {
-    let KvCache { block_bytes, blocks, watermark } = spec::kv_cache(backend, model);
-    let needed = longest.div_ceil(u64::from(backend.block_size));
+    let (dtype, hardware) = (experiment.model.dtype, &experiment.hardware);
+    let KvCache { block_bytes, blocks, watermark } = spec::kv_cache(engine, model, dtype, hardware);
+    let needed = longest.div_ceil(u64::from(engine.block_size));
     if blocks < needed + watermark {
         return Err(ResolveError::KvMemory {
-            memory: backend.kv_memory.to_string(),
+            memory: match engine.kv {
+                KvSize::Memory(memory) => format!("kv-memory {memory}"),
+                KvSize::Blocks(_) => "kv-blocks".to_owned(),
+                KvSize::Share(share) => format!("what {share} of a device have left"),
+            },
             blocks,
             block_bytes,
             needed: needed + watermark,
         });
     }
     let narrow = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-    Ok(SchedulerConfig::new(
-        backend.scheduler,
-        (backend.chunk_size, backend.max_batch_size),
-        (backend.block_size, narrow(blocks), narrow(watermark)),
-        model.max_position_embeddings,
-    ))
+    let context = model.max_position_embeddings;
+    Ok(SchedulerConfig {
+        pipeline_stages: engine.parallel.pipeline,
+        max_waiting_steps: engine.max_waiting_steps,
+        prefix_caching: engine.prefix_caching,
+        async_scheduling: engine.async_scheduling,
+        compat: engine.compat,
+        ..SchedulerConfig::new(
+            engine.scheduler,
+            (engine.chunk_size, engine.max_batch_size),
+            (engine.block_size, narrow(blocks), narrow(watermark)),
+            engine.max_context.map_or(context, |limit| limit.min(context)),
+        )
+    })
+}
+
+/// How the engine's replicas are made up.
+fn cluster_config(engine: &EngineSettings) -> ClusterConfig {
+    let tensor_parallel = engine.parallel.tensor;
+    ClusterConfig {
+        replicas: engine.replicas.count,
+        router: engine.replicas.router,
+        tensor_parallel,
+        expert_parallel: if engine.parallel.expert { tensor_parallel } else { 1 },
+        eager: !engine.cuda_graphs,
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::error::ContractError;
 use super::record::RunRecord;
 use super::{METRICS_VERSION, RequestRecord};
-use crate::scheduler::SchedulerConfig;
+use crate::scheduler::{ClusterConfig, SchedulerConfig};
 use crate::store::{self, Digest};
 
 /// Version of `run_meta.json` and of the CSV files beside it.
@@ -48,6 +48,9 @@ pub struct RunMeta {
     pub model_digest: Digest,
     pub workload_digest: Digest,
     pub scheduler: SchedulerConfig,
+    /// Replicas of a simulation, and how requests are shared out.
+    #[serde(default, skip_serializing_if = "ClusterConfig::is_single")]
+    pub cluster: ClusterConfig,
     pub threads: u32,
     /// Facts about the machine for people: name, value. Of a simulation: where its bundle was measured.
     pub hardware: Vec<(String, String)>,

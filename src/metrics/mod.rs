@@ -47,3 +47,7 @@ const TOKEN_COLUMNS: [&str; 5] =
 
 /// Columns of `steps.csv`.
 const STEP_COLUMNS: [&str; 7] = ["step", "start_ns", "end_ns", "running", "waiting", "kv_blocks", "members"];
+
+/// Columns of `steps.csv` where there are several replicas.
+const REPLICA_STEP_COLUMNS: [&str; 8] =
+    ["step", "start_ns", "end_ns", "running", "waiting", "kv_blocks", "members", "replica"];

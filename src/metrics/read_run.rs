@@ -1,6 +1,7 @@
 //! The strict reader of a run's folder: the files are checked by themselves
 //! and against each other, so that what is compared is what was run.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use super::meta::{RunKind, RunMeta, output_tokens, parse_meta, read_meta};
 use super::packed_members::unpack;
 use super::record::{RequestRecord, RequestStatus, RunRecord, StepLog, StepMember};
 use super::row_reader::{RowReader, open};
-use super::{REQUEST_COLUMNS, STEP_COLUMNS, TOKEN_COLUMNS};
+use super::{REPLICA_STEP_COLUMNS, REQUEST_COLUMNS, STEP_COLUMNS, TOKEN_COLUMNS};
 
 /// Longest record of request and token files.
 const MAX_ROW: usize = 1 << 20;
@@ -47,7 +48,11 @@ fn read_record<R: Read>(
     if meta.kind == RunKind::Recorded {
         return without_steps(meta, requests);
     }
-    let steps = read_steps(RowReader::new(open("steps.csv")?, STEP_COLUMNS, MAX_STEP_ROW)?, meta, &requests)?;
+    let file = open("steps.csv")?;
+    let steps = match meta.cluster.replicas > 1 {
+        true => read_steps(RowReader::new(file, REPLICA_STEP_COLUMNS, MAX_STEP_ROW)?, meta, &requests)?,
+        false => read_steps(RowReader::new(file, STEP_COLUMNS, MAX_STEP_ROW)?, meta, &requests)?,
+    };
     let tokens = RowReader::new(open("token_metrics.csv")?, TOKEN_COLUMNS, MAX_ROW)?;
     let token_ids = read_tokens(tokens, meta, &requests, &steps)?;
     Ok(RunRecord { requests, steps, token_ids })
@@ -159,14 +164,16 @@ struct Yielded {
     last_step: u64,
 }
 
-fn read_steps(
-    mut rows: RowReader<impl Read, 7>,
+fn read_steps<const N: usize>(
+    mut rows: RowReader<impl Read, N>,
     meta: &RunMeta,
     requests: &[RequestRecord],
 ) -> Result<StepLog, ContractError> {
     let mut steps = StepLog::default();
     let mut yielded = vec![Yielded::default(); requests.len()];
     let mut members: Vec<StepMember> = Vec::new();
+    // Of the step before of each replica: when it started and ended.
+    let mut before: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
     while rows.advance()? {
         let index = steps.len() as u64;
         if index == meta.num_steps {
@@ -176,11 +183,20 @@ fn read_steps(
             return Err(rows.bad(0, format!("{index}: steps are numbered from 0, in order")));
         }
         let (start_ns, end_ns) = (rows.u64(1)?, rows.u64(2)?);
-        if start_ns < steps.duration_ns() {
-            return Err(
-                rows.bad(1, format!("at or after the end of the step before, {}", steps.duration_ns()))
-            );
+        let replica = if N == REPLICA_STEP_COLUMNS.len() { rows.u32(7)? } else { 0 };
+        if replica >= meta.cluster.replicas {
+            return Err(rows.bad(7, format!("less than the {} replicas", meta.cluster.replicas)));
         }
+        let before = before.entry(replica).or_default();
+        // The steps of a pipeline overlap.
+        let (earliest, what) = match meta.scheduler.pipeline_stages > 1 {
+            true => (before.0, "start"),
+            false => (before.1, "end"),
+        };
+        if start_ns < earliest {
+            return Err(rows.bad(1, format!("at or after the {what} of the step before, {earliest}")));
+        }
+        *before = (start_ns, end_ns);
         if end_ns < start_ns {
             return Err(rows.bad(2, "at or after the step's start"));
         }
@@ -198,7 +214,8 @@ fn read_steps(
             check_member(&rows, &member, index, end_ns, requests, &mut yielded)?;
             members.push(member);
         }
-        steps.push(start_ns, end_ns, members.iter().copied(), (rows.u32(3)?, rows.u32(4)?), kv_blocks);
+        let place = (kv_blocks, replica);
+        steps.push(start_ns, end_ns, members.iter().copied(), (rows.u32(3)?, rows.u32(4)?), place);
     }
     for (request, yielded) in requests.iter().zip(&yielded) {
         let (id, tokens) = (request.request_id, request.num_decode_tokens_actual);
@@ -222,8 +239,8 @@ fn read_steps(
 }
 
 /// A member names a request of the run, once a step, and yields the tokens that the request has, when it has them.
-fn check_member(
-    rows: &RowReader<impl Read, 7>,
+fn check_member<const N: usize>(
+    rows: &RowReader<impl Read, N>,
     member: &StepMember,
     index: u64,
     end_ns: u64,

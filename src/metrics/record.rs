@@ -81,6 +81,9 @@ pub struct StepLog {
     running: Vec<u32>,
     waiting: Vec<u32>,
     kv_blocks: Vec<u32>,
+    replica: Vec<u32>,
+    /// Latest end so far: the steps of several replicas, or of a pipeline, overlap.
+    latest_end_ns: u64,
 }
 
 /// One step of a [`StepLog`].
@@ -94,6 +97,8 @@ pub struct StepView<'a> {
     pub waiting: u32,
     /// KV blocks in use while the step ran.
     pub kv_blocks: u32,
+    /// The replica that ran it. Queue and blocks are that replica's.
+    pub replica: u32,
 }
 
 impl StepLog {
@@ -107,9 +112,9 @@ impl StepLog {
         self.start_ns.is_empty()
     }
 
-    /// End of the last step, ns from run start; 0 when nothing ran.
+    /// The latest end of a step, ns from run start; 0 when nothing ran.
     pub fn duration_ns(&self) -> u64 {
-        self.end_ns.last().copied().unwrap_or(0)
+        self.latest_end_ns
     }
 
     /// Appends an executed batch.
@@ -132,26 +137,34 @@ impl StepLog {
                 emits: e.emits,
             }),
             queue,
-            kv_blocks,
+            (kv_blocks, 0),
         );
     }
 
-    /// Appends a step. `queue` is (running, waiting).
+    /// Appends a step. `queue` is (running, waiting), `place` (KV blocks in use, replica).
     pub fn push(
         &mut self,
         start_ns: u64,
         end_ns: u64,
         members: impl IntoIterator<Item = StepMember>,
         (running, waiting): (u32, u32),
-        kv_blocks: u32,
+        (kv_blocks, replica): (u32, u32),
     ) {
         self.start_ns.push(start_ns);
         self.end_ns.push(end_ns);
+        self.latest_end_ns = self.latest_end_ns.max(end_ns);
+        self.replica.push(replica);
         self.members.extend(members);
         self.member_end.push(self.members.len());
         self.running.push(running);
         self.waiting.push(waiting);
         self.kv_blocks.push(kv_blocks);
+    }
+
+    /// Says when a step ended that was appended before that was known. Panics when out of range.
+    pub fn set_end(&mut self, index: usize, end_ns: u64) {
+        self.end_ns[index] = end_ns;
+        self.latest_end_ns = self.latest_end_ns.max(end_ns);
     }
 
     /// The `index`-th step. Panics when out of range, as slices do.
@@ -164,6 +177,7 @@ impl StepLog {
             running: self.running[index],
             waiting: self.waiting[index],
             kv_blocks: self.kv_blocks[index],
+            replica: self.replica[index],
         }
     }
 

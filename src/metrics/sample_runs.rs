@@ -70,7 +70,7 @@ pub(crate) fn serve(
             }
         }
         let running = members.len();
-        run.steps.push(now, end, members, (running as u32, (queue - running) as u32), running as u32);
+        run.steps.push(now, end, members, (running as u32, (queue - running) as u32), (running as u32, 0));
         now = end;
     }
     run
@@ -99,6 +99,7 @@ pub(crate) fn meta_of(run: &RunRecord, kind: RunKind) -> RunMeta {
         model_digest: Digest::of("model"),
         workload_digest: Digest::of("workload"),
         scheduler: SchedulerConfig::new(Policy::Sarathi, (64, 8), (16, 64, 1), 4096),
+        cluster: crate::scheduler::ClusterConfig::default(),
         threads: 2,
         hardware: vec![("cpu".to_owned(), "a CPU".to_owned())],
         fingerprint: Some(Digest::of("machine")),

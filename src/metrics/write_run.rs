@@ -5,7 +5,7 @@ use super::meta::{RunKind, RunMeta, write_meta};
 use super::packed_members::pack;
 use super::record::{RequestStatus, RunRecord};
 use super::row_writer::{RowWriter, Target};
-use super::{REQUEST_COLUMNS, STEP_COLUMNS, TOKEN_COLUMNS};
+use super::{REPLICA_STEP_COLUMNS, REQUEST_COLUMNS, STEP_COLUMNS, TOKEN_COLUMNS};
 use crate::store::FileDigest;
 
 /// Writes the run contract's files into `folder`, which exists and is the
@@ -48,7 +48,7 @@ fn write_rows(
         return Ok(requests.into_iter().collect());
     }
     let tokens = write_tokens(target, record)?;
-    let steps = write_steps(target, record)?;
+    let steps = write_steps(target, record, meta.cluster.replicas > 1)?;
     Ok([requests, tokens, steps].into_iter().flatten().collect())
 }
 
@@ -106,8 +106,13 @@ fn write_tokens(target: Target<'_>, record: &RunRecord) -> Result<Option<FileDig
     rows.finish()
 }
 
-fn write_steps(target: Target<'_>, record: &RunRecord) -> Result<Option<FileDigest>, ContractError> {
-    let mut rows = RowWriter::create(target, "steps.csv", &STEP_COLUMNS)?;
+fn write_steps(
+    target: Target<'_>,
+    record: &RunRecord,
+    of_replicas: bool,
+) -> Result<Option<FileDigest>, ContractError> {
+    let columns = if of_replicas { &REPLICA_STEP_COLUMNS[..] } else { &STEP_COLUMNS };
+    let mut rows = RowWriter::create(target, "steps.csv", columns)?;
     for (index, step) in record.steps.iter().enumerate() {
         rows.number(index as u64);
         rows.number(step.start_ns);
@@ -116,6 +121,9 @@ fn write_steps(target: Target<'_>, record: &RunRecord) -> Result<Option<FileDige
         rows.number(step.waiting);
         rows.number(step.kv_blocks);
         rows.plain(|cell| pack(step.members, cell));
+        if of_replicas {
+            rows.number(step.replica);
+        }
         rows.end_row()?;
     }
     rows.finish()

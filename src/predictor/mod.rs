@@ -15,6 +15,11 @@ use crate::scheduler::Batch;
 pub trait Predictor: Send + Sync {
     /// Duration of the step, ns, from the moment it is formed to the moment its tokens are out.
     fn step_ns(&self, batch: &Batch) -> u64;
+
+    /// Duration of one pipeline stage of the step, ns, with the sending of what it yields unless it is the last.
+    fn stage_ns(&self, batch: &Batch, _stage: u32, _is_last: bool) -> u64 {
+        self.step_ns(batch)
+    }
 }
 
 /// A bundle cannot predict.

@@ -3,6 +3,7 @@
 
 mod bundle;
 mod error;
+mod formats;
 pub mod llmservingsim;
 mod machine;
 mod measure;
@@ -17,6 +18,7 @@ mod write;
 
 pub use bundle::{AttentionPoint, BUNDLE_FORMAT, Bundle, BundleMeta, Feature, OpCurve, OpPoint, StepSample};
 pub use error::ProfileError;
+pub use formats::{FormatError, Kernels, Profile};
 pub use machine::{MachineFacts, engine_id, machine};
 pub use measure::{Subject, measure};
 pub use plan::Limits;

@@ -13,7 +13,7 @@ use super::session::{LockMode, Session};
 use super::status::Standing;
 use super::steps;
 use crate::lock::{self, BundlePin, HardwareFact};
-use crate::profile::{self, Bundle, Limits, Subject};
+use crate::profile::{self, Bundle, Limits, Profile, Subject};
 use crate::spec::{Experiment, Lengths, ProfileSource, SimBackend};
 use crate::store::{self, Digest, FileDigest};
 
@@ -92,7 +92,7 @@ impl Session<'_> {
     }
 
     /// Reads the pinned bundle, or finds or measures one and pins it. None without a simulated backend.
-    pub(super) fn ensure_bundle(&mut self) -> Result<Option<Bundle>, RunError> {
+    pub(super) fn ensure_bundle(&mut self) -> Result<Option<Profile>, RunError> {
         let Some(sim) = self.sim_backend() else { return Ok(None) };
         match sim.profile.clone() {
             ProfileSource::Folder(folder) => {
@@ -102,7 +102,7 @@ impl Session<'_> {
                 {
                     self.restore_bundle(&pin, &format!("{folder} is missing"))?;
                 }
-                let bundle = profile::read_bundle(&self.bundle_place(&folder)?)?;
+                let bundle = Profile::read(&self.bundle_place(&folder)?)?;
                 self.pin_bundle(folder, &bundle);
                 self.keep_bundle(&bundle)?;
                 self.observer.reused(Stage::Profile, "", &self.bundle_path());
@@ -116,7 +116,7 @@ impl Session<'_> {
         }
     }
 
-    fn auto_bundle(&mut self) -> Result<Bundle, RunError> {
+    fn auto_bundle(&mut self) -> Result<Profile, RunError> {
         let pinned = self.resolved.lock.bundle.clone();
         let unusable = match &pinned {
             _ if self.request.upgrade.bundle => Unusable::unfit("asked for"),
@@ -163,7 +163,7 @@ impl Session<'_> {
 
     /// The bundle of a pin, or why it does not hold. A locked run takes any bundle that is whole:
     /// simulating works anywhere.
-    pub(super) fn pinned_bundle(&self, pin: &BundlePin) -> Result<Result<Bundle, Unusable>, RunError> {
+    pub(super) fn pinned_bundle(&self, pin: &BundlePin) -> Result<Result<Profile, Unusable>, RunError> {
         let whole = self.whole_bundle(pin)?;
         if self.request.mode != LockMode::Update {
             return Ok(whole);
@@ -175,17 +175,17 @@ impl Session<'_> {
     }
 
     /// The bundle of a pin, on whatever machine it was measured, or why it is not the one that was pinned.
-    pub(super) fn whole_bundle(&self, pin: &BundlePin) -> Result<Result<Bundle, Unusable>, RunError> {
+    pub(super) fn whole_bundle(&self, pin: &BundlePin) -> Result<Result<Profile, Unusable>, RunError> {
         let folder = self.bundle_place(&pin.path)?;
         if !folder.is_dir() {
             let why = format!("{} is missing", pin.path);
             return Ok(Err(Unusable { why, kind: Kind::Missing }));
         }
-        let bundle = match profile::read_bundle(&folder) {
+        let bundle = match Profile::read(&folder) {
             Ok(bundle) => bundle,
             Err(error) => return Ok(Err(Unusable { why: error.to_string(), kind: Kind::Damaged })),
         };
-        if Digest::of_json(&bundle.meta) != pin.sha256 {
+        if bundle.digest() != pin.sha256 {
             let why = format!("{} is not the pinned one", pin.path);
             return Ok(Err(Unusable { why, kind: Kind::Replaced }));
         }
@@ -197,7 +197,7 @@ impl Session<'_> {
         &self,
         pin: &BundlePin,
         unusable: Unusable,
-    ) -> Result<Result<Bundle, Unusable>, RunError> {
+    ) -> Result<Result<Profile, Unusable>, RunError> {
         let in_the_way = unusable.kind != Kind::Missing && !is_own_bundle(&pin.path);
         if unusable.kind == Kind::Unfit || in_the_way || !self.restore_bundle(pin, &unusable.why)? {
             return Ok(Err(unusable));
@@ -236,14 +236,15 @@ impl Session<'_> {
     }
 
     /// Takes the pinned bundle into the store, unless it is there.
-    fn keep_bundle(&self, bundle: &Bundle) -> Result<(), RunError> {
+    fn keep_bundle(&self, bundle: &Profile) -> Result<(), RunError> {
         let pin = self.resolved.lock.bundle.as_ref().filter(|_| self.keeps_bundles());
         let Some(pin) = pin else { return Ok(()) };
-        let head = "bundle.json";
-        let path = self.path(&pin.path)?.join(head);
-        let (bytes, sha256) = store::digest_file(&path).map_err(|source| RunError::io(&path, source))?;
-        let mut files = bundle.meta.files.clone();
-        files.push(FileDigest { file: head.to_owned(), bytes, sha256 });
+        let mut files = bundle.files().to_vec();
+        if let Some(head) = bundle.head() {
+            let path = self.path(&pin.path)?.join(head);
+            let (bytes, sha256) = store::digest_file(&path).map_err(|source| RunError::io(&path, source))?;
+            files.push(FileDigest { file: head.to_owned(), bytes, sha256 });
+        }
         files.sort();
         let notes = self.stages.keep(&steps::profile_step(pin).record(files))?;
         notes.iter().for_each(|note| self.observer.warned(note));
@@ -267,7 +268,7 @@ impl Session<'_> {
     }
 
     /// A bundle of this machine under `profiles/` that fits, the first by name.
-    fn fitting_bundle(&self) -> Result<Option<(String, Bundle)>, RunError> {
+    fn fitting_bundle(&self) -> Result<Option<(String, Profile)>, RunError> {
         let prefix =
             self.bundle_prefix(&profile::machine(self.resolved.lock.experiment.hardware.threads).fingerprint);
         let Ok(entries) = std::fs::read_dir(self.path("profiles")?) else { return Ok(None) };
@@ -279,7 +280,7 @@ impl Session<'_> {
         names.sort();
         for name in names {
             let folder = format!("profiles/{name}");
-            if let Ok(bundle) = profile::read_bundle(&self.path(&folder)?)
+            if let Ok(bundle) = Profile::read(&self.path(&folder)?)
                 && self.mismatch(&bundle).is_none()
             {
                 return Ok(Some((folder, bundle)));
@@ -296,7 +297,7 @@ impl Session<'_> {
 
     /// Refuses a bundle of another model, number format or engine, or one that does not cover the
     /// experiment's steps. It may be of another machine: simulating works anywhere.
-    pub(super) fn require_fit(&self, bundle: &Bundle) -> Result<(), RunError> {
+    pub(super) fn require_fit(&self, bundle: &Profile) -> Result<(), RunError> {
         match self.misfit(bundle) {
             None => Ok(()),
             Some(why) => Err(RunError::BundleUnfit { why }),
@@ -304,12 +305,15 @@ impl Session<'_> {
     }
 
     /// Why a bundle does not fit this machine, model or experiment.
-    fn mismatch(&self, bundle: &Bundle) -> Option<String> {
+    fn mismatch(&self, bundle: &Profile) -> Option<String> {
         let machine = profile::machine(self.resolved.lock.experiment.hardware.threads);
-        if bundle.meta.fingerprint != machine.fingerprint {
+        let Profile::Own(own) = bundle else {
+            return Some("it is of no machine that xp measured".to_owned());
+        };
+        if own.meta.fingerprint != machine.fingerprint {
             return Some(format!(
                 "the machine differs: pinned {}…, this is {}…",
-                bundle.meta.fingerprint.short(12),
+                own.meta.fingerprint.short(12),
                 machine.fingerprint.short(12)
             ));
         }
@@ -317,7 +321,9 @@ impl Session<'_> {
     }
 
     /// Why a bundle does not fit this model or experiment.
-    fn misfit(&self, bundle: &Bundle) -> Option<String> {
+    fn misfit(&self, bundle: &Profile) -> Option<String> {
+        // What a predictor makes of kernels, it checks itself.
+        let Profile::Own(bundle) = bundle else { return None };
         if bundle.meta.model_digest != self.shape_digest() {
             return Some("it is of a model of another shape or number format".to_owned());
         }
@@ -352,7 +358,7 @@ impl Session<'_> {
     }
 
     /// Measures this machine into `profiles/`.
-    fn measure_bundle(&mut self, why: &str) -> Result<(String, Bundle), RunError> {
+    fn measure_bundle(&mut self, why: &str) -> Result<(String, Profile), RunError> {
         let started = std::time::Instant::now();
         self.observer.started(Stage::Profile, "", why);
         let bundle = self.measure()?;
@@ -360,7 +366,7 @@ impl Session<'_> {
         let content = profile::content_digest(&bundle).short(8);
         let folder = format!("profiles/{}{content}", self.bundle_prefix(&bundle.meta.fingerprint));
         profile::write_bundle(&self.path(&folder)?, &bundle)?;
-        let bundle = profile::read_bundle(&self.path(&folder)?)?;
+        let bundle = Profile::read(&self.path(&folder)?)?;
         self.observer.finished(Stage::Profile, "", &folder, started.elapsed().as_secs_f64());
         Ok((folder, bundle))
     }
@@ -382,16 +388,17 @@ impl Session<'_> {
         Ok(profile::measure(engine, &subject, observer.progress())?)
     }
 
-    fn pin_bundle(&mut self, path: String, bundle: &Bundle) {
-        let hardware = bundle.meta.hardware.iter();
+    fn pin_bundle(&mut self, path: String, bundle: &Profile) {
         self.resolved.lock.bundle = Some(BundlePin {
             path,
-            sha256: Digest::of_json(&bundle.meta),
-            fingerprint: bundle.meta.fingerprint,
-            hardware: hardware
-                .map(|(name, value)| HardwareFact { name: name.clone(), value: value.clone() })
+            sha256: bundle.digest(),
+            fingerprint: bundle.fingerprint(),
+            hardware: bundle
+                .hardware()
+                .into_iter()
+                .map(|(name, value)| HardwareFact { name, value })
                 .collect(),
-            files: bundle.meta.files.clone(),
+            files: bundle.files().to_vec(),
         });
     }
 

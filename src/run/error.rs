@@ -7,8 +7,7 @@ use crate::backend::BackendError;
 use crate::compare::CompareError;
 use crate::lock::{LockError, ResolveError, Stale};
 use crate::metrics::ContractError;
-use crate::predictor::PredictorError;
-use crate::profile::ProfileError;
+use crate::profile::{FormatError, ProfileError};
 use crate::report::ReportError;
 use crate::spec::SpecErrors;
 use crate::store::{FetchError, ResultError, TransferError};
@@ -37,7 +36,7 @@ pub enum RunError {
     Profile(#[from] ProfileError),
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Predictor(#[from] PredictorError),
+    Profiles(#[from] FormatError),
     #[error(transparent)]
     #[diagnostic(transparent)]
     Contract(#[from] ContractError),

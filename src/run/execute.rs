@@ -5,7 +5,7 @@ use super::event::Observer;
 use super::record::StageRecord;
 use super::session::{Request, Session};
 use crate::compare::{Comparison, Verdict};
-use crate::lock::{Extent, RunPin};
+use crate::lock::{self, Extent, RunPin};
 
 /// An hour, ns.
 const HOUR_NS: u64 = 3_600_000_000_000;
@@ -74,15 +74,25 @@ impl Session<'_> {
     /// Brings a run's workload and its measurements up to date.
     pub fn measured_runs(&mut self, index: usize, repeats: u32) -> Result<Vec<StageRecord>, RunError> {
         self.workload_stage(index)?;
+        if !self.is_measured(index) {
+            return Ok(Vec::new());
+        }
         (0..repeats).map(|repeat| self.real_stage(index, repeat)).collect()
+    }
+
+    /// Whether anything of a run is measured: some engines are only simulated.
+    fn is_measured(&self, index: usize) -> bool {
+        let cell = &self.resolved.cells[index].experiment;
+        lock::measured_backend(cell).is_ok_and(lock::Measured::is_measured)
     }
 
     /// Refuses measurements that nobody would wait for; a recording is there already. A measurement lasts at least as long as its
     /// requests take to arrive; a simulation does not.
     pub fn require_measurable(&self) -> Result<(), RunError> {
-        let measured = |run: &&(&RunPin, &Extent)| run.0.recorded.is_none();
-        let runs: Vec<_> = self.resolved.lock.runs.iter().zip(&self.resolved.extents).collect();
-        for (run, extent) in runs.iter().filter(measured) {
+        let runs: Vec<(usize, (&RunPin, &Extent))> =
+            self.resolved.lock.runs.iter().zip(&self.resolved.extents).enumerate().collect();
+        let measured = |index: usize, run: &RunPin| run.recorded.is_none() && self.is_measured(index);
+        for (_, (run, extent)) in runs.iter().filter(|(index, (run, _))| measured(*index, run)) {
             let last = extent.last_arrival_ns;
             if last > MAX_ARRIVAL_NS {
                 return Err(RunError::TooLong { run: run.id.clone(), hours: last.div_ceil(HOUR_NS) });

@@ -233,7 +233,8 @@ fn keys(session: &Session<'_>) -> BTreeMap<(String, Stage), String> {
         let of = |step: &Step| key(step.stage, &step.inputs).to_string();
         put(Stage::Workload, of(&session.workload_step(run)));
         let repeats = lock.experiment.compare.as_ref().map_or(1, |compare| compare.repeats);
-        let real: Vec<Step> = (0..repeats).map(|repeat| session.real_step(index, repeat).unwrap()).collect();
+        let real: Vec<Step> =
+            (0..repeats).map(|repeat| session.real_step(index, repeat).unwrap().unwrap()).collect();
         put(Stage::Real, real.iter().map(of).collect());
         if session.sim_backend().is_none() {
             continue;
@@ -389,7 +390,7 @@ fn a_recording_is_keyed_by_its_file_and_its_columns() {
         .replace("real=\"sarathi\"", "real=\"spare\"")
         .replace(" repeats=2", "");
     let old = open(dir.path(), &text);
-    let real = |session: &Session<'_>| session.real_step(0, 0).unwrap().key();
+    let real = |session: &Session<'_>| session.real_step(0, 0).unwrap().unwrap().key();
     let told = |new: &Session<'_>| {
         let found = lock::diff(&old.resolved.lock, &new.resolved.lock);
         let stages = found.invalidated.first().map(|group| group.stages.to_string()).unwrap_or_default();

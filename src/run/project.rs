@@ -112,15 +112,22 @@ impl Project {
             made => made,
         };
         let file = file.map_err(lock)?;
-        match file.try_lock() {
-            Ok(()) => Ok(RunGuard(file)),
-            Err(std::fs::TryLockError::WouldBlock) => {
-                Err(ProjectError::Busy { root: self.root.clone(), source: io::ErrorKind::WouldBlock.into() })
+        for patience in (0..GUARD_TRIES).rev() {
+            match file.try_lock() {
+                Ok(()) => return Ok(RunGuard(file)),
+                Err(std::fs::TryLockError::WouldBlock) if patience > 0 => std::thread::sleep(GUARD_PAUSE),
+                Err(std::fs::TryLockError::WouldBlock) => break,
+                Err(std::fs::TryLockError::Error(source)) => return Err(lock(source)),
             }
-            Err(std::fs::TryLockError::Error(source)) => Err(lock(source)),
         }
+        Err(ProjectError::Busy { root: self.root.clone(), source: io::ErrorKind::WouldBlock.into() })
     }
 }
+
+/// A process that is being started holds, for a moment, the locks of the one that starts it (between its fork
+/// and its exec): a lock that is taken is asked for again before it is believed.
+const GUARD_TRIES: u32 = 5;
+const GUARD_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// Makes `.xp` of the project at `root`, of which git shows nothing. A `.gitignore` that is there stays.
 pub(super) fn make_own_folder(root: &Path) -> io::Result<()> {

@@ -79,7 +79,8 @@ impl Reach {
         for (run, cell) in lock.runs.iter().zip(&cells) {
             self.add(&steps::workload_step(run));
             steps::sim_step(lock, run).iter().for_each(|step| self.add(step));
-            self.add(&steps::real_step(lock, &cell.experiment, run, &nowhere, 0)?);
+            let real = steps::real_step(lock, &cell.experiment, run, &nowhere, 0)?;
+            real.iter().for_each(|step| self.add(step));
             self.labels.insert((Stage::Compare, run.id.clone()));
         }
         self.labels.insert((Stage::Report, lock.experiment.name.clone()));

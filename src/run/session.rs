@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::RunError;
 use super::event::Observer;
@@ -11,6 +12,7 @@ use super::record::{StageRecord, StageStore};
 use crate::engine::{ENGINE_VERSION, Engine};
 use crate::lock::{self, Lock, ProjectFiles, Resolved, SimPin, SpecPin, Stale, Versions};
 use crate::metrics::METRICS_VERSION;
+use crate::predictor::Predictor;
 use crate::sim::SIMULATOR_VERSION;
 use crate::source::{Access, Network};
 use crate::spec::{self, Changes, Experiment, Override};
@@ -81,6 +83,8 @@ pub struct Session<'a> {
     pub(super) engine: Option<Engine>,
     /// Simulated results in run order, once they were pinned.
     pub(super) sims: Vec<StageRecord>,
+    /// The predictor of the last simulated run, by what it was made from.
+    pub(super) last_predictor: Option<(Digest, Arc<dyn Predictor>)>,
 }
 
 /// Whether the file is a lock by its name.
@@ -195,6 +199,7 @@ impl<'a> Session<'a> {
             observer,
             engine: None,
             sims: Vec::new(),
+            last_predictor: None,
         };
         session.require_current()?;
         let mut told: Vec<&String> = Vec::new();
@@ -385,9 +390,8 @@ impl Session<'_> {
     pub fn pin(&mut self) -> Result<(), RunError> {
         self.remember();
         if let Some(bundle) = self.ensure_bundle()? {
-            let predictor = self.predictor(&bundle)?;
             for index in 0..self.resolved.lock.runs.len() {
-                let record = self.sim_stage(index, &bundle, predictor.as_ref())?;
+                let record = self.sim_stage(index, &bundle)?;
                 self.sims.push(record);
             }
         }

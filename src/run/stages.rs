@@ -11,15 +11,15 @@ use super::record::{StageRecord, StageState};
 use super::restore::Restored;
 use super::session::Session;
 use super::steps::{self, Compared, Step};
-use crate::backend::{Backend, CandleRunner, Job, RecordedRunner, SimRunner};
+use crate::backend::{self, Backend, CandleRunner, Job, RecordedRunner, SimRunner};
 use crate::compare::{self, Comparison};
 use crate::engine::Engine;
-use crate::lock::{self, Measured, RunPin, SimPin};
+use crate::lock::{self, Measured, ResolveError, RunPin, SimPin};
 use crate::metrics;
-use crate::predictor::{Interpolate, Predictor};
-use crate::profile::{self, Bundle};
+use crate::predictor::Predictor;
+use crate::profile::{self, Profile};
 use crate::report;
-use crate::spec::{self, RecordedBackend};
+use crate::spec::RecordedBackend;
 use crate::store::{self, Digest, FileDigest, StagedDir};
 use crate::workload::{self, Workload, WorkloadMeta};
 
@@ -45,7 +45,8 @@ impl Session<'_> {
         steps::workload_step(run)
     }
 
-    pub(super) fn real_step(&self, index: usize, repeat: u32) -> Result<Step, RunError> {
+    /// The step of a measured repeat; None where nothing is measured.
+    pub(super) fn real_step(&self, index: usize, repeat: u32) -> Result<Option<Step>, RunError> {
         let lock = &self.resolved.lock;
         let machine = profile::machine(lock.experiment.hardware.threads).fingerprint;
         let cell = &self.resolved.cells[index].experiment;
@@ -147,16 +148,10 @@ impl Session<'_> {
     }
 
     /// Simulates a run and pins (or checks) the result's digest.
-    pub fn sim_stage(
-        &mut self,
-        index: usize,
-        bundle: &Bundle,
-        predictor: &dyn Predictor,
-    ) -> Result<StageRecord, RunError> {
+    pub fn sim_stage(&mut self, index: usize, bundle: &Profile) -> Result<StageRecord, RunError> {
         let run = self.resolved.lock.runs[index].clone();
         let Some(step) = self.sim_step(&run) else { return Err(RunError::NoCompare) };
-        let record =
-            self.perform(&step, |session, folder| session.make_sim(index, bundle, predictor, folder))?;
+        let record = self.perform(&step, |session, folder| session.make_sim(index, bundle, folder))?;
         let sha256 = result_digest(&record.files);
         let steps = metrics::read_meta(&self.path(&record.output)?)?.num_steps;
         if let (Some(pinned), true) = (
@@ -181,18 +176,18 @@ impl Session<'_> {
     }
 
     /// Simulates a run into a folder.
-    pub fn make_sim(
-        &mut self,
-        index: usize,
-        bundle: &Bundle,
-        predictor: &dyn Predictor,
-        folder: &Path,
-    ) -> Result<String, RunError> {
+    pub fn make_sim(&mut self, index: usize, bundle: &Profile, folder: &Path) -> Result<String, RunError> {
         self.require_fit(bundle)?;
+        let predictor = self.predictor(index, bundle)?;
         let name = self.sim_backend().map(|sim| sim.name.clone()).unwrap_or_default();
         let observer = self.observer;
         let workload = self.resolved.workload(index)?;
-        let mut runner = SimRunner { name: &name, bundle: &bundle.meta, predictor };
+        let mut runner = SimRunner {
+            name: &name,
+            profile: bundle,
+            predictor: predictor.as_ref(),
+            router_seed: self.router_seed(),
+        };
         let started = Instant::now();
         let (record, meta) = runner.serve(&self.job(index, 0, &workload), observer.progress())?;
         let seconds = started.elapsed().as_secs_f64();
@@ -203,7 +198,7 @@ impl Session<'_> {
 
     /// Times a run on the engine.
     pub fn real_stage(&mut self, index: usize, repeat: u32) -> Result<StageRecord, RunError> {
-        let step = self.real_step(index, repeat)?;
+        let step = self.real_step(index, repeat)?.ok_or(ResolveError::NoEngine)?;
         self.perform(&step, |session, folder| session.make_real(index, repeat, folder))
     }
 
@@ -215,6 +210,7 @@ impl Session<'_> {
                 let recorded = recorded.clone();
                 return self.make_recorded(index, &recorded, folder);
             }
+            Measured::Engine(_) => return Err(ResolveError::NoEngine.into()),
         };
         let observer = self.observer;
         let (mut workload, tokenizer) = (self.resolved.workload(index)?, self.resolved.tokenizer()?);
@@ -373,11 +369,24 @@ impl Session<'_> {
         Ok(path)
     }
 
-    /// The predictor the experiment names.
-    pub fn predictor(&self, bundle: &Bundle) -> Result<Box<dyn Predictor>, RunError> {
-        match self.sim_backend().map(|sim| sim.predictor).unwrap_or_default() {
-            spec::Predictor::Interpolate => Ok(Box::new(Interpolate::new(bundle)?)),
+    /// The predictor that the experiment names, for a run. That of the last run is kept: most runs of a matrix have
+    /// the same.
+    fn predictor(&mut self, index: usize, bundle: &Profile) -> Result<Arc<dyn Predictor>, RunError> {
+        let Some(sim) = self.sim_backend() else { return Err(RunError::NoCompare) };
+        let run = &self.resolved.lock.runs[index];
+        let key = Digest::of_json(&(bundle.digest(), &run.cluster, &run.scheduler));
+        if let Some((_, predictor)) = self.last_predictor.as_ref().filter(|(of, _)| *of == key) {
+            return Ok(predictor.clone());
         }
+        let predictor: Arc<dyn Predictor> =
+            backend::predictor(&self.resolved.lock, index, sim, bundle)?.into();
+        self.last_predictor = Some((key, predictor.clone()));
+        Ok(predictor)
+    }
+
+    /// Seed of the router's draws; it is pinned where there are several replicas.
+    fn router_seed(&self) -> u64 {
+        self.resolved.lock.seeds.router.unwrap_or_default()
     }
 }
 

@@ -82,17 +82,18 @@ pub fn profile_step(pin: &BundlePin) -> Step {
 }
 
 /// One measured repeat (from 0) of a run on a machine. Repeats are measurements of their own, and a
-/// measurement is one of its machine.
+/// measurement is one of its machine. None where nothing is measured.
 pub(super) fn real_step(
     lock: &Lock,
     cell: &Experiment,
     run: &RunPin,
     machine: &Digest,
     repeat: u32,
-) -> Result<Step, ResolveError> {
+) -> Result<Option<Step>, ResolveError> {
     let engine = match lock::measured_backend(cell)? {
         Measured::Candle(engine) => engine,
-        Measured::Recorded(recorded) => return Ok(recorded_step(lock, recorded, run, repeat)),
+        Measured::Recorded(recorded) => return Ok(Some(recorded_step(lock, recorded, run, repeat))),
+        Measured::Engine(_) => return Ok(None),
     };
     let mut inputs = inputs([
         ("backend", engine.name.clone()),
@@ -113,7 +114,7 @@ pub(super) fn real_step(
     ]);
     inputs.extend(scheduler_inputs(run));
     let label = format!("{}-r{}", run.id, u64::from(repeat) + 1);
-    Ok(Step::new(Stage::Real, "real_runs", label, inputs))
+    Ok(Some(Step::new(Stage::Real, "real_runs", label, inputs)))
 }
 
 /// A run that was recorded elsewhere: of no machine, and keyed by its file.
@@ -156,6 +157,14 @@ pub fn sim_step(lock: &Lock, run: &RunPin) -> Option<Step> {
         ("workload", run.workload.sha256.to_string()),
     ]);
     inputs.extend(scheduler_inputs(run));
+    // What most simulations do not have is no part of their keys.
+    let optional = [
+        ("cluster", (!run.cluster.is_single()).then(|| json(&run.cluster))),
+        ("interconnect", lock.experiment.hardware.interconnect.as_ref().map(json)),
+        ("overhead", sim.overhead.as_ref().map(json)),
+        ("router seed", lock.seeds.router.filter(|_| run.cluster.replicas > 1).map(|seed| seed.to_string())),
+    ];
+    inputs.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     Some(Step::new(Stage::Sim, "sim_runs", run.id.clone(), inputs))
 }
 
@@ -189,7 +198,9 @@ pub(super) fn places_of(lock: &Lock, known: &Known) -> Result<Vec<Step>, RunErro
                 return Ok(out);
             };
             for (run, cell) in lock.runs.iter().zip(&cells) {
-                let step = real_step(lock, &cell.experiment, run, &Digest::of([]), repeat.saturating_sub(1))?;
+                let nowhere = Digest::of([]);
+                let step = real_step(lock, &cell.experiment, run, &nowhere, repeat.saturating_sub(1))?;
+                let Some(step) = step else { continue };
                 if pinned(&step.inputs) == pinned(inputs) {
                     out.push(Step::new(stage, "real_runs", step.label, inputs.clone()));
                 }
@@ -253,7 +264,8 @@ pub(super) fn report_step<'r>(
 pub fn steps_of(lock: &Lock, machine: &Digest, repeat: u32) -> Result<Vec<Step>, RunError> {
     let cells = crate::spec::expand(&lock.experiment)?;
     let run = &lock.runs[0];
-    let mut steps = vec![workload_step(run), real_step(lock, &cells[0].experiment, run, machine, repeat)?];
+    let mut steps = vec![workload_step(run)];
+    steps.extend(real_step(lock, &cells[0].experiment, run, machine, repeat)?);
     steps.extend(lock.bundle.as_ref().map(profile_step));
     steps.extend(sim_step(lock, run));
     Ok(steps)

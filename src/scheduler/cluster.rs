@@ -47,10 +47,26 @@ pub struct ClusterConfig {
     pub tensor_parallel: u32,
     /// Devices that share out the experts of each layer, over the replicas of a data-parallel group.
     pub expert_parallel: u32,
+    /// No batch is replayed as a CUDA graph.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub eager: bool,
+}
+
+impl ClusterConfig {
+    /// Whether it is one replica on one device.
+    pub fn is_single(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Default for ClusterConfig {
     fn default() -> Self {
-        Self { replicas: 1, router: RouterKind::RoundRobin, tensor_parallel: 1, expert_parallel: 1 }
+        Self {
+            replicas: 1,
+            router: RouterKind::RoundRobin,
+            tensor_parallel: 1,
+            expert_parallel: 1,
+            eager: false,
+        }
     }
 }

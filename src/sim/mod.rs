@@ -4,42 +4,30 @@
 
 mod clock;
 mod cluster;
+mod recorder;
 mod virtual_clock;
 
 pub use clock::{Clock, Moment, Nanoseconds, Seconds};
 pub use cluster::{Asked, Outcome, Pace, Stage, run};
+pub use recorder::{Deployed, simulate};
 pub use virtual_clock::VirtualClock;
-
-use crate::drive::drive;
-use crate::metrics::RunRecord;
-use crate::predictor::Predictor;
-use crate::progress::Progress;
-use crate::scheduler::{SchedulerConfig, build_counted};
-use crate::workload::Workload;
 
 /// Version of the simulator, predictors and schedulers included: raised with every change that moves a
 /// result, so that older results are not taken for its own.
 pub const SIMULATOR_VERSION: u32 = 1;
 
-/// Simulates a workload on one replica, on one thread. Pure: the record depends on nothing but the
-/// first three arguments. Requests that can never run are error rows of the record, as in a real run.
-pub fn simulate(
-    config: &SchedulerConfig,
-    predictor: &dyn Predictor,
-    workload: &Workload,
-    progress: &dyn Progress,
-) -> RunRecord {
-    let mut clock = VirtualClock::new(|batch| predictor.step_ns(batch));
-    let Ok(record) = drive(&mut *build_counted(config), workload, &mut clock, progress);
-    record
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::RunRecord;
+    use crate::predictor::Predictor;
     use crate::progress::Silent;
-    use crate::scheduler::{Batch, Policy};
-    use crate::workload::WorkloadRequest;
+    use crate::scheduler::{Batch, ClusterConfig, Policy, SchedulerConfig};
+    use crate::workload::{Workload, WorkloadRequest};
+
+    fn simulated(config: &SchedulerConfig, cluster: &ClusterConfig, workload: &Workload) -> RunRecord {
+        simulate(&Deployed { scheduler: config, cluster, router_seed: 7 }, &Linear, workload, &Silent)
+    }
 
     /// 100 ns a step, 10 a token, 1 a token of context.
     struct Linear;
@@ -69,7 +57,7 @@ mod tests {
     fn predicted_steps_add_up() {
         let requests = vec![request(7, 10, 3), request(250, 4, 1)];
         let workload = Workload { requests, ..Workload::default() };
-        let record = simulate(&config(), &Linear, &workload, &Silent);
+        let record = simulated(&config(), &ClusterConfig::default(), &workload);
         let steps: Vec<_> = record.steps.iter().map(|step| (step.start_ns, step.end_ns)).collect();
         // p0[0..8]: 180; p0[8..10]*: 128; d0 at 10 with p1[0..4]*: 160; d0 at 11: 121.
         assert_eq!(steps, [(7, 187), (187, 315), (315, 475), (475, 596)]);
@@ -83,8 +71,8 @@ mod tests {
     fn the_same_workload_gives_the_same_record() {
         let requests = (0..200).map(|id| request(id * 90, 1 + id as u32 * 7 % 40, 1 + id as u32 * 5 % 20));
         let workload = Workload { requests: requests.collect(), ..Workload::default() };
-        let first = simulate(&config(), &Linear, &workload, &Silent);
-        assert_eq!(first, simulate(&config(), &Linear, &workload, &Silent));
+        let first = simulated(&config(), &ClusterConfig::default(), &workload);
+        assert_eq!(first, simulated(&config(), &ClusterConfig::default(), &workload));
         assert!(first.requests.iter().all(|row| row.num_decode_tokens_actual == row.num_decode_tokens));
     }
 }

@@ -24,9 +24,13 @@ struct HfConfig {
     vocab_size: u64,
     max_position_embeddings: u64,
     rope_theta: Option<f64>,
-    rms_norm_eps: f64,
+    rms_norm_eps: Option<f64>,
     #[serde(default)]
     tie_word_embeddings: bool,
+    #[serde(alias = "num_local_experts")]
+    num_experts: Option<u64>,
+    num_experts_per_tok: Option<u64>,
+    moe_intermediate_size: Option<u64>,
     rope_scaling: Option<Value>,
     /// Newer files keep what `rope_theta` and `rope_scaling` say in one place.
     rope_parameters: Option<RopeParameters>,
@@ -73,14 +77,25 @@ impl Checker<'_> {
     }
 }
 
-/// Parses and checks a `config.json`; `file` is shown in errors.
+/// Parses and checks the `config.json` of a model that xp's own engine runs; `file` is shown in errors.
 pub(crate) fn parse(file: &str, text: &str) -> Result<ModelConfig, SourceError> {
+    read(file, text, true)
+}
+
+/// Parses and checks a `config.json` of any transformer for its shape, which is all that a simulation needs.
+pub(crate) fn parse_shape(file: &str, text: &str) -> Result<ModelConfig, SourceError> {
+    read(file, text, false)
+}
+
+fn read(file: &str, text: &str, runs: bool) -> Result<ModelConfig, SourceError> {
     let raw: HfConfig = serde_json::from_str(text).map_err(|error| {
         let (line, column, message) = json_place(&error);
         SourceError::Config { file: file.to_owned(), line, column, message }
     })?;
     let check = Checker { file, text };
-    supported(&raw, &check)?;
+    if runs {
+        supported(&raw, &check)?;
+    }
     let heads = check.dimension("num_attention_heads", raw.num_attention_heads, 1024)?;
     let hidden_size = check.dimension("hidden_size", raw.hidden_size, 1 << 17)?;
     let kv_heads =
@@ -110,13 +125,27 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<ModelConfig, SourceError> 
     let rope_theta = raw
         .rope_theta
         .or(from_parameters)
+        .or((!runs).then_some(10_000.0))
         .ok_or_else(|| check.error("rope_parameters", "there is no rope_theta".to_owned()))?;
     check.refuse_unless(
         (1.0..=1e12).contains(&rope_theta),
         "rope_theta",
         "rope_theta is not between 1 and 1e12",
     )?;
-    let eps = raw.rms_norm_eps;
+    let eps = raw
+        .rms_norm_eps
+        .or((!runs).then_some(1e-6))
+        .ok_or_else(|| check.error("rms_norm_eps", "there is no rms_norm_eps".to_owned()))?;
+    let optional = |field: &str, value: Option<u64>, most: u32| {
+        value.map(|value| check.dimension(field, value, most)).transpose()
+    };
+    let num_experts = optional("num_experts", raw.num_experts, 1 << 16)?;
+    let num_experts_per_tok = optional("num_experts_per_tok", raw.num_experts_per_tok, 1 << 16)?;
+    check.refuse_unless(
+        num_experts.is_none_or(|count| num_experts_per_tok.is_some_and(|used| used <= count)),
+        "num_experts_per_tok",
+        "num_experts_per_tok is not between 1 and num_experts",
+    )?;
     check.refuse_unless(eps > 0.0 && eps < 1.0, "rms_norm_eps", "rms_norm_eps is not between 0 and 1")?;
     Ok(ModelConfig {
         intermediate_size: check.dimension("intermediate_size", raw.intermediate_size, 1 << 20)?,
@@ -135,6 +164,10 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<ModelConfig, SourceError> 
         rope_theta,
         rms_norm_eps: eps,
         tie_word_embeddings: raw.tie_word_embeddings,
+        num_experts,
+        num_experts_per_tok: num_experts.and(num_experts_per_tok),
+        moe_intermediate_size: optional("moe_intermediate_size", raw.moe_intermediate_size, 1 << 20)?
+            .filter(|_| num_experts.is_some()),
     })
 }
 
@@ -166,6 +199,7 @@ fn supported(raw: &HfConfig, check: &Checker<'_>) -> Result<(), SourceError> {
         "use_sliding_window",
         "a sliding window is not supported",
     )?;
+    check.refuse_unless(raw.num_experts.is_none(), "num_experts", "a mixture of experts is not supported")?;
     let whole = raw.quantization_config.as_ref().is_none_or(Value::is_null);
     check.refuse_unless(whole, "quantization_config", "quantized weights are not supported")
 }

@@ -12,6 +12,7 @@ mod weights;
 use std::path::{Path, PathBuf};
 
 pub(crate) use config::parse as parse_config;
+use config::parse_shape;
 pub use error::SourceError;
 pub use hub::HubError;
 pub use shape::shape;
@@ -22,7 +23,7 @@ use crate::catalog::{self, ModelConfig};
 use crate::model::{Tokenizer, Weights, train_synthetic};
 use crate::progress::Progress;
 use crate::spec::Source;
-use crate::store::{Digest, DigestCache, FileDigest, Memo, read_bounded};
+use crate::store::{self, Digest, DigestCache, FileDigest, Memo, read_bounded};
 
 /// What resolving a source may use.
 #[derive(Clone, Copy)]
@@ -131,12 +132,20 @@ pub fn resolve(
     match source {
         Source::Synthetic => synthetic(name, weights_seed, access.memo),
         Source::Path { path } => folder::resolve(&inside(access.inputs, path)?, path, None, access),
+        Source::Config { path } => {
+            let text = store::read_text_bounded(&inside(access.inputs, path)?, config::MAX_CONFIG)?;
+            made_up(&parse_shape(path, &text)?, weights_seed, access.memo)
+        }
         Source::Hf { repo, revision } => hub::resolve(repo, revision, access, pinned),
     }
 }
 
 fn synthetic(name: &str, seed: u64, memo: &Memo) -> Result<ModelFiles, SourceError> {
-    let config = catalog::model(name).ok_or_else(|| SourceError::unknown(name))?;
+    made_up(catalog::model(name).ok_or_else(|| SourceError::unknown(name))?, seed, memo)
+}
+
+/// A model of this shape with a tokenizer and weights of xp's making.
+fn made_up(config: &ModelConfig, seed: u64, memo: &Memo) -> Result<ModelFiles, SourceError> {
     let vocab_size = config.vocab_size;
     let pin = memo.recall("synthetic tokenizer", &vocab_size, || {
         let bytes = train_synthetic(vocab_size)?;

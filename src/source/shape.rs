@@ -10,13 +10,16 @@ use crate::store::read_text_bounded;
 /// The shape of a model, if it is at hand: from the catalog, or from a `config.json` in its folder or in the local
 /// cache. Nothing is downloaded, and a file that cannot be used is left to [`resolve`](super::resolve) to tell.
 pub fn shape(source: &Source, name: &str, root: &Path) -> Option<ModelConfig> {
+    let read = |path: &Path| read_text_bounded(path, config::MAX_CONFIG).ok();
     let home = match source {
+        Source::Config { path } => {
+            return config::parse_shape(path, &read(&inside(root, path).ok()?)?).ok();
+        }
         Source::Synthetic => return catalog::model(name).cloned(),
         Source::Path { path } => inside(root, path).ok()?,
         Source::Hf { repo, revision } => hub::cached_folder(repo, revision)?,
     };
-    let text = read_text_bounded(&home.join(CONFIG), config::MAX_CONFIG).ok()?;
-    config::parse(CONFIG, &text).ok()
+    config::parse(CONFIG, &read(&home.join(CONFIG))?).ok()
 }
 
 #[cfg(test)]

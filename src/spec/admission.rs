@@ -5,42 +5,19 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::check::{CODE, backends_of, part};
-use super::experiment::{
-    Backend, CandleBackend, Compare, Dtype, Experiment, Hardware, Lengths, Slo, WorkloadSpec,
-};
+use super::engine::{EngineSettings, KvSize};
+use super::experiment::{Backend, Compare, Dtype, Experiment, Hardware, Lengths, Slo, WorkloadSpec};
+use super::memory::{self, KvCache, kv_cache};
 use super::place::Finding;
 use super::units::{ByteSize, Duration};
 use crate::catalog::ModelConfig;
 
-/// Bytes of one number in the KV cache: keys and values are kept in f32.
-const KV_ELEMENT_BYTES: u64 = 4;
+/// The architecture that xp's own engine runs.
+const RUNS: &str = "qwen3";
 
 /// Bytes that a thread loads in a nanosecond at most. No core makes more than two 64-byte loads in a cycle, from the
 /// fastest of its caches, and 1,000 bytes would take 7.8 such cycles: clocks end at some 6 GHz.
 const BYTES_PER_THREAD_NS: u64 = 1_000;
-
-/// The KV cache of an engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KvCache {
-    /// Bytes of a block: keys and values of all layers.
-    pub block_bytes: u64,
-    /// Blocks that the memory holds.
-    pub blocks: u64,
-    /// Blocks that are kept free when a request is admitted while others run.
-    pub watermark: u64,
-}
-
-/// What `kv-memory`, `block-size` and `watermark` make of a model's keys and values.
-pub fn kv_cache(backend: &CandleBackend, shape: &ModelConfig) -> KvCache {
-    let token_bytes = 2
-        * u64::from(shape.num_hidden_layers)
-        * u64::from(shape.num_key_value_heads)
-        * u64::from(shape.head_dim)
-        * KV_ELEMENT_BYTES;
-    let block_bytes = token_bytes * u64::from(backend.block_size);
-    let blocks = backend.kv_memory.0 / block_bytes.max(1);
-    KvCache { block_bytes, blocks, watermark: (blocks as f64 * backend.watermark.0 / 100.0) as u64 }
-}
 
 /// What the rules look at: of an instance, whatever of it is well-typed.
 pub(super) struct View {
@@ -56,15 +33,15 @@ pub(super) struct View {
 /// An engine's settings, and its index among the backends.
 struct Engine {
     index: usize,
-    settings: CandleBackend,
-    /// It ran elsewhere: nothing is known of how fast it can be.
-    is_recorded: bool,
+    settings: EngineSettings,
+    /// It runs on this machine's CPU: of others nothing is known of how fast they can be.
+    runs_here: bool,
 }
 
 impl Engine {
     fn of(index: usize, backend: &Backend) -> Option<Self> {
-        let settings = backend.engine()?.into_owned();
-        Some(Self { index, settings, is_recorded: matches!(backend, Backend::Recorded(_)) })
+        let settings = backend.engine()?;
+        Some(Self { index, settings, runs_here: matches!(backend, Backend::Candle(_)) })
     }
 }
 
@@ -152,12 +129,22 @@ impl View {
             let finding = finding.also("/model/name", format!("{context} tokens of context"));
             out.push(finding.help("shorten the requests, or take another model"));
         }
-        for Engine { index, settings, .. } in &self.engines {
+        for Engine { index, settings, runs_here } in &self.engines {
+            if *runs_here && shape.model_type != RUNS {
+                let message = format!("xp's own engine runs {RUNS} models, not {}", shape.model_type);
+                let finding = Finding::new(format!("/backends/{index}/name"), CODE, message);
+                let finding =
+                    finding.label("cannot run the model").near("/model/name", "another architecture");
+                out.push(finding.help(
+                    "simulate it with `kind=\"engine\"`, or compare with a recording: `kind=\"recorded\"`",
+                ));
+            }
             check_context(*index, settings, context, out);
+            check_parallel(*index, settings, shape, out);
         }
-        if let Some(Engine { index, settings, is_recorded }) = self.measured() {
+        if let Some(Engine { index, settings, runs_here }) = self.measured() {
             self.check_kv_cache(*index, settings, shape, out);
-            if !is_recorded {
+            if *runs_here {
                 self.check_slo(*index, settings, shape, out);
             }
         }
@@ -167,7 +154,7 @@ impl View {
     fn check_kv_cache(
         &self,
         index: usize,
-        candle: &CandleBackend,
+        engine: &EngineSettings,
         shape: &ModelConfig,
         out: &mut Vec<Finding>,
     ) {
@@ -176,44 +163,75 @@ impl View {
         let Some((longest, tokens)) = self.asked.longest.filter(|(_, tokens)| *tokens <= context) else {
             return;
         };
-        let KvCache { block_bytes, blocks, watermark } = kv_cache(candle, shape);
-        let needed = tokens.div_ceil(u64::from(candle.block_size.max(1)));
+        let (Some(dtype), Some(hardware)) = (self.dtype, &self.hardware) else { return };
+        let KvCache { block_bytes, blocks, watermark } = kv_cache(engine, shape, dtype, hardware);
+        let needed = tokens.div_ceil(u64::from(engine.block_size.max(1)));
         let free = blocks - watermark.min(blocks);
         if needed <= free {
             return;
         }
         let at = |field: &str| format!("/backends/{index}/{field}");
-        let memory = candle.kv_memory;
         let message = format!("the longest request needs {needed} KV blocks, the cache has {free}");
-        let mut finding = Finding::new(at("kv-memory"), CODE, message)
-            .label(format!("{memory} hold {blocks} blocks of {block_bytes} bytes"))
-            .near(longest, format!("{tokens} tokens in blocks of {} are {needed} blocks", candle.block_size));
+        let (field, label) = match engine.kv {
+            KvSize::Memory(memory) => {
+                ("kv-memory", format!("{memory} hold {blocks} blocks of {block_bytes} bytes"))
+            }
+            KvSize::Blocks(blocks) => ("kv-blocks", format!("{blocks} blocks")),
+            KvSize::Share(share) => {
+                ("memory-utilization", format!("{share} of a device leave {blocks} blocks"))
+            }
+        };
+        let mut finding = Finding::new(at(field), CODE, message)
+            .label(label)
+            .near(longest, format!("{tokens} tokens in blocks of {} are {needed} blocks", engine.block_size));
         if watermark > 0 {
             let plural = if watermark == 1 { " is" } else { "s are" };
             finding = finding.also(at("watermark"), format!("{watermark} block{plural} kept free"));
         }
         // The watermark's share is rounded down; one block more, for the rounding of the quotient.
-        let share = 1.0 - (candle.watermark.0 / 100.0).min(0.99);
+        let share = 1.0 - (engine.watermark.0 / 100.0).min(0.99);
         let enough = ((needed - 1) as f64 / share) as u64 + 2;
-        let enough = ByteSize(enough.saturating_mul(block_bytes).div_ceil(1 << 20).saturating_mul(1 << 20));
-        out.push(finding.help(format!("`kv-memory \"{enough}\"` is enough; or shorten the requests")));
+        let size = ByteSize(enough.saturating_mul(block_bytes).div_ceil(1 << 20).saturating_mul(1 << 20));
+        out.push(match engine.kv {
+            KvSize::Memory(_) => {
+                finding.help(format!("`kv-memory \"{size}\"` is enough; or shorten the requests"))
+            }
+            KvSize::Blocks(_) => {
+                finding.help(format!("`kv-blocks {enough}` is enough; or shorten the requests"))
+            }
+            KvSize::Share(share) => {
+                let plan = memory::plan(engine, shape, dtype, hardware, share.0 / 100.0);
+                let holds = plan.map(|plan| {
+                    let weights = approximate(plan.weights_bytes, &SIZES);
+                    let steps = approximate(plan.activation_bytes, &SIZES);
+                    format!(
+                        "a device of {} holds {weights} of weights and {steps} of a step's results; ",
+                        approximate(plan.memory_bytes, &SIZES)
+                    )
+                });
+                finding.help(format!(
+                    "{}shorten the requests, or use more devices: `parallel tensor=2`",
+                    holds.unwrap_or_default()
+                ))
+            }
+        });
     }
 
     /// No step is faster than its weights are loaded, so some objectives cannot be met.
-    fn check_slo(&self, index: usize, candle: &CandleBackend, shape: &ModelConfig, out: &mut Vec<Finding>) {
+    fn check_slo(&self, index: usize, engine: &EngineSettings, shape: &ModelConfig, out: &mut Vec<Finding>) {
         let (Some(hardware), Some(dtype)) = (&self.hardware, self.dtype) else { return };
         if hardware.device != "cpu" {
             return;
         }
         let threads = u64::from(hardware.threads.max(1));
-        let bytes = |weights: u64| weights * if dtype == Dtype::F32 { 4 } else { 2 };
+        let bytes = |weights: u64| weights * dtype.bytes();
         let (layers, output) = (bytes(shape.num_layer_parameters()), bytes(shape.num_output_parameters()));
         let least = |steps: u64, tokens: u64| {
             let loaded = layers.saturating_mul(steps).saturating_add(output.saturating_mul(tokens));
             loaded / (threads * BYTES_PER_THREAD_NS)
         };
         // Each step of a prompt loads every layer, its last one and each decode the output projection too.
-        let prefills = self.asked.prefill.div_ceil(u64::from(candle.chunk_size.max(1)));
+        let prefills = self.asked.prefill.div_ceil(u64::from(engine.chunk_size.max(1)));
         let decodes = self.asked.decode - 1;
         let bounds = [
             ("ttft-p99", self.slo.ttft_p99, least(prefills, 1), "the first token", prefills),
@@ -255,15 +273,15 @@ impl View {
 }
 
 /// What of an engine's settings the context makes senseless.
-fn check_context(index: usize, candle: &CandleBackend, context: u64, out: &mut Vec<Finding>) {
-    let (block, chunk) = (u64::from(candle.block_size), u64::from(candle.chunk_size));
+fn check_context(index: usize, engine: &EngineSettings, context: u64, out: &mut Vec<Finding>) {
+    let (block, chunk) = (u64::from(engine.block_size), u64::from(engine.chunk_size));
     if block > context {
         let message = format!("a KV block of {block} tokens is longer than the model's context of {context}");
         let finding = Finding::new(format!("/backends/{index}/block-size"), CODE, message);
         let finding = finding.label("longer than any request");
         out.push(finding.near("/model/name", format!("{context} tokens of context")).help("16 is usual"));
     }
-    let batch = u64::from(candle.max_batch_size);
+    let batch = u64::from(engine.max_batch_size);
     let plural = if batch == 1 { "" } else { "s" };
     let most = context.saturating_mul(batch);
     let at = format!("/backends/{index}/chunk-size");
@@ -283,6 +301,43 @@ fn check_context(index: usize, candle: &CandleBackend, context: u64, out: &mut V
         out.push(finding.help(format!(
             "no prompt fills it: a step of that size holds several prompts whole. Was a number up to {context} meant?"
         )));
+    }
+}
+
+/// How a model is split over devices must follow its shape.
+fn check_parallel(index: usize, engine: &EngineSettings, shape: &ModelConfig, out: &mut Vec<Finding>) {
+    let (tensor, pipeline) = (engine.parallel.tensor, engine.parallel.pipeline);
+    let at = |field: &str| format!("/backends/{index}/parallel/{field}");
+    let (heads, kv_heads, layers) =
+        (shape.num_attention_heads, shape.num_key_value_heads, shape.num_hidden_layers);
+    let divisors = |number: u32| -> String {
+        let all: Vec<String> =
+            (1..=number.min(1024)).filter(|d| number.is_multiple_of(*d)).map(|d| d.to_string()).collect();
+        all.join(", ")
+    };
+    if !heads.is_multiple_of(tensor) {
+        let message =
+            format!("{tensor} tensor-parallel devices do not divide the model's {heads} attention heads");
+        let finding = Finding::new(at("tensor"), CODE, message).label("not a divisor");
+        let finding = finding.near("/model/name", format!("{heads} attention heads"));
+        out.push(finding.help(format!("take one of {}", divisors(heads))));
+    } else if !kv_heads.is_multiple_of(tensor) && !tensor.is_multiple_of(kv_heads) {
+        let message =
+            format!("{tensor} tensor-parallel devices do not share out the model's {kv_heads} KV heads");
+        let finding = Finding::new(at("tensor"), CODE, message).label("neither a divisor nor a multiple");
+        let finding = finding.near("/model/name", format!("{kv_heads} heads of keys and values"));
+        out.push(finding.help(format!("take one of {}, or a multiple of {kv_heads}", divisors(kv_heads))));
+    }
+    if pipeline > layers {
+        let message = format!("{pipeline} pipeline stages for {layers} layers");
+        let finding = Finding::new(at("pipeline"), CODE, message).label("a stage would have no layer");
+        let finding = finding.near("/model/name", format!("{layers} layers"));
+        out.push(finding.help(format!("take {layers} at most")));
+    }
+    if engine.parallel.expert && shape.num_experts.is_none() {
+        let finding = Finding::new(at("expert"), CODE, "the model has no experts to share out");
+        let finding = finding.label("needs a mixture of experts").near("/model/name", "a dense model");
+        out.push(finding.help("leave it away, or take a model with experts"));
     }
 }
 

@@ -19,8 +19,8 @@ use crate::catalog;
 /// More backends than the schema admits are not compared with one another, nor listed.
 const MOST_BACKENDS: usize = 64;
 
-/// Devices this version runs on.
-const DEVICES: &[&str] = &["cpu"];
+/// The device that xp's own engine runs on.
+pub(super) const CPU: &str = "cpu";
 
 pub(super) const CODE: &str = "xp::spec::rule";
 
@@ -77,17 +77,37 @@ fn check_model(instance: &Value, out: &mut Vec<Finding>) {
             let finding = Finding::new("/model/source/revision", CODE, "a revision has no `..`");
             out.push(finding.help("write a branch, a tag or a commit"));
         }
-        Some(Source::Path { path }) => check_path("/model/source/path".to_owned(), &path, out),
+        Some(Source::Path { path } | Source::Config { path }) => {
+            check_path("/model/source/path".to_owned(), &path, out);
+        }
         _ => {}
     }
 }
 
 fn check_hardware(instance: &Value, out: &mut Vec<Finding>) {
-    let device = instance.pointer("/hardware/device").and_then(Value::as_str);
-    if let Some(device) = device.filter(|device| !DEVICES.contains(device)) {
-        let help = did_you_mean(device, DEVICES, "this version runs on");
+    check_unit(instance, "/hardware/memory".to_owned(), "size", out);
+    check_unit(instance, "/hardware/interconnect/bandwidth".to_owned(), "bandwidth", out);
+    check_unit(instance, "/hardware/interconnect/latency".to_owned(), "duration", out);
+    let Some(device) = instance.pointer("/hardware/device").and_then(Value::as_str) else { return };
+    if device == CPU {
+        return;
+    }
+    let known: Vec<&str> = std::iter::once(CPU).chain(catalog::known_devices()).collect();
+    if !known.contains(&device) && instance.pointer("/hardware/memory").is_none() {
+        let help = did_you_mean(device, &known, "known are");
+        let own =
+            format!("a device of your own says its memory: `hardware {} memory=\"24GiB\"`", quoted(device));
         let finding = Finding::new("/hardware/device", CODE, format!("no device {}", quoted(device)));
-        out.push(finding.label("unknown device").help(help));
+        out.push(finding.label("unknown device").help(format!("{help}; {own}")));
+        return;
+    }
+    for (index, backend) in backends_of(instance).iter().enumerate().take(MOST_BACKENDS) {
+        if is_of(backend, &["candle"]) {
+            let message = format!("xp's own engine runs on the CPU, not on {}", quoted(device));
+            let finding = Finding::new(format!("/backends/{index}/name"), CODE, message);
+            let finding = finding.label("runs on this machine").also("/hardware/device", "another device");
+            out.push(finding.help("write `hardware \"cpu\"`; or simulate the device with `kind=\"engine\"`, or compare with a recording: `kind=\"recorded\"`"));
+        }
     }
 }
 

@@ -3,11 +3,13 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::check::{CODE, backends_of};
+use super::check::{CODE, CPU, backends_of};
 use super::check_texts::{check_path, check_unit};
-use super::experiment::{Backend, CandleBackend, ProfileSource, RecordedBackend};
+use super::engine::{EngineSettings, KvSize};
+use super::experiment::{Backend, Predictor, ProfileSource};
 use super::place::Finding;
 use super::suggest::quoted;
+use crate::scheduler::Policy;
 
 pub(super) fn name_of(backend: &Value) -> Option<&str> {
     backend.get("name").and_then(Value::as_str)
@@ -18,22 +20,98 @@ pub(super) fn backend(instance: &Value, index: usize, out: &mut Vec<Finding>) {
     let at = |field: &str| format!("/backends/{index}/{field}");
     check_unit(instance, at("kv-memory"), "size", out);
     check_unit(instance, at("watermark"), "percent", out);
-    match backends_of(instance).get(index).map(Backend::deserialize) {
-        Some(Ok(
-            Backend::Candle(CandleBackend { watermark, .. })
-            | Backend::Recorded(RecordedBackend { watermark, .. }),
-        )) if watermark.0 >= 100.0 => {
-            let message = format!("a watermark of {watermark} keeps every KV block free");
-            let finding = Finding::new(at("watermark"), CODE, message);
-            out.push(finding.label("all of the cache").help("1% to 5% is usual"));
-        }
-        Some(Ok(Backend::Recorded(recorded))) => check_path(at("path"), &recorded.path, out),
-        Some(Ok(Backend::Sim(sim))) => {
-            if let ProfileSource::Folder(folder) = &sim.profile {
-                check_path(at("profile"), folder, out);
+    check_unit(instance, at("memory-utilization"), "percent", out);
+    check_unit(instance, at("overhead/step"), "duration", out);
+    let Some(item) = backends_of(instance).get(index) else { return };
+    if item.get("kv-blocks").is_some() && item.get("kv-memory").is_some() {
+        let finding = Finding::new(at("kv-blocks"), CODE, "the KV cache has two sizes").label("in blocks");
+        let finding = finding.also(at("kv-memory"), "and in bytes");
+        out.push(finding.help("keep one of them"));
+    }
+    let Ok(backend) = Backend::deserialize(item) else { return };
+    if let Some(engine) = backend.engine() {
+        check_engine(index, &engine, out);
+    }
+    match &backend {
+        Backend::Recorded(recorded) => check_path(at("path"), &recorded.path, out),
+        Backend::Sim(sim) => {
+            let device = instance.pointer("/hardware/device").and_then(Value::as_str).unwrap_or(CPU);
+            match &sim.profile {
+                ProfileSource::Folder(folder) => check_path(at("profile"), folder, out),
+                ProfileSource::Auto if device != CPU => {
+                    let message = format!("a profile of {} cannot be measured here", quoted(device));
+                    let finding =
+                        Finding::new(at("profile"), CODE, message).label("measures this machine's CPU");
+                    let finding = finding.also("/hardware/device", "another device");
+                    out.push(
+                        finding.help("name the folder of a profile of the device: `profile \"profiles/…\"`"),
+                    );
+                }
+                ProfileSource::Auto if sim.predictor == Predictor::Kernels => {
+                    let finding = Finding::new(at("predictor"), CODE, "xp measures no kernels of a GPU");
+                    let finding =
+                        finding.label("needs a kernel profile").also(at("profile"), "measured by xp");
+                    out.push(finding.help("name the folder of a kernel profile: `profile \"profiles/…\"`"));
+                }
+                ProfileSource::Auto => {}
             }
         }
-        _ => {}
+        Backend::Candle(_) | Backend::Engine(_) => {}
+    }
+}
+
+/// What contradicts itself in an engine's settings.
+fn check_engine(index: usize, engine: &EngineSettings, out: &mut Vec<Finding>) {
+    let at = |field: &str| format!("/backends/{index}/{field}");
+    let policy = engine.scheduler;
+    let name = policy.name();
+    if engine.watermark.0 >= 100.0 {
+        let message = format!("a watermark of {} keeps every KV block free", engine.watermark);
+        let finding = Finding::new(at("watermark"), CODE, message);
+        out.push(finding.label("all of the cache").help("1% to 5% is usual"));
+    }
+    if let KvSize::Share(share) = engine.kv
+        && share.0 > 100.0
+    {
+        let message = format!("{share} of a device's memory is more than it has");
+        let finding = Finding::new(at("memory-utilization"), CODE, message);
+        out.push(finding.label("more than all").help("90% is usual"));
+    }
+    if policy == Policy::VllmV1 && engine.max_batch_size > engine.chunk_size {
+        let (batch, chunk) = (engine.max_batch_size, engine.chunk_size);
+        let message = format!("a step of {chunk} tokens cannot hold {batch} requests");
+        let finding = Finding::new(at("chunk-size"), CODE, message).label("fewer tokens than requests");
+        let finding = finding.also(at("max-batch-size"), "a decode of each is a token");
+        out.push(finding.help(format!("`vllm_v1` wants {batch} tokens a step at least, as vLLM does")));
+    }
+    for (field, wanted) in
+        [("prefix-caching", engine.prefix_caching), ("async-scheduling", engine.async_scheduling)]
+    {
+        if wanted && policy != Policy::VllmV1 {
+            let message = format!("`{name}` knows no {}", field.replace('-', " "));
+            let finding = Finding::new(at(field), CODE, message).label("not of this policy");
+            let finding = finding.also(at("scheduler"), "the policy");
+            out.push(finding.help("`vllm_v1` has it; leave it away for other policies"));
+        }
+    }
+    if policy == Policy::Lightllm {
+        if engine.block_size != 1 {
+            let message = format!("`lightllm` keeps tokens, not blocks of {}", engine.block_size);
+            let finding = Finding::new(at("block-size"), CODE, message).label("must be 1");
+            out.push(finding.also(at("scheduler"), "memory by the token").help("write `block-size 1`"));
+        }
+        if engine.parallel.pipeline > 1 {
+            let finding = Finding::new(at("parallel/pipeline"), CODE, "`lightllm` has no pipeline stages");
+            out.push(finding.label("must be 1").also(at("scheduler"), "the policy").help("leave it away"));
+        }
+    }
+    if engine.max_batch_size < engine.parallel.pipeline {
+        let stages = engine.parallel.pipeline;
+        let message =
+            format!("{} requests at once cannot fill {stages} pipeline stages", engine.max_batch_size);
+        let finding = Finding::new(at("max-batch-size"), CODE, message).label("fewer than stages");
+        let finding = finding.also(at("parallel/pipeline"), "each stage has a batch of its own");
+        out.push(finding.help(format!("{stages} at least")));
     }
 }
 

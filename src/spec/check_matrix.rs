@@ -32,8 +32,8 @@ pub(super) fn check_matrix(instance: &Value, out: &mut Vec<Finding>) {
             let index = target.keys.get(1).and_then(|index| index.parse::<usize>().ok())?;
             // A backend of no known kind was refused for that.
             let kind = instance.get("backends")?.get(index)?.get("kind");
-            let is_candle = kind.is_none_or(|kind| kind == "candle");
-            Some(is_candle && target.keys.last().is_some_and(|last| last != "kind"))
+            let is_engine = kind.is_none_or(|kind| kind != "sim");
+            Some(is_engine && target.keys.last().is_some_and(|last| last != "kind"))
         };
         let varies = match target.keys[0].as_str() {
             "workload" => target.keys.last().is_some_and(|last| last != "name"),

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::check::CODE;
 use super::place::Finding;
 use super::suggest::quoted;
-use super::units::{ByteSize, Duration, Percent};
+use super::units::{Bandwidth, ByteSize, Duration, Percent};
 
 /// A value with a unit that has the right form and says more than 64 bits hold.
 pub(super) fn check_unit(instance: &Value, pointer: String, unit: &str, out: &mut Vec<Finding>) {
@@ -13,6 +13,7 @@ pub(super) fn check_unit(instance: &Value, pointer: String, unit: &str, out: &mu
     let fits = match unit {
         "percent" => text.parse::<Percent>().is_ok(),
         "size" => text.parse::<ByteSize>().is_ok(),
+        "bandwidth" => text.parse::<Bandwidth>().is_ok(),
         _ => text.parse::<Duration>().is_ok(),
     };
     // Another form is a violation of the schema, which says so.

@@ -1,13 +1,11 @@
 //! The typed experiment. Defaults live here; every one of them is written
 //! into the lock.
 
-use std::borrow::Cow;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::units::{ByteSize, Duration, Percent};
-use crate::scheduler::Policy;
+use super::engine::{CandleBackend, EngineBackend, EngineSettings, RecordedBackend};
+use super::units::{Bandwidth, ByteSize, Duration, Percent};
 
 /// One experiment: a model on hardware under a workload, measured and simulated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -85,6 +83,9 @@ pub enum Source {
     Synthetic,
     /// A folder with `config.json`, `*.safetensors` and `tokenizer.json`, relative to the project.
     Path { path: String },
+    /// The shape of a `config.json` in the data folder, for the simulator; weights and tokenizer as of a
+    /// synthetic model.
+    Config { path: String },
     /// A repository in the local Hugging Face cache.
     Hf {
         /// `owner/name`.
@@ -104,15 +105,40 @@ fn default_revision() -> String {
 }
 
 /// What it runs on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Hardware {
-    /// `cpu` is the device this version runs on.
+    /// `cpu`, which xp's own engine runs on, or a device that is simulated: a name of the catalog, or any name
+    /// with the device's `memory`.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"))]
     pub device: String,
     /// Compute threads.
     #[serde(default = "default_threads")]
     #[schemars(range(min = 1, max = 1024))]
     pub threads: u32,
+    /// Memory of one device; of a device of the catalog what it says there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<ByteSize>,
+    /// What an hour of one device costs, in US dollars.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1000000.0))]
+    pub price_per_hour: Option<f64>,
+    /// How devices are connected, where no profile says how long they take to exchange values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interconnect: Option<Interconnect>,
+}
+
+/// A link between two devices.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Interconnect {
+    /// In one direction.
+    pub bandwidth: Bandwidth,
+    /// From a call to its first byte at the other side.
+    pub latency: Duration,
+    /// Where the two numbers come from: a data sheet, a measurement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
 }
 
 fn default_threads() -> u32 {
@@ -121,7 +147,13 @@ fn default_threads() -> u32 {
 
 impl Default for Hardware {
     fn default() -> Self {
-        Self { device: "cpu".to_owned(), threads: default_threads() }
+        Self {
+            device: "cpu".to_owned(),
+            threads: default_threads(),
+            memory: None,
+            price_per_hour: None,
+            interconnect: None,
+        }
     }
 }
 
@@ -278,6 +310,8 @@ pub enum Backend {
     Sim(SimBackend),
     /// A run that was measured elsewhere, read from a file.
     Recorded(RecordedBackend),
+    /// An engine that is not run here: its settings alone, to be simulated.
+    Engine(EngineBackend),
 }
 
 impl Backend {
@@ -287,215 +321,17 @@ impl Backend {
             Self::Candle(backend) => &backend.name,
             Self::Sim(backend) => &backend.name,
             Self::Recorded(backend) => &backend.name,
+            Self::Engine(backend) => &backend.name,
         }
     }
 
     /// The engine's settings, of a backend that stands for one.
-    pub fn engine(&self) -> Option<Cow<'_, CandleBackend>> {
+    pub fn engine(&self) -> Option<EngineSettings> {
         match self {
-            Self::Candle(candle) => Some(Cow::Borrowed(candle)),
-            Self::Recorded(recorded) => Some(Cow::Owned(recorded.engine())),
+            Self::Candle(candle) => Some(candle.settings()),
+            Self::Recorded(recorded) => Some(recorded.settings()),
+            Self::Engine(engine) => Some(engine.settings()),
             Self::Sim(_) => None,
-        }
-    }
-}
-
-/// Settings of the candle engine.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct CandleBackend {
-    /// What `compare`, `--set` and the matrix call it.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"))]
-    pub name: String,
-    #[serde(default = "default_policy")]
-    pub scheduler: Policy,
-    /// Tokens a step may compute at most.
-    #[serde(default = "default_chunk")]
-    #[schemars(range(min = 1, max = 1048576))]
-    pub chunk_size: u32,
-    /// Requests that may run at once.
-    #[serde(default = "default_batch")]
-    #[schemars(range(min = 1, max = 65536))]
-    pub max_batch_size: u32,
-    /// Tokens in a KV block.
-    #[serde(default = "default_block")]
-    #[schemars(range(min = 1, max = 4096))]
-    pub block_size: u32,
-    /// Memory for the KV cache.
-    #[serde(default = "default_kv_memory")]
-    pub kv_memory: ByteSize,
-    /// Share of the KV blocks kept free when a request is admitted.
-    #[serde(default = "default_watermark")]
-    pub watermark: Percent,
-    #[serde(default)]
-    pub sampling: Sampling,
-}
-
-fn default_policy() -> Policy {
-    Policy::Sarathi
-}
-fn default_chunk() -> u32 {
-    256
-}
-fn default_batch() -> u32 {
-    32
-}
-fn default_block() -> u32 {
-    16
-}
-fn default_kv_memory() -> ByteSize {
-    ByteSize(1 << 30)
-}
-fn default_watermark() -> Percent {
-    Percent(1.0)
-}
-
-/// How the next token is chosen.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Sampling {
-    /// 0 is greedy.
-    #[serde(default)]
-    #[schemars(range(min = 0.0, max = 100.0))]
-    pub temperature: f64,
-    /// Keep the k likeliest tokens; 0 keeps all.
-    #[serde(default)]
-    #[schemars(range(min = 0, max = 1048576))]
-    pub top_k: u32,
-    /// Keep the likeliest tokens that together reach this probability.
-    #[serde(default = "default_top_p")]
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub top_p: f64,
-}
-
-fn default_top_p() -> f64 {
-    1.0
-}
-
-impl Default for Sampling {
-    fn default() -> Self {
-        Self { temperature: 0.0, top_k: 0, top_p: 1.0 }
-    }
-}
-
-/// A run of an engine elsewhere, by when each of its requests came and was served. The scheduler's settings are
-/// those that the engine ran with: it is simulated with them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct RecordedBackend {
-    /// What `compare`, `--set` and the matrix call it.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"))]
-    pub name: String,
-    /// The recording: JSON lines if it ends in `.jsonl`, else CSV with a header; relative to the data folder.
-    pub path: String,
-    pub columns: RecordedColumns,
-    #[serde(default = "default_policy")]
-    pub scheduler: Policy,
-    /// Tokens a step computed at most.
-    #[serde(default = "default_chunk")]
-    #[schemars(range(min = 1, max = 1048576))]
-    pub chunk_size: u32,
-    /// Requests that could run at once.
-    #[serde(default = "default_batch")]
-    #[schemars(range(min = 1, max = 65536))]
-    pub max_batch_size: u32,
-    /// Tokens in a KV block.
-    #[serde(default = "default_block")]
-    #[schemars(range(min = 1, max = 4096))]
-    pub block_size: u32,
-    /// Memory for the KV cache.
-    #[serde(default = "default_kv_memory")]
-    pub kv_memory: ByteSize,
-    /// Share of the KV blocks kept free when a request is admitted.
-    #[serde(default = "default_watermark")]
-    pub watermark: Percent,
-}
-
-impl RecordedBackend {
-    /// The engine that was recorded, by its settings.
-    pub fn engine(&self) -> CandleBackend {
-        CandleBackend {
-            name: self.name.clone(),
-            scheduler: self.scheduler,
-            chunk_size: self.chunk_size,
-            max_batch_size: self.max_batch_size,
-            block_size: self.block_size,
-            kv_memory: self.kv_memory,
-            watermark: self.watermark,
-            sampling: Sampling::default(),
-        }
-    }
-
-    /// One with defaults, for tests.
-    #[cfg(test)]
-    pub(crate) fn sample(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            path: "recorded.csv".to_owned(),
-            columns: RecordedColumns {
-                unit: TimeUnit::Ns,
-                request_id: None,
-                arrival: "arrival".to_owned(),
-                scheduled: None,
-                first_token: "first".to_owned(),
-                completion: "last".to_owned(),
-                prefill_tokens: None,
-                decode_tokens: None,
-            },
-            scheduler: default_policy(),
-            chunk_size: default_chunk(),
-            max_batch_size: default_batch(),
-            block_size: default_block(),
-            kv_memory: default_kv_memory(),
-            watermark: default_watermark(),
-        }
-    }
-}
-
-/// What the columns of a recording are called in its file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct RecordedColumns {
-    /// Unit of all its times.
-    pub unit: TimeUnit,
-    /// The request's number in the workload, from 0; without it the rows are in the workload's order.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request_id: Option<String>,
-    /// When the request was sent.
-    pub arrival: String,
-    /// When the engine first turned to it. It is only checked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scheduled: Option<String>,
-    /// When its first output token was there.
-    pub first_token: String,
-    /// When its last output token was there.
-    pub completion: String,
-    /// Its prompt tokens, which must be those of the workload.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prefill_tokens: Option<String>,
-    /// Its output tokens, at most those that the workload asks for; without it just those.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub decode_tokens: Option<String>,
-}
-
-/// Unit of times in a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum TimeUnit {
-    Ns,
-    Us,
-    Ms,
-    S,
-}
-
-impl TimeUnit {
-    /// A unit is 10 to the power of this many nanoseconds.
-    pub fn exponent(self) -> i32 {
-        match self {
-            Self::Ns => 0,
-            Self::Us => 3,
-            Self::Ms => 6,
-            Self::S => 9,
         }
     }
 }
@@ -512,6 +348,20 @@ pub struct SimBackend {
     pub profile: ProfileSource,
     #[serde(default)]
     pub predictor: Predictor,
+    /// What the engine takes in every step besides its kernels, where the profile does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overhead: Option<Overhead>,
+}
+
+/// Time of every step that no profile has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Overhead {
+    /// Added to every step.
+    pub step: Duration,
+    /// Where the number comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
 }
 
 /// Where a profiling bundle comes from: `auto` measures on this machine, anything else is a folder.
@@ -547,6 +397,12 @@ pub enum Predictor {
     /// Multilinear interpolation over the profile's grid.
     #[default]
     Interpolate,
+    /// A polynomial for each operator, chosen by cross-validation.
+    Linear,
+    /// A random forest for each operator, chosen by cross-validation.
+    Forest,
+    /// Kernels of a GPU put together as vLLM does: the one for kernel profiles.
+    Kernels,
 }
 
 /// Service-level objectives; a request meets the SLO when it meets each that is given.

@@ -99,13 +99,30 @@ static SOURCE: Object = Object {
     kinds: &[
         Kind { name: "synthetic", args: NO_ARGS, fields: &[] },
         Kind { name: "path", args: &["path"], fields: &[] },
+        Kind { name: "config", args: &["path"], fields: &[] },
         Kind { name: "hf", args: NO_ARGS, fields: &[scalar("repo"), scalar("revision")] },
     ],
     known_names: NO_NAMES,
 };
 
-static HARDWARE: Object =
-    Object { args: &["device"], fields: &[scalar("threads")], kinds: NO_KINDS, known_names: NO_NAMES };
+static HARDWARE: Object = Object {
+    args: &["device"],
+    fields: &[
+        scalar("threads"),
+        scalar("memory"),
+        scalar("price-per-hour"),
+        object("interconnect", &INTERCONNECT),
+    ],
+    kinds: NO_KINDS,
+    known_names: NO_NAMES,
+};
+
+static INTERCONNECT: Object = Object {
+    args: NO_ARGS,
+    fields: &[scalar("bandwidth"), scalar("latency"), scalar("source")],
+    kinds: NO_KINDS,
+    known_names: NO_NAMES,
+};
 
 static WORKLOAD: Object = Object {
     args: &["name"],
@@ -175,10 +192,16 @@ static BACKEND: Object = Object {
                 scalar("block-size"),
                 scalar("kv-memory"),
                 scalar("watermark"),
+                scalar("max-context"),
+                scalar("max-waiting-steps"),
                 object("sampling", &SAMPLING),
             ],
         },
-        Kind { name: "sim", args: NO_ARGS, fields: &[scalar("profile"), scalar("predictor")] },
+        Kind {
+            name: "sim",
+            args: NO_ARGS,
+            fields: &[scalar("profile"), scalar("predictor"), object("overhead", &OVERHEAD)],
+        },
         Kind {
             name: "recorded",
             args: NO_ARGS,
@@ -189,8 +212,40 @@ static BACKEND: Object = Object {
                 scalar("chunk-size"),
                 scalar("max-batch-size"),
                 scalar("block-size"),
+                scalar("kv-blocks"),
                 scalar("kv-memory"),
+                scalar("memory-utilization"),
                 scalar("watermark"),
+                scalar("max-context"),
+                scalar("max-waiting-steps"),
+                scalar("prefix-caching"),
+                scalar("async-scheduling"),
+                scalar("compat"),
+                scalar("cuda-graphs"),
+                object("parallel", &PARALLEL),
+                object("replicas", &REPLICAS),
+            ],
+        },
+        Kind {
+            name: "engine",
+            args: NO_ARGS,
+            fields: &[
+                scalar("scheduler"),
+                scalar("chunk-size"),
+                scalar("max-batch-size"),
+                scalar("block-size"),
+                scalar("kv-blocks"),
+                scalar("kv-memory"),
+                scalar("memory-utilization"),
+                scalar("watermark"),
+                scalar("max-context"),
+                scalar("max-waiting-steps"),
+                scalar("prefix-caching"),
+                scalar("async-scheduling"),
+                scalar("compat"),
+                scalar("cuda-graphs"),
+                object("parallel", &PARALLEL),
+                object("replicas", &REPLICAS),
             ],
         },
     ],
@@ -201,6 +256,19 @@ static BACKEND: Object = Object {
         KnownName { name: "sim", kind: "sim", settings: &[] },
     ],
 };
+
+static OVERHEAD: Object =
+    Object { args: &["step"], fields: &[scalar("source")], kinds: NO_KINDS, known_names: NO_NAMES };
+
+static PARALLEL: Object = Object {
+    args: NO_ARGS,
+    fields: &[scalar("tensor"), scalar("pipeline"), scalar("expert")],
+    kinds: NO_KINDS,
+    known_names: NO_NAMES,
+};
+
+static REPLICAS: Object =
+    Object { args: &["count"], fields: &[scalar("router")], kinds: NO_KINDS, known_names: NO_NAMES };
 
 static COLUMNS: Object = Object {
     args: NO_ARGS,

@@ -18,6 +18,7 @@ mod check_texts;
 mod check_workload;
 mod diagnostic;
 mod document;
+mod engine;
 mod experiment;
 mod format;
 mod grammar;
@@ -32,11 +33,13 @@ mod lower_kind;
 mod lower_list;
 mod lower_matrix;
 mod matrix;
+mod memory;
 mod overrides;
 mod parse;
 mod path;
 mod place;
 mod presets;
+mod recording;
 mod recover;
 mod schema;
 mod starter;
@@ -48,20 +51,23 @@ mod world;
 #[cfg(test)]
 mod tests;
 
-pub use admission::{KvCache, kv_cache};
 pub(crate) use diagnostic::long_place;
 pub use diagnostic::{Mistake, SpecErrors};
+pub use engine::{
+    CandleBackend, EngineBackend, EngineSettings, KvSize, Parallel, RecordedBackend, Replicas, Sampling,
+};
 pub use experiment::{
-    Arrivals, Axis, Backend, CandleBackend, Compare, Dtype, Experiment, Hardware, Lengths, Model, Predictor,
-    ProfileSource, RecordedBackend, RecordedColumns, Sampling, SimBackend, Slo, Source, TimeUnit, Trace,
-    TraceFormat, WorkloadSpec,
+    Arrivals, Axis, Backend, Compare, Dtype, Experiment, Hardware, Interconnect, Lengths, Model, Overhead,
+    Predictor, ProfileSource, SimBackend, Slo, Source, Trace, TraceFormat, WorkloadSpec,
 };
 pub use format::canonical;
 pub use load::{Changes, Fault, Loaded, faults, load, load_text, read_stream, read_text, unfit};
 pub use matrix::{Cell, MAX_MATRIX_REQUESTS, MAX_RUNS, MAX_RUNS_DEFAULT, expand};
+pub use memory::{DevicePlan, KvCache, device_memory, kv_cache, plan};
 pub use overrides::{Override, take_data};
 pub use parse::parse_kdl;
+pub use recording::{RecordedColumns, TimeUnit};
 pub use schema::experiment_schema;
 pub use starter::starter;
-pub use units::{ByteSize, Duration, ParseUnitError, Percent};
+pub use units::{Bandwidth, ByteSize, Duration, ParseUnitError, Percent};
 pub use world::World;

@@ -85,6 +85,11 @@ unit!(
     ]
 );
 unit!(
+    /// Bytes a second.
+    Bandwidth(u64), "a bandwidth", "25GB/s", r"^[0-9]+(\.[0-9]+)?(TB|GB|MB|kB|B)/s$",
+    &[("TB/s", 1e12), ("GB/s", 1e9), ("MB/s", 1e6), ("kB/s", 1e3), ("B/s", 1.0)]
+);
+unit!(
     /// Per cent: `Percent(5.0)` is 5 %.
     Percent(f64), "a percentage", "5%", r"^[0-9]+(\.[0-9]+)?%$",
     &[("%", 1.0)]
@@ -120,6 +125,12 @@ impl ByteSize {
     }
 }
 
+impl Bandwidth {
+    fn from_parts(number: &str, size: f64) -> Option<Self> {
+        count(number, size).map(Self)
+    }
+}
+
 impl Percent {
     fn from_parts(number: &str, _: f64) -> Option<Self> {
         let value = number.parse::<f64>().ok().filter(|_| is_decimal(number))?;
@@ -144,6 +155,12 @@ impl fmt::Display for Duration {
 }
 
 impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_exact(f, self.0, Self::UNITS)
+    }
+}
+
+impl fmt::Display for Bandwidth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_exact(f, self.0, Self::UNITS)
     }

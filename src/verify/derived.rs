@@ -7,11 +7,10 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::{Check, Outcome, What};
-use crate::backend::{Backend, Job, SimRunner};
+use crate::backend::{self, Backend, Job, SimRunner};
 use crate::lock::{self, BundlePin, Change, Lock, Resolved, RunPin, SpecPin};
 use crate::metrics;
-use crate::predictor::{Interpolate, Predictor};
-use crate::profile::{self, Bundle};
+use crate::profile::Profile;
 use crate::progress::{Progress, Silent};
 use crate::run::{Project, StageStore, profile_step, result_digest, versions};
 use crate::source::{Access, HubError, Network, SourceError};
@@ -172,7 +171,7 @@ fn difference(lock: &Lock, change: &Change) -> Check {
 }
 
 /// The pinned bundle where it is whole, and what its files came to.
-fn bundle(project: &Project, data: Option<&Path>, lock: &Lock) -> (Vec<Check>, Option<Bundle>) {
+fn bundle(project: &Project, data: Option<&Path>, lock: &Lock) -> (Vec<Check>, Option<Profile>) {
     let Some(pin) = &lock.bundle else { return (Vec::new(), None) };
     let named = lock::simulated_backend(&lock.experiment)
         .is_some_and(|sim| matches!(sim.profile, spec::ProfileSource::Folder(_)));
@@ -196,7 +195,7 @@ fn bundle(project: &Project, data: Option<&Path>, lock: &Lock) -> (Vec<Check>, O
     }
 }
 
-fn bundle_in(pin: &BundlePin, folder: &Path) -> (Vec<Check>, Option<Bundle>) {
+fn bundle_in(pin: &BundlePin, folder: &Path) -> (Vec<Check>, Option<Profile>) {
     let file = |file: &FileDigest| {
         let name = format!("{}/{}", pin.path, file.file);
         match store::digest_file(&folder.join(&file.file)) {
@@ -212,9 +211,10 @@ fn bundle_in(pin: &BundlePin, folder: &Path) -> (Vec<Check>, Option<Bundle>) {
         }
     };
     let mut checks: Vec<Check> = pin.files.par_iter().map(file).collect();
-    let head = format!("{}/bundle.json", pin.path);
-    match profile::read_bundle(folder) {
-        Ok(bundle) if Digest::of_json(&bundle.meta) == pin.sha256 => {
+    let of_kernels = pin.files.iter().any(|file| file.file == "meta.yaml");
+    let head = if of_kernels { pin.path.clone() } else { format!("{}/bundle.json", pin.path) };
+    match Profile::read(folder) {
+        Ok(bundle) if bundle.digest() == pin.sha256 => {
             checks.push(Check::same(What::BundleFile, head));
             (checks, Some(bundle))
         }
@@ -235,7 +235,7 @@ fn simulation(
     run: &RunPin,
     index: usize,
     resolved: &Resolved,
-    bundle: Option<&Bundle>,
+    bundle: Option<&Profile>,
 ) -> Check {
     let Some(pin) = &run.sim else { return Check::same(What::Simulation, &run.id) };
     let absent = |why: &str| Check::absent(What::Simulation, &run.id, why);
@@ -251,11 +251,9 @@ fn simulation(
     let Some(sim) = lock::simulated_backend(&lock.experiment) else {
         return differs("the experiment simulates nothing".to_owned());
     };
-    let predictor: Box<dyn Predictor> = match sim.predictor {
-        spec::Predictor::Interpolate => match Interpolate::new(bundle) {
-            Ok(predictor) => Box::new(predictor),
-            Err(error) => return differs(in_full(&error)),
-        },
+    let predictor = match backend::predictor(lock, index, sim, bundle) {
+        Ok(predictor) => predictor,
+        Err(error) => return differs(in_full(&error)),
     };
     let job = Job {
         run,
@@ -266,7 +264,12 @@ fn simulation(
         threads: lock.experiment.hardware.threads,
         repeat: 0,
     };
-    let mut runner = SimRunner { name: &sim.name, bundle: &bundle.meta, predictor: predictor.as_ref() };
+    let mut runner = SimRunner {
+        name: &sim.name,
+        profile: bundle,
+        predictor: predictor.as_ref(),
+        router_seed: lock.seeds.router.unwrap_or_default(),
+    };
     let made = runner.serve(&job, &Silent).map_err(|error| in_full(&error)).and_then(|(record, meta)| {
         let files = metrics::digest_run(&record, &meta).map_err(|error| in_full(&error))?;
         Ok((result_digest(&files), meta.num_steps))

@@ -6,8 +6,9 @@ use super::super::error::CliError;
 use super::super::out_folder::{Contract, OutFolder};
 use super::super::terminal::Terminal;
 use super::{request, stage};
+use crate::profile::Profile;
 use crate::run::{RunError, Session};
-use crate::{profile, workload};
+use crate::workload;
 
 /// Simulates every run of a lock, or one from folders.
 pub fn run(args: &SimArgs) -> Result<ExitCode, CliError> {
@@ -44,9 +45,8 @@ pub fn run(args: &SimArgs) -> Result<ExitCode, CliError> {
             )
         })?,
     };
-    let bundle = profile::read_bundle(&folder)?;
+    let bundle = Profile::read(&folder).map_err(RunError::from)?;
     stage::into(&mut session, out, |session, folder| -> Result<String, RunError> {
-        let predictor = session.predictor(&bundle)?;
-        session.make_sim(0, &bundle, predictor.as_ref(), folder)
+        session.make_sim(0, &bundle, folder)
     })
 }

@@ -20,4 +20,11 @@ impl Predictor for KernelPredictor {
         step.set(batch);
         KernelPredictor::step_ns(self, &step)
     }
+
+    fn stage_ns(&self, batch: &Batch, stage: u32, is_last: bool) -> u64 {
+        let mut step = StepFeatures::default();
+        step.set(batch);
+        let sent = if is_last { 0 } else { self.send_ns(&step) };
+        self.stage(stage as usize, &step).total_ns().saturating_add(sent)
+    }
 }

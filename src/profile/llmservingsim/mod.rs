@@ -57,10 +57,15 @@ pub struct KernelProfile {
     pub experts: Option<ExpertTable>,
 }
 
+/// Reads `meta.yaml` alone.
+pub fn read_kernel_meta(folder: &Path) -> Result<KernelProfileMeta, KernelProfileError> {
+    let path = folder.join("meta.yaml");
+    meta::parse(&path, &store::read_text_bounded(&path, MAX_META)?)
+}
+
 /// Reads the profile of one degree of tensor parallelism and checks all of it.
 pub fn read_kernel_profile(folder: &Path, tensor: u32) -> Result<KernelProfile, KernelProfileError> {
-    let path = folder.join("meta.yaml");
-    let meta = meta::parse(&path, &store::read_text_bounded(&path, MAX_META)?)?;
+    let meta = read_kernel_meta(folder)?;
     if !meta.tp_degrees.contains(&tensor) {
         let have = meta.tp_degrees;
         return Err(KernelProfileError::Degree { path: folder.to_owned(), wanted: tensor, have });

@@ -128,6 +128,15 @@ pub fn experts() -> Files {
 }
 
 impl Files {
+    /// Writes them into a folder.
+    pub fn write(&self, folder: &std::path::Path) {
+        for (name, text) in &self.0 {
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+    }
+
     /// Reads them.
     pub fn read(&self, tensor: u32) -> Result<KernelProfile, KernelProfileError> {
         let file = |name: &str| self.0.get(name).map(|text| text.clone().into_bytes());

@@ -24,7 +24,8 @@ fn all_mistakes_are_told_at_once() {
        ·                       ╰── not known here
      7 │     workload "chat" {
        ╰────
-      help: did you mean `threads`?
+      help: did you mean `threads`? `hardware` has: `threads`, `memory`, `price-per-hour` or
+            `interconnect`
 
     Error: xp::spec::value
 
@@ -72,7 +73,8 @@ fn all_mistakes_are_told_at_once() {
      13 │     backend "vidur" { profile "auto"; predictor "interpolate"; }
         ╰────
       help: did you mean `chunk-size`? `backend` has: `kind`, `scheduler`, `chunk-size`, `max-batch-
-            size`, `block-size`, `kv-memory`, `watermark` or `sampling`
+            size`, `block-size`, `kv-memory`, `watermark`, `max-context`, `max-waiting-steps` or
+            `sampling`
 
     Error: xp::spec::value
 

@@ -2,6 +2,7 @@
 
 mod admission;
 mod diagnostics;
+mod engines;
 mod files;
 mod format;
 mod hostile;

@@ -50,7 +50,8 @@ fn all_errors_of_syntax_are_told_and_mistakes_of_the_rest_too() {
        ·                       ╰── not known here
      7 │     workload "chat" {
        ╰────
-      help: did you mean `threads`?
+      help: did you mean `threads`? `hardware` has: `threads`, `memory`, `price-per-hour` or
+            `interconnect`
 
     Error: xp::spec::syntax
 

@@ -1,0 +1,96 @@
+//! The predictor of a run, from the profile that its lock pins.
+
+use super::BackendError;
+use crate::lock::Lock;
+use crate::predictor::kernels::{
+    Deployment, ExpertShape, KernelPredictor, Link, ModelShape, Network, Parallelism, vllm_graph_sizes,
+};
+use crate::predictor::{Interpolate, Predictor};
+use crate::profile::{Kernels, Profile};
+use crate::scheduler::SchedulerConfig;
+use crate::spec::{self, SimBackend};
+
+/// Most tokens of a step that a predictor holds a table for.
+const MAX_STEP: u32 = 1 << 20;
+
+/// Prepares the predictor that a simulated backend names, for the `index`-th run of a lock.
+///
+/// # Errors
+/// The predictor is none for this kind of profile, or the profile does not cover what is deployed.
+pub fn predictor(
+    lock: &Lock,
+    index: usize,
+    sim: &SimBackend,
+    profile: &Profile,
+) -> Result<Box<dyn Predictor>, BackendError> {
+    let refuse =
+        |why: &str, help: &str| Err(BackendError::Predictor { why: why.to_owned(), help: help.to_owned() });
+    match (sim.predictor, profile) {
+        (spec::Predictor::Interpolate, Profile::Own(bundle)) => Ok(Box::new(Interpolate::new(bundle)?)),
+        (spec::Predictor::Kernels, Profile::Kernels(kernels)) => {
+            Ok(Box::new(of_kernels(lock, index, sim, kernels)?))
+        }
+        (_, Profile::Kernels(_)) => {
+            refuse("the profile is of a GPU's kernels", "write `predictor \"kernels\"`")
+        }
+        (spec::Predictor::Kernels, Profile::Own(_)) => refuse(
+            "the profile is of xp's own engine, and has no kernels of a GPU",
+            "write `predictor \"interpolate\"`, or name the folder of a kernel profile",
+        ),
+        (spec::Predictor::Linear | spec::Predictor::Forest, Profile::Own(_)) => refuse(
+            "regressions are not fitted to bundles of xp's own engine",
+            "write `predictor \"interpolate\"`",
+        ),
+    }
+}
+
+fn of_kernels(
+    lock: &Lock,
+    index: usize,
+    sim: &SimBackend,
+    kernels: &Kernels,
+) -> Result<KernelPredictor, BackendError> {
+    let (run, model) = (&lock.runs[index], &lock.resolved_model.config);
+    let (scheduler, cluster) = (&run.scheduler, &run.cluster);
+    let experts = model
+        .num_experts
+        .map(|count| ExpertShape { count, per_token: model.num_experts_per_tok.unwrap_or(1) });
+    let link = lock
+        .experiment
+        .hardware
+        .interconnect
+        .as_ref()
+        .map(|link| Link { bytes_per_second: link.bandwidth.0, latency_ns: link.latency.0 });
+    let deployment = Deployment {
+        shape: ModelShape {
+            layers: model.num_hidden_layers,
+            heads: model.num_attention_heads,
+            kv_heads: model.num_key_value_heads,
+            hidden: model.hidden_size,
+            vocab: model.vocab_size,
+            value_bytes: lock.experiment.model.dtype.bytes() as u32,
+            experts,
+        },
+        parallel: Parallelism {
+            tensor: cluster.tensor_parallel,
+            pipeline: scheduler.pipeline_stages,
+            data: 1,
+            expert: cluster.expert_parallel > 1,
+        },
+        network: Network { link, ..Network::default() },
+        graph_sizes: if cluster.eager { Vec::new() } else { vllm_graph_sizes(scheduler.max_batch_size) },
+        max_tokens: longest_step(scheduler),
+        max_sequences: scheduler.max_batch_size,
+        overhead_ns: sim.overhead.as_ref().map_or(0, |overhead| overhead.step.0),
+    };
+    Ok(KernelPredictor::new(&kernels.read(cluster.tensor_parallel)?, &deployment)?)
+}
+
+/// Most tokens of a step: a policy that takes prompts whole takes one of any length.
+fn longest_step(scheduler: &SchedulerConfig) -> u32 {
+    let tokens = match scheduler.policy.chunks_prompts() {
+        true => scheduler.chunk_size,
+        false => scheduler.chunk_size.max(scheduler.max_context),
+    };
+    tokens.clamp(1, MAX_STEP)
+}
