@@ -74,7 +74,7 @@ fn of_kernels(
         parallel: Parallelism {
             tensor: cluster.tensor_parallel,
             pipeline: scheduler.pipeline_stages,
-            data: 1,
+            data: cluster.data_parallel,
             expert: cluster.expert_parallel > 1,
         },
         network: Network { link, ..Network::default() },

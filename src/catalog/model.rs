@@ -53,11 +53,18 @@ impl ModelConfig {
         .map(u64::from);
         let attention = h * d * (q + 2 * kv) + q * d * h + 2 * d;
         let mlp = match self.num_experts.map(u64::from) {
-            // Each expert, and what chooses among them.
-            Some(experts) => experts * (3 * h * self.moe_intermediate_size.map_or(i, u64::from) + h),
+            // What chooses among the experts.
+            Some(experts) => experts * h,
             None => 3 * h * i,
         };
-        l * (attention + mlp + 2 * h)
+        l * (attention + mlp + 2 * h) + self.num_expert_parameters()
+    }
+
+    /// Weights of all experts of all layers; 0 for a dense model.
+    pub fn num_expert_parameters(&self) -> u64 {
+        let intermediate = u64::from(self.moe_intermediate_size.unwrap_or(self.intermediate_size));
+        let experts = u64::from(self.num_experts.unwrap_or(0)) * u64::from(self.num_hidden_layers);
+        experts * 3 * u64::from(self.hidden_size) * intermediate
     }
 
     /// Weights of the output projection, which are the embedding's where the two are tied.

@@ -48,7 +48,7 @@ pub fn compare(input: &CompareInput) -> Result<Comparison, CompareError> {
     let headline = headline(&aligned, &method)?;
     let timeline_repeat = median_repeat(&real);
     let shown = real[timeline_repeat];
-    let kv_blocks = sim_meta.scheduler.kv_blocks.saturating_mul(sim_meta.cluster.replicas);
+    let kv_blocks = sim_meta.scheduler.kv_blocks.saturating_mul(sim_meta.cluster.num_schedulers());
     let bin_ns = bin_width([shown, sim].into_iter().map(|run| run.duration_ns()));
     Ok(Comparison {
         format: COMPARISON_FORMAT,

@@ -108,7 +108,10 @@ pub fn resolve(
 ) -> Result<Resolved, ResolveError> {
     let seed = |stream: &str| workload::seed::derive(experiment.seed, stream);
     let routes = cells.iter().any(|cell| {
-        measured_backend(&cell.experiment).is_ok_and(|backend| backend.engine().replicas.count > 1)
+        measured_backend(&cell.experiment).is_ok_and(|backend| {
+            let engine = backend.engine();
+            engine.replicas.count > 1 || engine.parallel.data > 1
+        })
     });
     let seeds = SeedsPin {
         router: routes.then(|| seed("router")),
@@ -382,7 +385,8 @@ fn cluster_config(engine: &EngineSettings) -> ClusterConfig {
         replicas: engine.replicas.count,
         router: engine.replicas.router,
         tensor_parallel,
-        expert_parallel: if engine.parallel.expert { tensor_parallel } else { 1 },
+        expert_parallel: if engine.parallel.expert { tensor_parallel * engine.parallel.data } else { 1 },
+        data_parallel: engine.parallel.data,
         eager: !engine.cuda_graphs,
     }
 }

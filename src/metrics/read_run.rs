@@ -49,7 +49,7 @@ fn read_record<R: Read>(
         return without_steps(meta, requests);
     }
     let file = open("steps.csv")?;
-    let steps = match meta.cluster.replicas > 1 {
+    let steps = match meta.cluster.num_schedulers() > 1 {
         true => read_steps(RowReader::new(file, REPLICA_STEP_COLUMNS, MAX_STEP_ROW)?, meta, &requests)?,
         false => read_steps(RowReader::new(file, STEP_COLUMNS, MAX_STEP_ROW)?, meta, &requests)?,
     };
@@ -184,8 +184,8 @@ fn read_steps<const N: usize>(
         }
         let (start_ns, end_ns) = (rows.u64(1)?, rows.u64(2)?);
         let replica = if N == REPLICA_STEP_COLUMNS.len() { rows.u32(7)? } else { 0 };
-        if replica >= meta.cluster.replicas {
-            return Err(rows.bad(7, format!("less than the {} replicas", meta.cluster.replicas)));
+        if replica >= meta.cluster.num_schedulers() {
+            return Err(rows.bad(7, format!("less than the {} replicas", meta.cluster.num_schedulers())));
         }
         let before = before.entry(replica).or_default();
         // The steps of a pipeline overlap.

@@ -48,7 +48,7 @@ fn write_rows(
         return Ok(requests.into_iter().collect());
     }
     let tokens = write_tokens(target, record)?;
-    let steps = write_steps(target, record, meta.cluster.replicas > 1)?;
+    let steps = write_steps(target, record, meta.cluster.num_schedulers() > 1)?;
     Ok([requests, tokens, steps].into_iter().flatten().collect())
 }
 

@@ -11,13 +11,25 @@ pub use interpolate::Interpolate;
 
 use crate::scheduler::Batch;
 
+/// Where in a deployment a batch is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Place {
+    /// Pipeline stage, from 0.
+    pub stage: u32,
+    /// The stage is the last one.
+    pub is_last: bool,
+    /// Tokens of the step on all data-parallel ranks together, and on the one that has most.
+    pub group_tokens: u64,
+    pub group_most: u32,
+}
+
 /// How long a step takes.
 pub trait Predictor: Send + Sync {
     /// Duration of the step, ns, from the moment it is formed to the moment its tokens are out.
     fn step_ns(&self, batch: &Batch) -> u64;
 
     /// Duration of one pipeline stage of the step, ns, with the sending of what it yields unless it is the last.
-    fn stage_ns(&self, batch: &Batch, _stage: u32, _is_last: bool) -> u64 {
+    fn stage_ns(&self, batch: &Batch, _place: &Place) -> u64 {
         self.step_ns(batch)
     }
 }

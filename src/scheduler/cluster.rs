@@ -17,12 +17,21 @@ pub enum RouterKind {
     /// The less busy of two taken at random (Mitzenmacher, "The Power of Two Choices in Randomized
     /// Load Balancing", IEEE TPDS 2001).
     PowerOfTwo,
+    /// The one with the least of four times the requests queued and once those running: how vLLM's own
+    /// front end shares requests out over data-parallel ranks.
+    WeightedQueue,
 }
 
 impl RouterKind {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 5] =
-        [Self::RoundRobin, Self::Random, Self::LeastOutstanding, Self::PrefixAware, Self::PowerOfTwo];
+    pub const ALL: [Self; 6] = [
+        Self::RoundRobin,
+        Self::Random,
+        Self::LeastOutstanding,
+        Self::PrefixAware,
+        Self::PowerOfTwo,
+        Self::WeightedQueue,
+    ];
 
     /// Its name, as it is written.
     pub fn name(self) -> &'static str {
@@ -32,6 +41,7 @@ impl RouterKind {
             Self::LeastOutstanding => "least_outstanding",
             Self::PrefixAware => "prefix_aware",
             Self::PowerOfTwo => "power_of_two",
+            Self::WeightedQueue => "weighted_queue",
         }
     }
 }
@@ -47,12 +57,29 @@ pub struct ClusterConfig {
     pub tensor_parallel: u32,
     /// Devices that share out the experts of each layer, over the replicas of a data-parallel group.
     pub expert_parallel: u32,
+    /// Ranks of a replica that hold the same attention, each with a scheduler and a KV cache of its own, and
+    /// share the experts: they step together.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub data_parallel: u32,
     /// No batch is replayed as a CUDA graph.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub eager: bool,
 }
 
+fn one() -> u32 {
+    1
+}
+
+fn is_one(value: &u32) -> bool {
+    *value == 1
+}
+
 impl ClusterConfig {
+    /// Schedulers that requests are shared out over: the data-parallel ranks of all replicas.
+    pub fn num_schedulers(&self) -> u32 {
+        self.replicas.max(1).saturating_mul(self.data_parallel.max(1))
+    }
+
     /// Whether it is one replica on one device.
     pub fn is_single(&self) -> bool {
         *self == Self::default()
@@ -66,6 +93,7 @@ impl Default for ClusterConfig {
             router: RouterKind::RoundRobin,
             tensor_parallel: 1,
             expert_parallel: 1,
+            data_parallel: 1,
             eager: false,
         }
     }

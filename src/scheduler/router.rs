@@ -57,7 +57,7 @@ impl Router {
 
     /// Whether the router looks at the replicas at all.
     pub fn wants_loads(&self) -> bool {
-        matches!(self.kind, RouterKind::LeastOutstanding | RouterKind::PrefixAware | RouterKind::PowerOfTwo)
+        !matches!(self.kind, RouterKind::RoundRobin | RouterKind::Random)
     }
 
     /// Whether it asks for cached prefixes.
@@ -81,6 +81,10 @@ impl Router {
             }
             RouterKind::Random => self.below(self.replicas),
             RouterKind::LeastOutstanding => self.least_busy(&busy),
+            RouterKind::WeightedQueue => self.least_busy(&|index| {
+                let load = loads_of(loads, index);
+                load.waiting.saturating_mul(4).saturating_add(load.running)
+            }),
             RouterKind::PowerOfTwo => {
                 let (a, b) = self.two();
                 // The first of the two when they are equally busy.

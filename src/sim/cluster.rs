@@ -52,6 +52,10 @@ pub struct Stage<'a> {
     pub stage: u32,
     /// The stage is the last one.
     pub is_last: bool,
+    /// Tokens of this step on all data-parallel ranks together, and on the one that has most; an idle rank
+    /// runs one all the same. Without such ranks, those of the batch.
+    pub group_tokens: u64,
+    pub group_most: u32,
     /// Its shares name requests by their slots in the replica.
     pub batch: &'a Batch,
     /// The request in each slot.
@@ -132,6 +136,11 @@ struct Formed {
 
 struct Simulation<'a, C: Clock, P> {
     config: &'a SchedulerConfig,
+    /// Replicas that step together: data-parallel ranks, neighbours by number.
+    ranks: u32,
+    /// Groups of them, by their first replica, and stages that may start their next step once all that happens at
+    /// this moment has happened.
+    waiting_groups: Vec<(u32, u32)>,
     pace: &'a mut P,
     router: Router,
     loads: Vec<Load>,
@@ -162,7 +171,7 @@ pub fn run<'r, C: Clock, P: Pace<C>>(
     requests: &mut dyn ExactSizeIterator<Item = Asked<'r>>,
     pace: &mut P,
 ) -> Vec<Outcome> {
-    let replicas = cluster.replicas.max(1);
+    let replicas = cluster.num_schedulers();
     let replica = |_| Replica {
         scheduler: build_counted(config),
         under_way: 0,
@@ -172,6 +181,8 @@ pub fn run<'r, C: Clock, P: Pace<C>>(
     };
     let mut simulation: Simulation<'_, C, P> = Simulation {
         config,
+        ranks: cluster.data_parallel.max(1),
+        waiting_groups: Vec::new(),
         pace,
         router: Router::new(cluster.router, replicas, seed, config.compat == Compat::Vidur),
         loads: vec![Load::default(); replicas as usize],
@@ -220,19 +231,27 @@ impl<C: Clock, P: Pace<C>> Simulation<'_, C, P> {
                 self.later.pop();
                 self.end(replica, stage, batch);
             }
-            while let Some(event) = self.soon.pop_front() {
-                match event {
-                    Event::Route => self.route(&mut arrivals),
-                    Event::Schedule { replica } => self.schedule(replica),
-                    Event::Arrive { replica, stage, batch } => {
-                        self.replicas[replica as usize].stages[stage as usize].queue.push_back(batch);
-                        self.soon.push_back(Event::Start { replica, stage });
-                    }
-                    Event::Start { replica, stage } => self.start(replica, stage),
-                    Event::End { replica, stage, batch } => self.end(replica, stage, batch),
-                    Event::Complete { replica, batch } => self.complete(replica, batch),
+            loop {
+                while let Some(event) = self.soon.pop_front() {
+                    self.happen(event, &mut arrivals);
                 }
+                let Some((first, stage)) = self.waiting_groups.pop() else { break };
+                self.start_group(first, stage);
             }
+        }
+    }
+
+    fn happen(&mut self, event: Event, arrivals: &mut VecDeque<Asked<'_>>) {
+        match event {
+            Event::Route => self.route(arrivals),
+            Event::Schedule { replica } => self.schedule(replica),
+            Event::Arrive { replica, stage, batch } => {
+                self.replicas[replica as usize].stages[stage as usize].queue.push_back(batch);
+                self.soon.push_back(Event::Start { replica, stage });
+            }
+            Event::Start { replica, stage } => self.start(replica, stage),
+            Event::End { replica, stage, batch } => self.end(replica, stage, batch),
+            Event::Complete { replica, batch } => self.complete(replica, batch),
         }
     }
 
@@ -281,12 +300,24 @@ impl<C: Clock, P: Pace<C>> Simulation<'_, C, P> {
         for replica in 0..self.touched.len() {
             if std::mem::take(&mut self.touched[replica]) {
                 // vLLM looks at its socket between two steps, and at no other time but when idle.
-                let looks = self.config.policy != Policy::VllmV1 || self.replicas[replica].under_way == 0;
+                let looks = self.config.policy != Policy::VllmV1 || self.is_idle(replica as u32);
                 if looks {
                     self.soon.push_back(Event::Schedule { replica: replica as u32 });
                 }
             }
         }
+    }
+
+    /// The replicas that step together with one, itself among them.
+    fn group(&self, replica: u32) -> std::ops::Range<u32> {
+        let first = replica / self.ranks * self.ranks;
+        first..first + self.ranks
+    }
+
+    /// Whether no batch is under way on any of the ranks that step together: while there is one, a rank without a
+    /// batch has an empty step.
+    fn is_idle(&self, replica: u32) -> bool {
+        self.group(replica).all(|rank| self.replicas[rank as usize].under_way == 0)
     }
 
     fn schedule(&mut self, replica: u32) {
@@ -319,6 +350,13 @@ impl<C: Clock, P: Pace<C>> Simulation<'_, C, P> {
     }
 
     fn start(&mut self, replica: u32, stage: u32) {
+        if self.ranks > 1 {
+            let group = (self.group(replica).start, stage);
+            if !self.waiting_groups.contains(&group) {
+                self.waiting_groups.push(group);
+            }
+            return;
+        }
         let state = &mut self.replicas[replica as usize];
         let num_stages = state.stages.len() as u32;
         let pipeline_stage = &mut state.stages[stage as usize];
@@ -333,11 +371,58 @@ impl<C: Clock, P: Pace<C>> Simulation<'_, C, P> {
             replica,
             stage,
             is_last: stage + 1 == num_stages,
+            group_tokens: u64::from(formed.batch.num_tokens()),
+            group_most: formed.batch.num_tokens(),
             batch: &formed.batch,
             slots: &state.slots,
         };
         let end = C::after(self.now, self.pace.span(&view));
         self.pace.started(&view, self.now, end);
+        self.ends_at(end, replica, stage, batch);
+    }
+
+    /// Starts a stage on all ranks that step together, once none of them is busy; it lasts as long as on the slowest.
+    fn start_group(&mut self, first: u32, stage: u32) {
+        let group = self.group(first);
+        let stage_of = |replica: u32| &self.replicas[replica as usize].stages[stage as usize];
+        if group.clone().any(|replica| stage_of(replica).busy) {
+            return;
+        }
+        let front = |replica: u32| Some((replica, stage_of(replica).queue.front().copied()?));
+        let started: Vec<(u32, u32)> = group.filter_map(front).collect();
+        let tokens = |batch: u32| self.batches[batch as usize].batch.num_tokens();
+        let idle = u64::from(self.ranks) - started.len() as u64;
+        let group_tokens = idle + started.iter().map(|(_, batch)| u64::from(tokens(*batch))).sum::<u64>();
+        let group_most = started.iter().map(|(_, batch)| tokens(*batch)).max().unwrap_or(0);
+        let mut end = self.now;
+        for knows_end in [false, true] {
+            for &(replica, batch) in &started {
+                let (state, formed) = (&self.replicas[replica as usize], &self.batches[batch as usize]);
+                let view = Stage {
+                    batch_id: formed.id,
+                    replica,
+                    stage,
+                    is_last: stage as usize + 1 == state.stages.len(),
+                    group_tokens,
+                    group_most,
+                    batch: &formed.batch,
+                    slots: &state.slots,
+                };
+                match knows_end {
+                    false => end = end.max(C::after(self.now, self.pace.span(&view))),
+                    true => self.pace.started(&view, self.now, end),
+                }
+            }
+        }
+        for (replica, batch) in started {
+            let stage_of = &mut self.replicas[replica as usize].stages[stage as usize];
+            stage_of.queue.pop_front();
+            stage_of.busy = true;
+            self.ends_at(end, replica, stage, batch);
+        }
+    }
+
+    fn ends_at(&mut self, end: Moment, replica: u32, stage: u32, batch: u32) {
         if end > self.now {
             self.later.push(Reverse((end, self.next_end, replica, stage, batch)));
             self.next_end += 1;
@@ -347,10 +432,16 @@ impl<C: Clock, P: Pace<C>> Simulation<'_, C, P> {
     }
 
     fn end(&mut self, replica: u32, stage: u32, batch: u32) {
-        let stages = &mut self.replicas[replica as usize].stages;
-        stages[stage as usize].busy = false;
+        self.replicas[replica as usize].stages[stage as usize].busy = false;
+        // A rank that had an empty step looks at its queue when the others' step ends.
+        for rank in self.group(replica) {
+            if rank != replica && self.replicas[rank as usize].under_way == 0 {
+                self.soon.push_back(Event::Schedule { replica: rank });
+            }
+        }
         self.soon.push_back(Event::Start { replica, stage });
-        self.soon.push_back(if stage as usize + 1 == stages.len() {
+        let stages = self.replicas[replica as usize].stages.len();
+        self.soon.push_back(if stage as usize + 1 == stages {
             Event::Complete { replica, batch }
         } else {
             Event::Arrive { replica, stage: stage + 1, batch }
@@ -366,6 +457,8 @@ impl<C: Clock, P: Pace<C>> Simulation<'_, C, P> {
                 replica,
                 stage: state.stages.len() as u32 - 1,
                 is_last: true,
+                group_tokens: u64::from(formed.batch.num_tokens()),
+                group_most: formed.batch.num_tokens(),
                 batch: &formed.batch,
                 slots: &state.slots,
             },

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::clock::{Moment, Nanoseconds};
 use super::cluster::{Asked, Outcome, Pace, Stage, run};
 use crate::metrics::{RequestRecord, RequestStatus, RunRecord, StepLog, StepMember};
-use crate::predictor::Predictor;
+use crate::predictor::{Place, Predictor};
 use crate::progress::Progress;
 use crate::scheduler::{ClusterConfig, Compat, RequestId, SchedulerConfig};
 use crate::workload::Workload;
@@ -85,7 +85,13 @@ struct Recorder<'a> {
 
 impl Pace<Nanoseconds> for Recorder<'_> {
     fn span(&mut self, stage: &Stage<'_>) -> u64 {
-        self.predictor.stage_ns(stage.batch, stage.stage, stage.is_last)
+        let place = Place {
+            stage: stage.stage,
+            is_last: stage.is_last,
+            group_tokens: stage.group_tokens,
+            group_most: stage.group_most,
+        };
+        self.predictor.stage_ns(stage.batch, &place)
     }
 
     fn started(&mut self, stage: &Stage<'_>, start: Moment, end: Moment) {

@@ -334,6 +334,13 @@ fn check_parallel(index: usize, engine: &EngineSettings, shape: &ModelConfig, ou
         let finding = finding.near("/model/name", format!("{layers} layers"));
         out.push(finding.help(format!("take {layers} at most")));
     }
+    if engine.parallel.data > 1 && shape.num_experts.is_none() {
+        let finding = Finding::new(at("data"), CODE, "data-parallel ranks of a dense model share nothing");
+        let finding = finding.label("needs a mixture of experts").near("/model/name", "a dense model");
+        out.push(
+            finding.help(format!("write `replicas {}`: each with all of the model", engine.parallel.data)),
+        );
+    }
     if engine.parallel.expert && shape.num_experts.is_none() {
         let finding = Finding::new(at("expert"), CODE, "the model has no experts to share out");
         let finding = finding.label("needs a mixture of experts").near("/model/name", "a dense model");

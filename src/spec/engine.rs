@@ -41,7 +41,7 @@ pub enum KvSize {
     Share(Percent),
 }
 
-/// Devices of one replica, `tensor × pipeline`.
+/// Devices of one replica, `tensor × pipeline × data`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Parallel {
@@ -53,6 +53,10 @@ pub struct Parallel {
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 1024))]
     pub pipeline: u32,
+    /// Ranks that hold the same attention, each with a scheduler of its own, and share the experts.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub data: u32,
     /// Whether a device holds whole experts instead of a slice of each.
     #[serde(default, skip_serializing_if = "is_false")]
     pub expert: bool,
@@ -60,7 +64,7 @@ pub struct Parallel {
 
 impl Default for Parallel {
     fn default() -> Self {
-        Self { tensor: 1, pipeline: 1, expert: false }
+        Self { tensor: 1, pipeline: 1, data: 1, expert: false }
     }
 }
 
@@ -83,6 +87,9 @@ impl Default for Replicas {
 
 fn one() -> u32 {
     1
+}
+fn is_one(value: &u32) -> bool {
+    *value == 1
 }
 fn is_false(value: &bool) -> bool {
     !value

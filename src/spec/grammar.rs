@@ -262,7 +262,7 @@ static OVERHEAD: Object =
 
 static PARALLEL: Object = Object {
     args: NO_ARGS,
-    fields: &[scalar("tensor"), scalar("pipeline"), scalar("expert")],
+    fields: &[scalar("tensor"), scalar("pipeline"), scalar("data"), scalar("expert")],
     kinds: NO_KINDS,
     known_names: NO_NAMES,
 };

@@ -54,7 +54,7 @@ pub fn device_memory(hardware: &Hardware) -> Option<u64> {
 
 /// Shares a device's memory out; None where its size is not known.
 ///
-/// Weights are split over `tensor × pipeline`; the first and the last stage hold the embedding and the output
+/// Weights are split over `tensor × pipeline`, those of experts over `data` besides; the first and the last stage hold the embedding and the output
 /// projection. Activations are those of the largest step: hidden states with their residual, before and after a
 /// projection, and the MLP's three intermediates for each of `chunk-size` tokens, or the logits of
 /// `max-batch-size` sequences while their tokens are drawn; both are counted, since allocators keep what they had.
@@ -69,13 +69,18 @@ pub fn plan(
     let (tensor, pipeline) = (u64::from(engine.parallel.tensor), u64::from(engine.parallel.pipeline));
     let element = dtype.bytes();
     let layers = u64::from(shape.num_hidden_layers);
-    let layer = shape.num_layer_parameters() / layers.max(1);
+    let experts = shape.num_expert_parameters() / layers.max(1);
+    let layer = shape.num_layer_parameters() / layers.max(1) - experts;
+    // Whole experts or slices of them, over all ranks that share them.
+    let expert_ranks = tensor * u64::from(engine.parallel.data);
     let embedding = shape.num_output_parameters();
     let ends = match (pipeline > 1, shape.tie_word_embeddings) {
         (true, _) | (false, true) => embedding,
         (false, false) => 2 * embedding,
     };
-    let weights_bytes = (layers.div_ceil(pipeline) * layer + ends).div_ceil(tensor) * element;
+    let of_stage = layers.div_ceil(pipeline);
+    let weights = (of_stage * layer + ends).div_ceil(tensor) + (of_stage * experts).div_ceil(expert_ranks);
+    let weights_bytes = weights * element;
     let (tokens, sequences) = (u64::from(engine.chunk_size), u64::from(engine.max_batch_size));
     let intermediate = u64::from(shape.intermediate_size).div_ceil(tensor);
     let hidden = tokens * (4 * u64::from(shape.hidden_size) + 3 * intermediate) * element;

@@ -1,5 +1,5 @@
 use super::{KernelPredictor, StepFeatures};
-use crate::predictor::Predictor;
+use crate::predictor::{Place, Predictor};
 use crate::scheduler::Batch;
 
 impl StepFeatures {
@@ -21,10 +21,11 @@ impl Predictor for KernelPredictor {
         KernelPredictor::step_ns(self, &step)
     }
 
-    fn stage_ns(&self, batch: &Batch, stage: u32, is_last: bool) -> u64 {
+    fn stage_ns(&self, batch: &Batch, place: &Place) -> u64 {
         let mut step = StepFeatures::default();
         step.set(batch);
-        let sent = if is_last { 0 } else { self.send_ns(&step) };
-        self.stage(stage as usize, &step).total_ns().saturating_add(sent)
+        step.set_group(place.group_tokens, place.group_most);
+        let sent = if place.is_last { 0 } else { self.send_ns(&step) };
+        self.stage(place.stage as usize, &step).total_ns().saturating_add(sent)
     }
 }
