@@ -5,6 +5,7 @@ mod ci;
 #[cfg(unix)]
 mod crash;
 mod data;
+mod deployments;
 mod determinism;
 mod edges;
 mod folders;

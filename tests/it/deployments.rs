@@ -1,0 +1,238 @@
+//! Engines that are simulated and not measured: kernels of a GPU, several devices, several replicas.
+
+use std::fmt::Write as _;
+
+use crate::project::{Project, folders};
+use xp::profile::llmservingsim::DenseLayer;
+
+const SPEC: &str = "experiments/cards.kdl";
+const LOCK: &str = "locks/cards.lock.kdl";
+
+const CONFIG: &str = r#"{ "model_type": "llama", "hidden_size": 64, "intermediate_size": 160,
+"num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 1024,
+"max_position_embeddings": 512, "tie_word_embeddings": false }"#;
+
+const META: &str = "\
+model: example/tiny
+hardware: CARD
+gpu: A Card
+variant: bf16
+vllm_version: 0.19.0
+tp_degrees: [1, 2]
+engine_effective:
+  max_num_batched_tokens: 64
+  max_num_seqs: 16
+attention_grid:
+  max_kv: 256
+  chunks: 0, 16-64 x2
+  n_decode: 0, 1-16 x2
+  kv: 0, 16-256 x2
+skew_profile:
+  enabled: false
+";
+
+fn text(settings: &str) -> String {
+    format!(
+        r#"experiment "cards" {{
+    model "tiny" dtype="bf16" {{
+        source "config" "model.json"
+    }}
+    hardware "card" memory="1GiB" {{
+        interconnect bandwidth="25GB/s" latency="10us" source="an example"
+    }}
+    workload "few" {{
+        requests 40
+        lengths "uniform" min=20 max=120
+        arrivals "poisson" qps=2000
+    }}
+    backend "vllm" kind="engine" {{
+        scheduler "vllm_v1"
+        chunk-size 64
+        max-batch-size 8
+        kv-blocks 40
+        {settings}
+    }}
+    backend "sim" {{
+        profile "profile"
+        predictor "kernels"
+    }}
+}}
+"#
+    )
+}
+
+/// A project with the experiment and a profile whose durations follow formulas.
+fn project(settings: &str) -> Project {
+    let project = Project::empty();
+    project.write(SPEC, text(settings));
+    project.write("model.json", CONFIG);
+    project.write("profile/meta.yaml", META);
+    let mut sequences = "layer,sequences,time_us\n".to_owned();
+    for count in [1, 4, 16] {
+        let _ = writeln!(sequences, "lm_head,{count},{}\nsampler,{count},2", 5 + count);
+    }
+    let (counts, mut attention) =
+        ([0_u32, 16, 32, 64, 128, 256], "prefill_chunk,kv_prefill,n_decode,kv_decode,time_us\n".to_owned());
+    for chunk in counts.into_iter().filter(|chunk| *chunk <= 64) {
+        for before in counts {
+            for decodes in [0_u32, 1, 2, 4, 8, 16] {
+                for kv in counts {
+                    if (chunk > 0 || (before == 0 && decodes > 0)) && (decodes == 0) == (kv == 0) {
+                        let us = 5.0 + f64::from(chunk * (before + 64) + decodes * kv) / 1000.0;
+                        let _ = writeln!(attention, "{chunk},{before},{decodes},{kv},{us}");
+                    }
+                }
+            }
+        }
+    }
+    for degree in [1, 2] {
+        let mut dense = "layer,tokens,time_us\n".to_owned();
+        for layer in DenseLayer::ALL {
+            for tokens in [1, 8, 64] {
+                let _ =
+                    writeln!(dense, "{},{tokens},{}", layer.name(), 4.0 + f64::from(tokens / degree) / 4.0);
+            }
+        }
+        for (name, text) in [("dense", &dense), ("per_sequence", &sequences), ("attention", &attention)] {
+            project.write(&format!("profile/tp{degree}/{name}.csv"), text);
+        }
+    }
+    project
+}
+
+/// The same with experts in place of the MLP.
+fn with_experts(project: &Project) {
+    let experts = CONFIG.replace(
+        "\"tie",
+        "\"num_experts\": 8, \"num_experts_per_tok\": 2, \"moe_intermediate_size\": 32, \"tie",
+    );
+    project.write("model.json", experts);
+    let mut table = "tokens,activated_experts,time_us\n".to_owned();
+    for tokens in [1_u32, 2, 4, 8, 16, 32, 64] {
+        for count in [2, 4, 8].into_iter().filter(|count| *count <= 2 * tokens) {
+            let _ = writeln!(table, "{tokens},{count},{}", 3 + tokens + 2 * count);
+        }
+    }
+    project.write("profile/tp1/moe.csv", table);
+    for degree in [1, 2] {
+        let name = format!("profile/tp{degree}/dense.csv");
+        let dense = String::from_utf8(project.read(&name)).unwrap();
+        let of_mlp =
+            |line: &&str| ["gate_up_proj", "act_fn", "down_proj"].iter().any(|op| line.starts_with(op));
+        project.write(
+            &name,
+            dense.lines().filter(|line| !of_mlp(line)).fold(String::new(), |all, line| all + line + "\n"),
+        );
+    }
+}
+
+/// Rows of the only simulation's `steps.csv`, without its header.
+fn steps(project: &Project) -> Vec<Vec<String>> {
+    let text = std::fs::read_to_string(project.only("runs/sim_runs").join("steps.csv")).unwrap();
+    text.lines().skip(1).map(|line| line.split(',').map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn a_deployment_of_several_devices_is_simulated_pinned_and_verified() {
+    let project = project("parallel tensor=2\nreplicas 2 router=\"least_outstanding\"\nprefix-caching #true");
+    let said = project.ok(&["run", SPEC]);
+    assert!(said.contains("nothing is compared"), "{said}");
+    let lock = String::from_utf8(project.read(LOCK)).unwrap();
+    for fact in [
+        "\n    router ",
+        "tensor_parallel 2",
+        "replicas 2",
+        "\"least_outstanding\"",
+        "fact \"gpu\" value=\"A Card\"",
+    ] {
+        let found = lock.contains(fact) || lock.contains(&fact.replace("_p", "-p"));
+        assert!(found, "{fact}\n{lock}");
+    }
+    let steps = steps(&project);
+    assert!(steps.iter().all(|row| row.len() == 8));
+    let of = |replica: &str| steps.iter().filter(|row| row[7] == replica).count();
+    assert!(of("0") > 10 && of("1") > 10, "{} {}", of("0"), of("1"));
+    // Nothing is measured, and nothing waits for it.
+    assert!(folders(&project.path("runs/real_runs")).is_empty());
+    let status = project.ok(&["status", LOCK]);
+    assert!(!status.contains("real") && status.contains("fresh"), "{status}");
+    assert!(project.ok(&["verify", LOCK]).contains("simulation"), "it is simulated again");
+    project.ok(&["run", LOCK, "--frozen"]);
+
+    // Another link makes another simulation, and a diff says so.
+    project.write(SPEC, String::from_utf8(project.read(SPEC)).unwrap().replace("25GB/s", "50GB/s"));
+    project.fails(1, &["lock", SPEC, "--check"]);
+    let before = project.read(LOCK);
+    project.write("old.lock.kdl", before);
+    project.ok(&["run", SPEC]);
+    let diff = project.xp(&["diff", "old.lock.kdl", LOCK]);
+    let diff = crate::project::both(&diff);
+    assert!(diff.contains("interconnect") && diff.contains("sim"), "{diff}");
+}
+
+#[test]
+fn every_policy_and_split_of_the_model_can_be_simulated() {
+    for settings in [
+        "parallel pipeline=2",
+        "parallel tensor=2 pipeline=4\nreplicas 3 router=\"random\"",
+        "async-scheduling #true\ncuda-graphs #false",
+        "max-context 100",
+    ] {
+        let project = project(settings);
+        project.ok(&["sim", SPEC]);
+        assert!(!steps(&project).is_empty(), "{settings}");
+    }
+    for policy in ["sarathi", "vllm", "orca", "faster_transformer", "static", "lightllm\nblock-size 1"] {
+        let project = project("compat \"vidur\"");
+        let text = String::from_utf8(project.read(SPEC)).unwrap();
+        let (name, more) = policy.split_once('\n').unwrap_or((policy, ""));
+        let text = text.replace("scheduler \"vllm_v1\"", &format!("scheduler \"{name}\"\n{more}"));
+        project.write(SPEC, text.replace("kv-blocks 40", "kv-blocks 640"));
+        project.ok(&["sim", SPEC]);
+        assert!(!steps(&project).is_empty(), "{policy}");
+    }
+}
+
+#[test]
+fn ranks_that_share_experts_step_together() {
+    let project = project("parallel data=2 expert=#true\nreplicas 1 router=\"weighted_queue\"");
+    with_experts(&project);
+    project.ok(&["sim", SPEC]);
+    let steps = steps(&project);
+    let number = |cell: &String| cell.parse::<u64>().unwrap();
+    let spans = |rank: &str| -> Vec<(u64, u64)> {
+        let rows = steps.iter().filter(|row| row[7] == rank);
+        rows.map(|row| (number(&row[1]), number(&row[2]))).collect()
+    };
+    let (first, second) = (spans("0"), spans("1"));
+    assert!(first.len() > 5 && second.len() > 5);
+    // Two steps of the ranks are one, or do not overlap.
+    for a in &first {
+        for b in &second {
+            assert!(a == b || a.1 <= b.0 || b.1 <= a.0, "{a:?} {b:?}");
+        }
+    }
+    assert!(first.iter().any(|span| second.contains(span)));
+    project.write(SPEC, text("parallel data=2"));
+    project.write("model.json", CONFIG);
+    assert!(project.fails(1, &["check", SPEC]).contains("data-parallel ranks of a dense model"));
+}
+
+#[test]
+fn what_a_profile_does_not_cover_is_told() {
+    let bad = |settings: &str, from: &str, to: &str| {
+        let project = project(settings);
+        let text = String::from_utf8(project.read(SPEC)).unwrap();
+        assert!(text.contains(from), "{from}");
+        project.write(SPEC, text.replace(from, to));
+        let output = project.xp(&["sim", SPEC]);
+        assert!(!output.status.success());
+        crate::project::both(&output)
+    };
+    let link = "{\n        interconnect bandwidth=\"25GB/s\" latency=\"10us\" source=\"an example\"\n    }";
+    assert!(bad("parallel tensor=2", link, "").contains("xp::predictor::network"));
+    assert!(bad("parallel tensor=4", "", "").contains("xp::profile::degree"));
+    assert!(bad("", "predictor \"kernels\"", "").contains("xp::backend::predictor"));
+    let found = bad("", "backend \"sim\"", "compare real=\"vllm\" sim=\"sim\"\nbackend \"sim\"");
+    assert!(found.contains("the backend \"vllm\" is not measured"), "{found}");
+}
