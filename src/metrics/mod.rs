@@ -2,6 +2,7 @@
 
 mod definitions;
 mod error;
+mod history;
 mod meta;
 mod packed_members;
 mod read_run;
@@ -10,6 +11,7 @@ mod row_reader;
 mod row_writer;
 #[cfg(test)]
 pub(crate) mod sample_runs;
+pub mod series;
 mod statistics;
 mod write_run;
 
