@@ -13,6 +13,7 @@ mod row_writer;
 pub(crate) mod sample_runs;
 pub mod series;
 mod statistics;
+pub mod trace;
 mod write_run;
 
 pub use definitions::{DEFINITIONS, Definition, Metric, PERCENTILE_METHOD, SloLimits, TokenSpan, goodput};

@@ -16,8 +16,8 @@ const SUMMARY: [&str; 13] =
 /// Writes every [`Derived`] metric of a run into `folder`, which exists, is empty, and is the caller's
 /// alone until all is there (a staged folder): `summary.csv`, and of each metric that has values
 /// `NAME_series.csv`, `NAME_cdf.csv` and `NAME_hist.csv`; `docs/metrics.md` describes them. The same record
-/// gives the same bytes. One metric's values are in memory at a time, 16 bytes each; no file has
-/// more than some 10,000 rows.
+/// gives the same bytes. One metric's values are in memory at a time, some 50 bytes each; no file has
+/// more than 10,000 rows, or four a replica.
 ///
 /// # Errors
 /// The system refuses a file.
