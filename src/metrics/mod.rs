@@ -2,6 +2,7 @@
 
 mod definitions;
 mod error;
+mod history;
 mod meta;
 mod packed_members;
 mod read_run;
@@ -10,7 +11,9 @@ mod row_reader;
 mod row_writer;
 #[cfg(test)]
 pub(crate) mod sample_runs;
+pub mod series;
 mod statistics;
+pub mod trace;
 mod write_run;
 
 pub use definitions::{DEFINITIONS, Definition, Metric, PERCENTILE_METHOD, SloLimits, TokenSpan, goodput};

@@ -11,6 +11,15 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace_file(path, |writer| writer.write_all(bytes))
 }
 
+/// Writes a file like [`write`], with bytes that `fill` writes one part after another: they need not be
+/// in memory together.
+///
+/// # Errors
+/// Those of `fill`, or of the system; what was there stays.
+pub fn write_with(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    replace_file(path, |writer| fill(writer))
+}
+
 /// Copies a file's bytes like [`write`].
 pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let mut from = super::open_file(from)?;
@@ -192,6 +201,11 @@ mod tests {
         let copied = dir.path().join("copy");
         copy(&path, &copied).unwrap();
         assert_eq!(fs::read(&copied).unwrap(), b"two");
+        let half = write_with(&path, |writer| writer.write_all(b"thr").and(Err(ErrorKind::Other.into())));
+        assert!(half.is_err() && fs::read(&path).unwrap() == b"two", "a part is not the file");
+        write_with(&path, |writer| writer.write_all(b"thr").and_then(|()| writer.write_all(b"ee"))).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"three");
+        write(&path, b"two").unwrap();
         // Where a folder is, no file can be: nothing is left of the attempt.
         assert!(write(&dir.path().join("deep"), b"three").is_err());
         assert!(copy(&dir.path().join("none"), &copied).is_err());

@@ -15,7 +15,7 @@ mod read;
 mod stored_result;
 mod transfer;
 
-pub use atomic::{StagedDir, copy, is_temporary, rename, write, write_part};
+pub use atomic::{StagedDir, copy, is_temporary, rename, write, write_part, write_with};
 pub use bounded_records::{BoundedRecords, OutOfBounds};
 pub use checked::{read_checked, write_checked};
 pub use digest::{Digest, DigestWriter, FileDigest, ParseDigestError, abbreviate, digest_dir, digest_file};

@@ -1,0 +1,8 @@
+//! What a run's record says of its replicas and requests over time. Steps of
+//! several replicas, or of several pipeline stages of one, may overlap.
+
+mod replicas;
+mod requests;
+
+pub(super) use replicas::{State, StepOrder, replica_of, walk_busy, walk_states};
+pub(super) use requests::{RequestHistory, request_histories};
