@@ -2,7 +2,7 @@
 
 use super::canonical::six_digits;
 use super::cost::{Price, cost_per_million};
-use super::document::{CAPACITY_FORMAT, Capacity, Cell, MAX_CELLS, Measured, Setting};
+use super::document::{CAPACITY_FORMAT, Capacity, Cell, MAX_CELLS, Measured, Setting, operating_points};
 use super::error::CapacityError;
 use super::fidelity::{Candidate, Fidelity, auto_targets, fidelity};
 use super::load::Load;
@@ -67,12 +67,16 @@ impl Plan {
         }
         for (number, cell) in (1..).zip(&self.cells) {
             let paths = cell.settings.iter().map(|setting| &setting.path);
-            let price = Price { per_device_hour: cell.price_per_device_hour.unwrap_or(0.0), devices: cell.devices };
+            let price =
+                Price { per_device_hour: cell.price_per_device_hour.unwrap_or(0.0), devices: cell.devices };
             if !paths.eq(&self.axes) {
                 return wrong(format!("the settings of cell {number} are not those of the axes"));
             }
             if !price.is_sound() {
-                return wrong(format!("cell {number} has {} devices at {}", price.devices, price.per_device_hour));
+                return wrong(format!(
+                    "cell {number} has {} devices at {}",
+                    price.devices, price.per_device_hour
+                ));
             }
         }
         Ok(())
@@ -86,7 +90,9 @@ impl Plan {
 pub fn assemble(plan: Plan, found: Vec<Found>) -> Result<Capacity, CapacityError> {
     plan.check()?;
     if plan.cells.len() != found.len() {
-        return Err(CapacityError::Plan { what: format!("{} searches of {} cells", found.len(), plan.cells.len()) });
+        return Err(CapacityError::Plan {
+            what: format!("{} searches of {} cells", found.len(), plan.cells.len()),
+        });
     }
     let latency = plan.objectives.primary();
     let mut cells: Vec<Cell> =
@@ -127,7 +133,9 @@ fn cell(planned: PlannedCell, found: Found) -> Cell {
         probes: found.probes,
         cost_per_million: None,
         standing: Standing::Apart,
-        measured: measured.map(|(qps, measured, simulated)| Measured { qps: six_digits(qps), measured, simulated }).collect(),
+        measured: measured
+            .map(|(qps, measured, simulated)| Measured { qps: six_digits(qps), measured, simulated })
+            .collect(),
     };
     cell.cost_per_million = cost_of(&cell);
     cell
@@ -138,9 +146,24 @@ pub(super) fn cost_of(cell: &Cell) -> Option<f64> {
     cost_per_million(&cell.price()?, cell.highest_load()?.output_tokens_per_s)
 }
 
-/// Standing of each cell by its cost and latency at the highest rate that holds.
+/// Standing of each cell: on the front if one of its operating points is, else dominated by the cell whose point beats
+/// its own at the highest rate that holds.
 pub(super) fn standings_of(cells: &[Cell], latency: Objective) -> Vec<Standing> {
-    standings(&cells.iter().map(|cell| cell.point(latency)).collect::<Vec<_>>())
+    let points = operating_points(cells, latency);
+    let of_points = standings(&points.iter().map(|(.., point)| Some(*point)).collect::<Vec<_>>());
+    let mut out = vec![Standing::Apart; cells.len()];
+    for ((cell, qps, _), standing) in points.iter().zip(of_points) {
+        match standing {
+            Standing::OnFront => out[*cell] = Standing::OnFront,
+            Standing::DominatedBy(by) if out[*cell] != Standing::OnFront => {
+                if cells[*cell].outcome.highest_qps() == Some(*qps) || out[*cell] == Standing::Apart {
+                    out[*cell] = Standing::DominatedBy(points[by as usize].0 as u32);
+                }
+            }
+            Standing::DominatedBy(_) | Standing::Apart => {}
+        }
+    }
+    out
 }
 
 /// Decision fidelity over all measured rates, for the objective's limit and round targets.

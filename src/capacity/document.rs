@@ -58,7 +58,7 @@ pub struct Cell {
     pub probes: Vec<Probe>,
     /// Cost of a million output tokens at the highest rate that holds.
     pub cost_per_million: Option<f64>,
-    /// Where its cost and latency at the highest rate that holds stand among all cells'.
+    /// Whether a rate that holds is among the operating points of all cells that no other beats on cost and latency.
     pub standing: Standing,
     pub measured: Vec<Measured>,
 }
@@ -95,6 +95,25 @@ pub struct Capacity {
     /// Digest of the lock's inputs.
     pub lock_digest: Digest,
     pub xp_version: String,
+}
+
+/// Every rate that was seen to hold, of every cell that has a price: cell, rate, cost and latency there. In the
+/// order of cells and probes.
+pub(super) fn operating_points(cells: &[Cell], latency: Objective) -> Vec<(usize, f64, Point)> {
+    let of_cell = |(index, cell): (usize, &Cell)| {
+        let holding = cell.probes.iter().filter(|probe| probe.holds());
+        let points = holding
+            .filter_map(|probe| Some((index, probe.qps, cell.point_of(probe.answer.load()?, latency)?)));
+        points.collect::<Vec<_>>()
+    };
+    cells.iter().enumerate().flat_map(of_cell).collect()
+}
+
+impl Capacity {
+    /// Every rate that was seen to hold, of every cell that has a price: cell, rate, cost and latency there.
+    pub fn operating_points(&self) -> Vec<(usize, f64, Point)> {
+        operating_points(&self.cells, self.latency)
+    }
 }
 
 impl Cell {

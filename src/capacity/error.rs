@@ -10,7 +10,9 @@ pub enum CapacityError {
     #[error("no highest rate can be searched for: {problem}")]
     #[diagnostic(
         code(xp::capacity::range),
-        help("such as qps from 0.25 to 64 with a tolerance of 2 %: rates in requests/s, the lower one first")
+        help(
+            "such as qps from 0.25 to 64 with a tolerance of 2 %: rates in requests/s, the lower one first"
+        )
     )]
     Range { problem: &'static str },
     /// Without a limit every rate holds.
@@ -22,7 +24,10 @@ pub enum CapacityError {
     NoObjective,
     /// The plan of a search cannot be.
     #[error("the search cannot be: {what}")]
-    #[diagnostic(code(xp::capacity::plan), help("1 to 10,000 cells, each with at least one device and a price that is not negative"))]
+    #[diagnostic(
+        code(xp::capacity::plan),
+        help("1 to 10,000 cells, each with at least one device and a price that is not negative")
+    )]
     Plan { what: String },
     #[error(transparent)]
     #[diagnostic(transparent)]

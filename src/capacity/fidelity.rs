@@ -111,7 +111,12 @@ fn choose(candidates: &[Candidate], target_ns: u64) -> Choice {
         }
     };
     let number = |index: usize| index as u32;
-    Choice { target_ns, measured: measured.map(|(index, _)| number(index)), simulated: simulated.map(number), regret }
+    Choice {
+        target_ns,
+        measured: measured.map(|(index, _)| number(index)),
+        simulated: simulated.map(number),
+        regret,
+    }
 }
 
 /// Kendall's τ-b (Kendall, "The treatment of ties in ranking problems", Biometrika 33, 1945):

@@ -28,7 +28,8 @@ pub fn capacity_json(capacity: &Capacity) -> serde_json::Result<Vec<u8>> {
 /// Writes `capacity.json` into `folder`, which exists and has none.
 pub fn write_capacity(folder: &Path, capacity: &Capacity) -> Result<(), CapacityError> {
     let path = folder.join("capacity.json");
-    let written = capacity_json(capacity).map_err(Into::into).and_then(|json| store::write_part(&path, &json));
+    let written =
+        capacity_json(capacity).map_err(Into::into).and_then(|json| store::write_part(&path, &json));
     written.map_err(|source| CapacityError::Write { path, source })
 }
 
@@ -112,8 +113,14 @@ fn impossible_cell(c: &Capacity, cell: &Cell) -> Option<&'static str> {
     let measured = cell.measured.iter();
     let checks = [
         (settings.clone().map(|setting| &setting.path).eq(&c.axes), "the settings are not those of the axes"),
-        (settings.clone().all(|setting| scalar(&setting.value)), "a setting is no text, number or truth value"),
-        (price.is_sound() && is_canonical(price.per_device_hour), "there are no devices, or the price is none"),
+        (
+            settings.clone().all(|setting| scalar(&setting.value)),
+            "a setting is no text, number or truth value",
+        ),
+        (
+            price.is_sound() && is_canonical(price.per_device_hour),
+            "there are no devices, or the price is none",
+        ),
         (answers.into_iter().all(|sound| sound), "a probe is no run of the document's requests"),
         (is_search(&c.range, &c.objectives, &found), "the probes are not those of a search of the range"),
         (disorder(&cell.probes) == cell.disorder, "disorder does not follow from the probes"),
@@ -160,7 +167,10 @@ mod tests {
         write_capacity(folder.path(), &written).unwrap();
         let read = read_capacity(&folder.path().join("capacity.json")).unwrap();
         assert_eq!(read, written);
-        assert_eq!(capacity_json(&read).unwrap(), std::fs::read(folder.path().join("capacity.json")).unwrap());
+        assert_eq!(
+            capacity_json(&read).unwrap(),
+            std::fs::read(folder.path().join("capacity.json")).unwrap()
+        );
         assert!(matches!(write_capacity(folder.path(), &written), Err(CapacityError::Write { .. })));
         assert!(matches!(read_capacity(&folder.path().join("none")), Err(CapacityError::Read(_))));
     }
@@ -190,9 +200,13 @@ mod tests {
             with(&|c| c.cells.iter_mut().for_each(|cell| cell.standing = super::super::Standing::OnFront)),
             with(&|c| c.fidelity = None),
             with(&|c| c.cells[0].measured[0].qps = 0.1 + 0.2),
-            with(&|c| c.cells[0].probes.iter_mut().for_each(|probe| {
-                if let Answer::Served(load) = &mut probe.answer { load.output_tokens += 1 }
-            })),
+            with(&|c| {
+                c.cells[0].probes.iter_mut().for_each(|probe| {
+                    if let Answer::Served(load) = &mut probe.answer {
+                        load.output_tokens += 1
+                    }
+                })
+            }),
         ];
         insta::assert_snapshot!(said.join("\n"), @r"
         capacity.json, line 1, column 2: missing field `format`

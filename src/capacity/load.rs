@@ -75,7 +75,8 @@ impl Load {
             run.requests.iter().map(|request| u64::from(request.num_decode_tokens_actual)).sum::<u64>();
         let last_arrival = run.requests.iter().map(|request| request.arrival_time_ns).max().unwrap_or(0);
         let unserved_gaps =
-            run.requests.iter().filter(|request| !ok(request) && request.num_decode_tokens > 1).count() as u64;
+            run.requests.iter().filter(|request| !ok(request) && request.num_decode_tokens > 1).count()
+                as u64;
         let delays = delays(run);
         let delay_unserved = if run.steps.is_empty() { 0 } else { unserved };
         Self {
@@ -116,7 +117,9 @@ fn delays(run: &RunRecord) -> Vec<f64> {
     for step in run.steps.iter() {
         for member in step.members {
             let index = member.request as usize;
-            let (Some(seen), Some(request)) = (seen.get_mut(index), run.requests.get(index)) else { continue };
+            let (Some(seen), Some(request)) = (seen.get_mut(index), run.requests.get(index)) else {
+                continue;
+            };
             if !std::mem::replace(seen, true) && request.status == RequestStatus::Ok {
                 out.push(step.start_ns.saturating_sub(request.arrival_time_ns) as f64);
             }

@@ -25,10 +25,10 @@ impl Point {
 pub enum Standing {
     /// No cell beats it. Cells that are equal in both do not beat each other.
     OnFront,
-    /// This cell (from 0) is on the front and beats it: the fastest of those that cost no more, and of equals the
+    /// This one (from 0) is on the front and beats it: the fastest of those that cost no more, and of equals the
     /// first.
     DominatedBy(u32),
-    /// It has no cost or no latency.
+    /// It has no cost or no latency: no rate holds, or the price is not known.
     Apart,
 }
 
@@ -70,7 +70,8 @@ mod tests {
 
     #[test]
     fn ties_are_settled_by_place() {
-        let found = standings(&[point(1.0, 9), point(1.0, 9), point(1.0, 8), None, point(2.0, 8), point(0.5, 20)]);
+        let found =
+            standings(&[point(1.0, 9), point(1.0, 9), point(1.0, 8), None, point(2.0, 8), point(0.5, 20)]);
         use Standing::{Apart, DominatedBy, OnFront};
         assert_eq!(found, [DominatedBy(2), DominatedBy(2), OnFront, Apart, DominatedBy(2), OnFront]);
         assert_eq!(standings(&[point(1.0, 9), point(1.0, 9)]), [OnFront, OnFront]);

@@ -160,7 +160,9 @@ pub(crate) fn searched(mut plan: Plan, measured: bool) -> Capacity {
     if measured {
         for (index, cell) in plan.cells.iter_mut().enumerate() {
             let rates = [0.5, 0.9].map(|share| six_digits(share * formula.limits(index).0));
-            let at = |qps: f64| (qps, slower.load(index, qps * (1.0 + 0.01 * (index % 3) as f64)), formula.load(index, qps));
+            let at = |qps: f64| {
+                (qps, slower.load(index, qps * (1.0 + 0.01 * (index % 3) as f64)), formula.load(index, qps))
+            };
             cell.measured = rates.map(at).to_vec();
         }
     }

@@ -39,7 +39,11 @@ impl Range {
     /// [`CapacityError::Range`]: rates outside of 10⁻⁶ to 10⁶ requests/s or in the wrong order, or a tolerance
     /// outside of 10⁻⁴ to 1.
     pub fn new(min_qps: f64, max_qps: f64, tolerance: f64) -> Result<Self, CapacityError> {
-        let range = Self { min_qps: six_digits(min_qps), max_qps: six_digits(max_qps), tolerance: six_digits(tolerance) };
+        let range = Self {
+            min_qps: six_digits(min_qps),
+            max_qps: six_digits(max_qps),
+            tolerance: six_digits(tolerance),
+        };
         match range.problem() {
             Some(problem) => Err(CapacityError::Range { problem }),
             None => Ok(range),
@@ -179,7 +183,9 @@ pub fn search<E>(
     }
     let (mut low, mut high) = match (highest, failure) {
         (Some(low), Some(high)) => (low, high),
-        (Some(highest_qps), None) => return Ok(Found { outcome: Outcome::Throughout { highest_qps }, probes }),
+        (Some(highest_qps), None) => {
+            return Ok(Found { outcome: Outcome::Throughout { highest_qps }, probes });
+        }
         (None, _) => {
             return Ok(Found { outcome: Outcome::Never { lowest_qps: range.min_qps }, probes });
         }
@@ -250,7 +256,10 @@ mod tests {
     /// A load that holds or not.
     fn answer(holds: bool) -> Answer {
         let p99_ns = Some(if holds { 100 } else { 101 });
-        Answer::Served(Load { ttft: Percentiles { n: 1, p50_ns: None, p90_ns: None, p99_ns }, ..Load::default() })
+        Answer::Served(Load {
+            ttft: Percentiles { n: 1, p50_ns: None, p90_ns: None, p99_ns },
+            ..Load::default()
+        })
     }
 
     fn run(range: &Range, holds: impl Fn(f64) -> bool) -> Found {
@@ -302,7 +311,10 @@ mod tests {
     #[test]
     fn an_error_ends_the_search() {
         let range = Range::new(1.0, 8.0, 0.02).unwrap();
-        assert_eq!(search(&range, &objectives(), |qps| if qps > 3.0 { Err(qps) } else { Ok(answer(true)) }), Err(4.0));
+        assert_eq!(
+            search(&range, &objectives(), |qps| if qps > 3.0 { Err(qps) } else { Ok(answer(true)) }),
+            Err(4.0)
+        );
     }
 
     proptest! {
