@@ -63,7 +63,7 @@ impl CapacityPages {
                     "requests/s".to_owned(),
                 ),
             },
-            None => (NONE.to_owned(), "no cell holds".to_owned()),
+            None => ("0".to_owned(), words.of_all_hold()),
         };
         CapacityPages {
             name: words.name.clone(),
@@ -96,9 +96,10 @@ fn cost_section(words: &Words<'_>) -> Option<CostSection> {
     }
     let metric = capacity.latency.metric();
     let points: Vec<Point> = operating.iter().map(|(.., point)| *point).collect();
-    let x = number_axis(points.iter().map(|point| point.cost), 20.0);
+    let x = number_axis(points.iter().map(|point| point.cost), 8.0);
     let limit = capacity.objectives.limit_ns(capacity.latency).map(|ns| ns as f64);
-    let y = LatencyAxis::of(points.iter().map(|point| point.latency_ns as f64).chain(limit));
+    let y =
+        LatencyAxis::of(points.iter().map(|point| point.latency_ns as f64).chain(limit.map(|ns| 1.1 * ns)));
     let at = |point: &Point| [round(x.at(point.cost)), y.at(point.latency_ns as f64)];
     let on_front: Vec<usize> = words
         .order
@@ -119,7 +120,8 @@ fn cost_section(words: &Words<'_>) -> Option<CostSection> {
         .map(|at| Mark::Line { points: vec![[0.0, at], [1.0, at]], style: "limit" })
         .into_iter()
         .collect();
-    marks.push(Mark::Line { points: steps(&points, at), style: "front-simulated" });
+    let front = steps(&points, at);
+    marks.push(Mark::Line { points: front.clone(), style: "front-simulated" });
     marks.push(Mark::Circles { points: dots.clone(), style: "other" });
     marks.push(Mark::Circles {
         points: capacity.cells.iter().filter_map(highest).map(|point| at(&point)).collect(),
@@ -127,7 +129,7 @@ fn cost_section(words: &Words<'_>) -> Option<CostSection> {
     });
     // One cell needs no name.
     if capacity.cells.len() > 1 {
-        marks.extend(callouts(&named, &dots));
+        marks.extend(callouts(&named, &dots, &[&front]));
     }
     marks.push(top_label(&y.label(metric)));
     let beaten =
@@ -176,14 +178,11 @@ fn decision(words: &Words<'_>) -> Option<Decision> {
         for (qps, candidate) in cell.candidates(capacity.latency) {
             candidates.push(candidate);
             let rate = significant(qps, 2);
-            labels.push(if words.named() { format!("{rate}: {}", words.label(index)) } else { rate });
+            labels.push(if capacity.cells.len() > 1 { format!("{} at {rate}", index + 1) } else { rate });
         }
         prices.extend(cell.price());
     }
-    let known_as = match words.named() {
-        true => format!("requests/s: {}", words.known_as),
-        false => "requests/s".to_owned(),
-    };
+    let known_as = if capacity.cells.len() > 1 { "cell at requests/s" } else { "requests/s" };
     Some(Decision::of(&Decided {
         candidates: &candidates,
         labels: &labels,
@@ -191,7 +190,7 @@ fn decision(words: &Words<'_>) -> Option<Decision> {
         metric: capacity.latency.metric(),
         limit_ns: capacity.objectives.limit_ns(capacity.latency),
         currency: &words.currency,
-        known_as: &known_as,
+        known_as,
         price: price_words(&prices.iter().collect::<Vec<_>>(), &words.currency),
     }))
 }

@@ -83,7 +83,7 @@ impl Decision {
 
 fn row(choice: &Choice, labels: &[String]) -> ChoiceRow {
     let name = |index: Option<u32>| match index.and_then(|index| labels.get(index as usize)) {
-        Some(label) => fit(&clean(label, 60), 8.0, false, 15.5 * MM),
+        Some(label) => fit(&clean(label, 60), 8.0, false, 13.0 * MM),
         None => "none".to_owned(),
     };
     let (regret, misses) = match choice.regret {
@@ -190,7 +190,7 @@ pub(super) fn steps(points: &[Point], at: impl Fn(&Point) -> [f64; 2]) -> Vec<[f
 
 fn chart(d: &Decided<'_>) -> Chart {
     let all = d.candidates.iter().flat_map(|candidate| [candidate.measured, candidate.simulated]);
-    let x = number_axis(all.clone().map(|point| point.cost), 20.0);
+    let x = number_axis(all.clone().map(|point| point.cost), 8.0);
     let limit = d.limit_ns.map(|ns| ns as f64);
     let y = LatencyAxis::of(all.map(|point| point.latency_ns as f64));
     let at = |point: &Point| [round(x.at(point.cost)), y.at(point.latency_ns as f64)];
@@ -203,8 +203,10 @@ fn chart(d: &Decided<'_>) -> Chart {
             .filter(|at| (0.0..=1.0).contains(at))
             .map(|at| Mark::Line { points: vec![[0.0, at], [1.0, at]], style: "limit" }),
     );
-    marks.push(Mark::Line { points: steps(&measured, at), style: "front-measured" });
-    marks.push(Mark::Line { points: steps(&simulated, at), style: "front-simulated" });
+    let fronts = [steps(&measured, at), steps(&simulated, at)];
+    for (points, style) in fronts.iter().zip(["front-measured", "front-simulated"]) {
+        marks.push(Mark::Line { points: points.clone(), style });
+    }
     for candidate in d.candidates {
         marks.push(Mark::Line {
             points: vec![at(&candidate.measured), at(&candidate.simulated)],
@@ -213,7 +215,9 @@ fn chart(d: &Decided<'_>) -> Chart {
     }
     marks.push(Mark::Circles { points: measured.iter().map(at).collect(), style: "measured" });
     marks.push(Mark::Circles { points: simulated.iter().map(at).collect(), style: "simulated" });
-    marks.extend(named_front(&measured, d.labels, &at, &simulated));
+    let named = named_front(&measured, d.labels, &at);
+    let dots: Vec<[f64; 2]> = measured.iter().chain(&simulated).map(at).collect();
+    marks.extend(callouts(&named, &dots, &[&fronts[0], &fronts[1]]));
     marks.push(top_label(&y.label(d.metric)));
     frame(
         format!(
@@ -227,30 +231,39 @@ fn chart(d: &Decided<'_>) -> Chart {
     )
 }
 
-/// Names of up to six points of the front, those furthest apart.
+/// Up to six points of the front with their names, evenly chosen.
 fn named_front(
     points: &[Point],
     labels: &[String],
     at: &impl Fn(&Point) -> [f64; 2],
-    others: &[Point],
-) -> Option<Mark> {
+) -> Vec<([f64; 2], String)> {
     let standing = standings(&points.iter().copied().map(Some).collect::<Vec<_>>());
     let mut front: Vec<usize> =
         (0..points.len()).filter(|index| standing[*index] == Standing::OnFront).collect();
     front.sort_by(|a, b| points[*a].cost.total_cmp(&points[*b].cost));
     let every = front.len().div_ceil(6).max(1);
-    let named: Vec<([f64; 2], String)> = front
-        .iter()
-        .step_by(every)
-        .map(|index| (at(&points[*index]), fit(&clean(&labels[*index], 60), 7.0, false, 34.0 * MM)))
-        .collect();
-    callouts(&named, &points.iter().chain(others).map(at).collect::<Vec<_>>())
+    let name = |index: &usize| fit(&clean(&labels[*index], 60), 7.0, false, 34.0 * MM);
+    front.iter().step_by(every).map(|index| (at(&points[*index]), name(index))).collect()
 }
 
-/// Labels of points on a chart of [`frame`].
-pub(super) fn callouts(named: &[([f64; 2], String)], dots: &[[f64; 2]]) -> Option<Mark> {
+/// Labels of points on a chart of [`frame`], off its dots and lines.
+pub(super) fn callouts(
+    named: &[([f64; 2], String)],
+    dots: &[[f64; 2]],
+    lines: &[&Vec<[f64; 2]>],
+) -> Option<Mark> {
     let (width, height) = (WIDTH - PAD[0] - PAD[1], HEIGHT - PAD[2] - PAD[3]);
-    let callouts = super::callout::place(named, dots, width, height);
+    let mut taken: Vec<[f64; 2]> = dots.to_vec();
+    for pair in lines.iter().flat_map(|line| line.windows(2)) {
+        // A dot every two points or so.
+        let length = (pair[1][0] - pair[0][0]).abs() * width + (pair[1][1] - pair[0][1]).abs() * height;
+        let n = (length / 2.0).ceil().clamp(1.0, 200.0);
+        taken.extend((0..n as u32).map(|step| {
+            let share = f64::from(step) / n;
+            [0, 1].map(|side| pair[0][side] + share * (pair[1][side] - pair[0][side]))
+        }));
+    }
+    let callouts = super::callout::place(named, &taken, width, height);
     (!callouts.is_empty()).then_some(Mark::Callouts { callouts })
 }
 

@@ -309,7 +309,16 @@ fn look() {
         ("capacity-none", search_without_an_answer(12)),
         ("capacity-hostile", hostile_search()),
     ];
-    let priced = matrix(12);
+    let mut priced = matrix(12);
+    for (index, run) in priced.iter_mut().enumerate() {
+        let (rate, chunk) = ((index / 3) as f64, (index % 3) as f64);
+        run.whole_run[1].measured = 330.0 * (1.0 + rate) * (1.0 - 0.05 * chunk);
+        run.whole_run[1].simulated = run.whole_run[1].measured * (1.02 - 0.01 * rate);
+        for row in run.headline.iter_mut().filter(|row| row.metric == "TTFT" && row.stat == "P99") {
+            row.measured_ns = 0.2e9 * libm::pow(5.0, rate) * (1.3 - 0.2 * chunk);
+            row.simulated_ns = row.measured_ns * (0.9 + 0.02 * index as f64);
+        }
+    }
     let price = Some(Price { per_device_hour: 0.34, devices: 1 });
     let prices = Prices { currency: "US$".to_owned(), runs: vec![price; 12] };
     let mut contents: Vec<(&str, Contents<'_>)> = searches

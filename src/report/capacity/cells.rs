@@ -71,7 +71,7 @@ impl CellTable {
             note: format!(
                 "{}Goodput, output and percentiles at the highest rate that holds. Limited by: what is missed at the next \
                  rate tried.{of_all}",
-                if capacity.cells.len() == 1 { "" } else { sorted }
+                if words.best().is_none() || capacity.cells.len() == 1 { "" } else { sorted }
             ),
             rows: shown.iter().map(row).collect(),
             dense: shown.len() > 30,

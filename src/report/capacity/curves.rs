@@ -11,7 +11,7 @@ use crate::capacity::{Cell, Objective, Probe};
 
 /// Cells that are drawn, side by side.
 const MOST: usize = 3;
-/// Values beyond so many limits are off the scale.
+/// Values beyond so many limits (or least values, where those are beyond the limit) are off the scale.
 const BEYOND: f64 = 4.0;
 
 #[derive(Debug, Serialize)]
@@ -35,8 +35,8 @@ impl Curves {
             .map(|(objective, limit_ns)| row(&cells, objective, limit_ns as f64))
             .collect();
         let heads = cells.iter().map(|(index, cell)| {
-            let name = if words.named() { words.short(*index, 8.0, 34.0 * MM) } else { "P99".to_owned() };
-            format!("{name}: {}/s", rate(&cell.outcome))
+            let name = words.short(*index, 8.0, 26.0 * MM);
+            format!("{name}, {} requests/s", rate(&cell.outcome))
         });
         Some(Curves {
             note: format!(
@@ -54,35 +54,35 @@ impl Curves {
     }
 }
 
-/// P99 of a probe in ns, unless it was stopped or is far off.
-fn value(probe: &Probe, objective: Objective, limit_ns: f64) -> Option<f64> {
-    let ns = probe.answer.load()?.percentiles(objective).p99_ns? as f64;
-    (ns <= BEYOND * limit_ns).then_some(ns)
+/// P99 of a probe in ns, if it ran to its end.
+fn value(probe: &Probe, objective: Objective) -> Option<f64> {
+    Some(probe.answer.load()?.percentiles(objective).p99_ns? as f64)
 }
 
 fn row(cells: &[(usize, &Cell)], objective: Objective, limit_ns: f64) -> Vec<Chart> {
-    let all: Vec<f64> = cells
-        .iter()
-        .flat_map(|(_, cell)| &cell.probes)
-        .filter_map(|probe| value(probe, objective, limit_ns))
-        .chain([limit_ns, 1.2 * limit_ns])
-        .collect();
-    let y = LatencyAxis::of(all.iter().copied());
+    let probes = cells.iter().flat_map(|(_, cell)| &cell.probes);
+    let all: Vec<f64> = probes.filter_map(|probe| value(probe, objective)).collect();
+    let least = all.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = BEYOND * if least.is_finite() { limit_ns.max(least) } else { limit_ns };
+    let inside = all.into_iter().filter(|ns| *ns <= most).chain([limit_ns, 1.2 * limit_ns]);
+    let y = LatencyAxis::of(inside.collect::<Vec<_>>().into_iter());
+    let limit_ns = (limit_ns, most);
     cells.iter().map(|(_, cell)| chart(cell, objective, limit_ns, &y)).collect()
 }
 
-fn chart(cell: &Cell, objective: Objective, limit_ns: f64, y: &LatencyAxis) -> Chart {
+fn chart(cell: &Cell, objective: Objective, (limit_ns, most): (f64, f64), y: &LatencyAxis) -> Chart {
     let mut probes: Vec<&Probe> = cell.probes.iter().collect();
     probes.sort_by(|a, b| a.qps.total_cmp(&b.qps));
     let x = number_axis(probes.iter().map(|probe| probe.qps), 8.0);
-    let at = |probe: &&Probe| Some([round(x.at(probe.qps)), y.at(value(probe, objective, limit_ns)?)]);
+    let inside = |probe: &Probe| value(probe, objective).filter(|ns| *ns <= most);
+    let at = |probe: &&Probe| Some([round(x.at(probe.qps)), y.at(inside(probe)?)]);
     let placed = |holds: bool| -> Vec<[f64; 2]> {
         probes.iter().filter(|probe| probe.holds() == holds).filter_map(at).collect()
     };
     let off: Vec<[f64; 2]> = probes
         .iter()
         .filter(|probe| at(probe).is_none())
-        .map(|probe| [round(x.at(probe.qps)), 1.0])
+        .map(|probe| [round(x.at(probe.qps)), 0.97])
         .collect();
     let limit = y.at(limit_ns);
     let highest = cell.outcome.highest_qps();

@@ -87,6 +87,14 @@ impl<'a> Words<'a> {
         shorten(&settings.collect::<Vec<_>>().join(", "), 120)
     }
 
+    /// `of 12 cells hold`.
+    pub(super) fn of_all_hold(&self) -> String {
+        match self.capacity.cells.len() {
+            1 => "requests/s hold".to_owned(),
+            n => format!("of {} hold", cells_of(n)),
+        }
+    }
+
     fn holding(&self) -> usize {
         self.capacity.cells.iter().filter(|cell| cell.outcome.highest_qps().is_some()).count()
     }
@@ -193,7 +201,7 @@ impl<'a> Words<'a> {
             .objectives
             .set()
             .map(|(objective, ns)| format!("P99 {} ≤ {}", objective.metric(), TimeUnit::brief(ns as f64)));
-        let line = |text: String| fit(&clean(&text, 200), 8.0, false, 40.0 * MM);
+        let line = |text: String| fit(&clean(&text, 200), 8.0, false, 37.0 * MM);
         let of = |head: &str, lines: Vec<String>| {
             (head.to_owned(), lines.into_iter().map(line).collect::<Vec<_>>())
         };
