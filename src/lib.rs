@@ -4,6 +4,7 @@
 //! One folder per concept; arrows point one way (see `docs/architecture.md`).
 
 pub mod backend;
+pub mod capacity;
 pub mod catalog;
 pub mod cli;
 pub mod compare;

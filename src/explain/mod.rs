@@ -31,7 +31,7 @@ pub struct Explanation {
 }
 
 /// In the order in which a person meets them.
-static TEXTS: [&str; 19] = [
+static TEXTS: [&str; 20] = [
     include_str!("spec.md"),
     include_str!("source.md"),
     include_str!("tokenizer.md"),
@@ -45,6 +45,7 @@ static TEXTS: [&str; 19] = [
     include_str!("backend.md"),
     include_str!("metrics.md"),
     include_str!("compare.md"),
+    include_str!("capacity.md"),
     include_str!("report.md"),
     include_str!("store.md"),
     include_str!("diff.md"),

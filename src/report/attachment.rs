@@ -5,11 +5,16 @@ use std::io::Read;
 use flate2::read::ZlibDecoder;
 use serde::Serialize;
 
-use super::ReportError;
-use crate::compare::{Comparison, comparison_json};
+use super::{Contents, ReportError};
+use crate::capacity::capacity_json;
+use crate::compare::comparison_json;
 
 /// Name of the attached lock.
 pub const LOCK: &str = "lock.kdl";
+/// Name of the attached search.
+pub const CAPACITY: &str = "capacity.json";
+/// Name of the attached prices of the compared runs.
+pub const PRICES: &str = "prices.json";
 
 /// A file inside a PDF.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,9 +26,10 @@ pub struct Attachment {
     pub bytes: Vec<u8>,
 }
 
-/// What a report of these comparisons carries.
-pub(super) fn of(comparisons: &[Comparison], lock: Option<&str>) -> Result<Vec<Attachment>, ReportError> {
-    let mut out = Vec::with_capacity(comparisons.len() + 1);
+/// What a report of these contents carries.
+pub(super) fn of(contents: &Contents<'_>) -> Result<Vec<Attachment>, ReportError> {
+    let Contents { comparisons, lock, capacity, prices } = *contents;
+    let mut out = Vec::with_capacity(comparisons.len() + 3);
     for (number, comparison) in (1..).zip(comparisons) {
         out.push(Attachment {
             name: format!("comparison-{number}.json"),
@@ -31,6 +37,18 @@ pub(super) fn of(comparisons: &[Comparison], lock: Option<&str>) -> Result<Vec<A
             description: format!("Everything that the report says of run {number}"),
             bytes: comparison_json(comparison)?,
         });
+    }
+    let json = |name: &str, description: &str, bytes: Vec<u8>| Attachment {
+        name: name.to_owned(),
+        mime: "application/json",
+        description: description.to_owned(),
+        bytes,
+    };
+    if let Some(capacity) = capacity {
+        out.push(json(CAPACITY, "Every probe of the search for the highest rates", capacity_json(capacity)?));
+    }
+    if let Some(prices) = prices {
+        out.push(json(PRICES, "What the runs cost", serde_json::to_vec(prices)?));
     }
     out.extend(lock.map(|text| Attachment {
         name: LOCK.to_owned(),
@@ -147,7 +165,8 @@ mod tests {
             let bytes = |files: &[Attachment]| -> Vec<(String, Vec<u8>)> {
                 files.iter().map(|file| (file.name.clone(), file.bytes.clone())).collect()
             };
-            assert_eq!(bytes(&read), bytes(&of(&runs, lock).unwrap()));
+            let contents = Contents { comparisons: &runs, lock, ..Contents::default() };
+            assert_eq!(bytes(&read), bytes(&of(&contents).unwrap()));
         }
     }
 

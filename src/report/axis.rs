@@ -142,6 +142,26 @@ impl Axis {
         Axis { lo, hi, scale: Scale::Log, ticks }
     }
 
+    /// A logarithmic axis that ends on 1, 2 or 5 times a power of ten, with ticks there or, where they would be
+    /// more than seven, at powers alone.
+    pub(super) fn log(min: f64, max: f64, label: impl Fn(f64) -> String) -> Axis {
+        let (min, max) = (min.clamp(1e-9, FAR), max.clamp(1e-8, FAR));
+        let (lo_k, hi_k) = (exponent(min), exponent(max));
+        let all: Vec<f64> = (lo_k..=hi_k + 1).flat_map(|k| [1.0, 2.0, 5.0].map(|m| m * power(k))).collect();
+        let lo = all.iter().copied().rev().find(|v| *v <= min).unwrap_or(power(lo_k));
+        // At least two steps: one value alone is an axis too.
+        let above: Vec<f64> = all.iter().copied().filter(|v| *v > lo).take(2).collect();
+        let hi = all.iter().copied().find(|v| *v >= max).unwrap_or(power(hi_k + 1));
+        let hi = above.last().copied().unwrap_or(hi).max(hi);
+        let inside = |v: &f64| *v >= lo && *v <= hi;
+        let mut ticks: Vec<f64> = all.iter().copied().filter(inside).collect();
+        if ticks.len() > 7 {
+            ticks = (lo_k..=hi_k + 1).map(power).filter(inside).collect();
+            ticks = ticks.iter().copied().step_by(ticks.len().div_ceil(5).max(1)).collect();
+        }
+        Axis { lo, hi, scale: Scale::Log, ticks: ticks.into_iter().map(|v| (v, label(v))).collect() }
+    }
+
     /// Position of a value along the axis: 0 at `lo`, 1 at `hi`, beyond them outside.
     pub(super) fn at(&self, value: f64) -> f64 {
         let value = value.clamp(-FAR, FAR);
@@ -153,7 +173,7 @@ impl Axis {
     }
 }
 
-fn log_label(ns: f64) -> String {
+pub(super) fn log_label(ns: f64) -> String {
     let unit = if ns >= 1e9 {
         TimeUnit::S
     } else if ns >= 1e6 {
@@ -213,6 +233,18 @@ mod tests {
         let wide = Axis::log_time(3.0, 4e14);
         assert!((3..=5).contains(&wide.ticks.len()), "{wide:?}");
         assert!((wide.at(wide.hi) - 1.0).abs() < 1e-12 && wide.at(wide.lo) == 0.0);
+    }
+
+    #[test]
+    fn short_log_axes_have_ticks_between_powers() {
+        let label = |v: f64| plain(v);
+        assert_eq!(labels(&Axis::log(0.25, 3.0, label)), ["0.2", "0.5", "1", "2", "5"]);
+        assert_eq!(labels(&Axis::log(0.3, 900.0, label)), ["1", "10", "100", "1,000"]);
+        assert_eq!(labels(&Axis::log(3.0, 3.0, label)), ["2", "5", "10"]);
+        for (min, max) in [(0.0, 0.0), (1e-30, 1e30), (5.0, 5.0), (9.99, 10.01)] {
+            let axis = Axis::log(min, max, label);
+            assert!(axis.lo < axis.hi && (2..=7).contains(&axis.ticks.len()), "{min} {max} {axis:?}");
+        }
     }
 
     #[test]

@@ -45,6 +45,11 @@ pub(super) enum Mark {
         points: Vec<Point>,
         style: &'static str,
     },
+    /// Circles: hollow, filled, or a square at the upper edge where there is no value.
+    Circles {
+        points: Vec<Point>,
+        style: &'static str,
+    },
     /// Error bars: x, low, high, middle.
     Bars {
         bars: Vec<[f64; 4]>,

@@ -2,15 +2,18 @@
 
 use serde::Serialize;
 
+use super::Contents;
 use super::appendix::Appendix;
 use super::attachment::Attachment;
+use super::capacity::CapacityPages;
 use super::chart::{Chart, MM};
 use super::cleaned::cleaned;
 use super::front::{Front, distribution_figure};
 use super::overview::{MOST_RUNS, Overview, by_badness, labels};
+use super::prices::Prices;
 use super::requests_page::{Panel, RequestsPage, scatter, timeline};
 use super::samples::{METRICS, Samples};
-use super::text::shorten;
+use super::text::{clean, shorten};
 use crate::compare::{Comparison, Verdict};
 
 #[derive(Debug, Serialize)]
@@ -21,7 +24,9 @@ pub(super) struct Document {
     xp: String,
     overview: Option<Overview>,
     runs: Vec<Run>,
-    appendix: Appendix,
+    capacity: Option<CapacityPages>,
+    /// None without a comparison.
+    appendix: Option<Appendix>,
     attachments: Vec<Attachment>,
 }
 
@@ -35,10 +40,26 @@ struct Run {
 }
 
 impl Document {
-    /// The report of at least one comparison, with these files attached. With more than a dozen runs, only the
+    /// The report of these contents, with these files attached. With more than a dozen runs, only the
     /// worst dozen have pages.
-    pub(super) fn of(comparisons: &[Comparison], attachments: &[Attachment]) -> Document {
-        let runs: Vec<Comparison> = comparisons.iter().map(cleaned).collect();
+    pub(super) fn of(contents: &Contents<'_>, attachments: &[Attachment]) -> Document {
+        let capacity = contents.capacity.map(CapacityPages::of);
+        let runs: Vec<Comparison> = contents.comparisons.iter().map(cleaned).collect();
+        let Some(first) = runs.first() else {
+            let digest = contents.capacity.map(|capacity| capacity.lock_digest.short(16));
+            return Document {
+                title: capacity.as_ref().map_or_else(String::new, CapacityPages::document_title),
+                summary: "Highest request rates within the objectives".to_owned(),
+                lock: digest.unwrap_or_default(),
+                xp: contents.capacity.map_or_else(String::new, |capacity| clean(&capacity.xp_version, 24)),
+                overview: None,
+                runs: Vec::new(),
+                capacity,
+                appendix: None,
+                attachments: attachments.to_vec(),
+            };
+        };
+        let prices = contents.prices.map(Prices::cleaned);
         let several = runs.len() > 1;
         let labels = if several { labels(&runs) } else { vec![runs[0].run.clone()] };
         let mut paged: Vec<usize> = if runs.len() > MOST_RUNS {
@@ -46,13 +67,12 @@ impl Document {
         } else {
             (0..runs.len()).collect()
         };
-        let overview = several.then(|| Overview::of(&runs, &labels, &paged));
+        let overview = several.then(|| Overview::of(&runs, &labels, &paged, prices.as_ref()));
         if paged.is_empty() {
             paged.push(0);
         }
         let of_pages: Vec<(&Comparison, String)> =
             paged.iter().map(|index| (&runs[*index], labels[*index].clone())).collect();
-        let first = &runs[0];
         Document {
             title: format!("xp report: {}", shorten(&first.run, 80)),
             summary: format!(
@@ -76,7 +96,8 @@ impl Document {
                     requests: RequestsPage::of(run),
                 })
                 .collect(),
-            appendix: Appendix::of(&of_pages),
+            capacity,
+            appendix: Some(Appendix::of(&of_pages)),
             attachments: attachments.to_vec(),
         }
     }

@@ -9,10 +9,12 @@ mod appendix;
 mod attachment;
 mod axis;
 mod callout;
+mod capacity;
 mod chart;
 mod cleaned;
 mod compile;
 mod curve;
+mod decision;
 mod document;
 mod error;
 #[cfg(test)]
@@ -20,6 +22,7 @@ mod fixture;
 mod front;
 mod number;
 mod overview;
+mod prices;
 mod requests_page;
 mod samples;
 mod sentence;
@@ -28,9 +31,11 @@ mod tests;
 mod text;
 mod world;
 
-pub use attachment::{Attachment, LOCK, attachments};
+pub use attachment::{Attachment, CAPACITY, LOCK, PRICES, attachments};
 pub use error::ReportError;
+pub use prices::Prices;
 
+use crate::capacity::Capacity;
 use crate::compare::Comparison;
 
 /// The PDF of one experiment's comparisons, one per run of the matrix (at least one).
@@ -43,10 +48,33 @@ use crate::compare::Comparison;
 /// # Errors
 /// [`ReportError::Empty`] without a comparison; the others are mistakes of xp.
 pub fn render_pdf(comparisons: &[Comparison], lock: Option<&str>) -> Result<Vec<u8>, ReportError> {
-    let first = comparisons.first().ok_or(ReportError::Empty)?;
-    let ident = format!("xp report {} {}", first.run, first.lock_digest);
-    let attached = attachment::of(comparisons, lock)?;
-    compile::pdf("report.typ", &document::Document::of(comparisons, &attached), &ident, &attached)
+    render(&Contents { comparisons, lock, ..Contents::default() })
+}
+
+/// What a report is made of. At least comparisons or a search.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Contents<'a> {
+    /// One per run of the matrix.
+    pub comparisons: &'a [Comparison],
+    pub lock: Option<&'a str>,
+    /// A search for the highest rates: a section of its own after the runs, or the whole report.
+    pub capacity: Option<&'a Capacity>,
+    /// What the compared runs cost: several get a chart of cost against latency and the fidelity of decisions.
+    pub prices: Option<&'a Prices>,
+}
+
+/// The PDF of these contents, which are attached to it; see [`render_pdf`].
+///
+/// # Errors
+/// [`ReportError::Empty`] with neither a comparison nor a search; the others are mistakes of xp.
+pub fn render(contents: &Contents<'_>) -> Result<Vec<u8>, ReportError> {
+    let ident = match (contents.comparisons.first(), contents.capacity) {
+        (Some(first), _) => format!("xp report {} {}", first.run, first.lock_digest),
+        (None, Some(capacity)) => format!("xp capacity {} {}", capacity.name, capacity.lock_digest),
+        (None, None) => return Err(ReportError::Empty),
+    };
+    let attached = attachment::of(contents)?;
+    compile::pdf("report.typ", &document::Document::of(contents, &attached), &ident, &attached)
 }
 
 /// The charts of one comparison as SVG: file name such as `cdf-ttft.svg`, and its text.
@@ -67,6 +95,7 @@ pub fn render_figures(comparison: &Comparison) -> Result<Vec<(String, String)>, 
 /// # Errors
 /// Only by a mistake of xp.
 pub(crate) fn data(comparison: &Comparison) -> serde_json::Result<(String, String)> {
-    let pdf = serde_json::to_string(&document::Document::of(std::slice::from_ref(comparison), &[]))?;
+    let contents = Contents { comparisons: std::slice::from_ref(comparison), ..Contents::default() };
+    let pdf = serde_json::to_string(&document::Document::of(&contents, &[]))?;
     Ok((pdf, serde_json::to_string(&document::Figures::of(comparison))?))
 }

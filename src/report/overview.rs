@@ -5,11 +5,14 @@ use serde::Serialize;
 
 use super::axis::{Axis, Scale, time_axis};
 use super::chart::{Chart, MM};
+use super::decision::{Decided, Decision, price_words};
 use super::front::small_distribution;
 use super::number::{NONE, TimeUnit, count, error, limit, percent, word};
+use super::prices::Prices;
 use super::samples::Samples;
 use super::sentence::worst;
 use super::text::{fit, shorten};
+use crate::capacity::{Candidate, Point, Price, auto_targets, cost_per_million, fidelity};
 use crate::compare::{Comparison, MetricRow, Pin, Verdict};
 
 /// Runs that get pages of their own.
@@ -39,6 +42,8 @@ pub(super) struct Overview {
     small: bool,
     cells_note: String,
     stats: [&'static str; 3],
+    /// Cost against latency, where prices are known.
+    decision: Option<Decision>,
 }
 
 /// The distribution of TTFT of one run among those of all, small.
@@ -73,25 +78,24 @@ struct Cell {
     verdict: Verdict,
 }
 
-/// What the runs of one experiment are called: by the settings in which they
-/// differ, which are the pins named by a dotted path; by their ids where those do not tell them apart.
-pub(super) fn labels(runs: &[Comparison]) -> Vec<String> {
+/// The settings in which runs differ, which are pins named by a dotted path: last part of the name, and value.
+fn varied(runs: &[Comparison]) -> Vec<Vec<(String, String)>> {
     let settings = |run: &Comparison| -> Vec<Pin> {
         run.pins.iter().filter(|pin| pin.name.contains('.') && !pin.name.contains(' ')).cloned().collect()
     };
     let all: Vec<Vec<Pin>> = runs.iter().map(settings).collect();
     let varies = |pin: &Pin| all.iter().any(|pins| !pins.contains(pin));
-    let named: Vec<String> = all
-        .iter()
-        .map(|pins| {
-            let parts: Vec<String> = pins
-                .iter()
-                .filter(|pin| varies(pin))
-                .map(|pin| format!("{} {}", pin.name.rsplit('.').next().unwrap_or(&pin.name), pin.value))
-                .collect();
-            parts.join(", ")
-        })
-        .collect();
+    let part = |pin: &Pin| (pin.name.rsplit('.').next().unwrap_or(&pin.name).to_owned(), pin.value.clone());
+    all.iter().map(|pins| pins.iter().filter(|pin| varies(pin)).map(part).collect()).collect()
+}
+
+/// What the runs of one experiment are called: by the settings in which they
+/// differ; by their ids where those do not tell them apart.
+pub(super) fn labels(runs: &[Comparison]) -> Vec<String> {
+    let joined = |parts: &Vec<(String, String)>| {
+        parts.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
+    };
+    let named: Vec<String> = varied(runs).iter().map(joined).collect();
     let distinct: std::collections::BTreeSet<&String> = named.iter().collect();
     if distinct.len() == runs.len() && !distinct.contains(&String::new()) {
         return named;
@@ -127,9 +131,61 @@ fn common_name(runs: &[Comparison]) -> String {
     if cut == 0 { format!("{} and others", shorten(first, 36)) } else { shorten(&first[..cut], 48) }
 }
 
+/// Cost and latency of every run that has a price, and what they decide; none where fewer than two have one.
+fn decision(runs: &[Comparison], labels: &[String], prices: &Prices) -> Option<Decision> {
+    let varied = varied(runs);
+    let names: Vec<&str> = varied[0].iter().map(|(name, _)| name.as_str()).collect();
+    let alike =
+        varied.iter().all(|parts| parts.iter().map(|(name, _)| name.as_str()).eq(names.iter().copied()));
+    let short = |index: usize| match alike && !names.is_empty() {
+        true => varied[index].iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(" × "),
+        false => labels[index].clone(),
+    };
+    let candidate = |(run, price): (&Comparison, &Option<Price>)| {
+        let row = p99(run, "TTFT")?;
+        let output = run.whole_run.iter().find(|row| row.name == "Output, tokens/s")?;
+        let point = |ns: f64, tokens_per_s: f64| {
+            let cost = cost_per_million((*price).as_ref()?, tokens_per_s)?;
+            // `as` saturates: a time is neither negative nor beyond 584 years.
+            (ns.is_finite() && ns > 0.0).then_some(Point { cost, latency_ns: ns.ceil() as u64 })
+        };
+        let measured = point(row.measured_ns, output.measured)?;
+        Some(Candidate { measured, simulated: point(row.simulated_ns, output.simulated)? })
+    };
+    let (mut candidates, mut named) = (Vec::new(), Vec::new());
+    for (index, pair) in runs.iter().zip(&prices.runs).enumerate() {
+        if let Some(found) = candidate(pair) {
+            candidates.push(found);
+            named.push(short(index));
+        }
+    }
+    if candidates.len() < 2 {
+        return None;
+    }
+    let limit = runs[0].slo.ttft_ns.filter(|_| runs.iter().all(|run| run.slo == runs[0].slo));
+    let found = fidelity(&candidates, &auto_targets(&candidates, limit))?;
+    let each: Vec<&Price> = prices.runs.iter().flatten().collect();
+    let known_as = if alike && !names.is_empty() { names.join(" × ") } else { "its settings".to_owned() };
+    Some(Decision::of(&Decided {
+        candidates: &candidates,
+        labels: &named,
+        fidelity: &found,
+        metric: "TTFT",
+        limit_ns: limit,
+        currency: &prices.currency,
+        known_as: &known_as,
+        price: price_words(&each, &prices.currency),
+    }))
+}
+
 impl Overview {
     /// Of all runs (at least one), with their labels; `paged` are those with pages of their own.
-    pub(super) fn of(runs: &[Comparison], labels: &[String], paged: &[usize]) -> Overview {
+    pub(super) fn of(
+        runs: &[Comparison],
+        labels: &[String],
+        paged: &[usize],
+        prices: Option<&Prices>,
+    ) -> Overview {
         let order = by_badness(runs);
         let n = runs.len();
         let n_of = |verdict| runs.iter().filter(|run| run.verdict == verdict).count();
@@ -204,6 +260,7 @@ impl Overview {
                 }
             ),
             stats: ["TTFT P99", "TPOT P99", "E2E P99"],
+            decision: prices.and_then(|prices| decision(runs, labels, prices)),
         }
     }
 }
@@ -336,11 +393,11 @@ mod tests {
         runs[1].verdict = Verdict::Warn;
         let order = by_badness(&runs);
         assert_eq!(order[..2], [2, 1]);
-        let overview = Overview::of(&runs, &labels(&runs), &order);
+        let overview = Overview::of(&runs, &labels(&runs), &order, None);
         assert_eq!(overview.title, "The simulator fails in 1 of 4 runs");
         assert_eq!((overview.rows.len(), overview.cells.len()), (4, 0));
         let many = matrix(200);
-        let overview = Overview::of(&many, &labels(&many), &by_badness(&many)[..MOST_RUNS]);
+        let overview = Overview::of(&many, &labels(&many), &by_badness(&many)[..MOST_RUNS], None);
         assert_eq!((overview.rows.len(), overview.cells.len(), overview.small), (12, 200, true));
     }
 }

@@ -2,6 +2,7 @@
 
 use super::fixture::{comparison, headline, matrix, with_errors};
 use super::*;
+use crate::capacity::{Capacity, Price, Setting, sample_queue};
 use crate::compare::Pin;
 
 fn page_count(pdf: &[u8]) -> usize {
@@ -13,6 +14,10 @@ fn page_count(pdf: &[u8]) -> usize {
         })
         .max()
         .unwrap_or(0)
+}
+
+fn of_runs(comparisons: &[Comparison]) -> document::Document {
+    document::Document::of(&Contents { comparisons, ..Contents::default() }, &[])
 }
 
 /// A comparison with hostile names and lengths everywhere a string goes.
@@ -106,11 +111,97 @@ fn nothing_is_no_report() {
     assert!(matches!(render_pdf(&[], None), Err(ReportError::Empty)));
 }
 
+/// A search with hostile names and settings, more axes than columns, and no price.
+fn hostile_search() -> Capacity {
+    let evil = "#panic(\"x\") $y$ *b* <l> @r \\ // 模型 \u{202e}\u{0}";
+    let mut plan = sample_queue::plan(7);
+    plan.name = format!("{evil}{}", "n".repeat(10_000));
+    plan.currency = evil.repeat(9);
+    plan.model = "m".repeat(3_000);
+    plan.workload = evil.to_owned();
+    plan.axes.extend((0..4).map(|axis| format!("{evil}.{axis}")));
+    for (index, cell) in plan.cells.iter_mut().enumerate() {
+        cell.hardware = format!("{evil}{index}");
+        cell.price_per_device_hour = None;
+        let extra = (0..4).map(|axis| Setting {
+            path: format!("{evil}.{axis}"),
+            value: serde_json::json!(format!("{evil}{index}{}", "v".repeat(500))),
+        });
+        cell.settings.extend(extra);
+    }
+    sample_queue::searched(plan, true)
+}
+
+/// A search in which no cell holds.
+fn search_without_an_answer(cells: usize) -> Capacity {
+    let mut plan = sample_queue::plan(cells);
+    plan.objectives.ttft_p99_ns = Some(1_000_000);
+    sample_queue::searched(plan, false)
+}
+
+#[test]
+fn a_search_is_a_report_of_its_own_and_a_section_of_another() {
+    let search = sample_queue::document(6, true);
+    let alone = Contents { capacity: Some(&search), lock: Some("lock 1\n"), ..Contents::default() };
+    let pdf = render(&alone).expect("it renders");
+    assert!((2..=4).contains(&page_count(&pdf)), "{} pages", page_count(&pdf));
+    assert!(pdf == render(&alone).expect("it renders"), "two renders differ");
+    let files = attachments(&pdf).expect("xp's own");
+    let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+    assert_eq!(names, [CAPACITY, LOCK]);
+    assert_eq!(crate::capacity::parse_capacity(CAPACITY, &files[0].bytes).expect("it is one"), search);
+    let runs = [comparison(30, 1)];
+    let both = render(&Contents { comparisons: &runs, ..alone }).expect("it renders");
+    assert!(page_count(&both) > page_count(&pdf));
+}
+
+#[test]
+fn hostile_and_empty_searches_render_all_the_same() {
+    for search in [hostile_search(), search_without_an_answer(1)] {
+        let contents = Contents { capacity: Some(&search), ..Contents::default() };
+        render(&contents).expect("a hostile name is only text");
+        let json = serde_json::to_string(&document::Document::of(&contents, &[])).expect("it serializes");
+        assert!(!json.contains("\\u00") && json.len() < 200_000);
+        for c in json.chars().filter(|c| !c.is_ascii()) {
+            assert!(text::covered(c) || ('\u{300}'..='\u{36f}').contains(&c), "{c:?} U+{:04X}", c as u32);
+        }
+    }
+}
+
+#[test]
+fn a_search_is_told_in_sentences_that_its_numbers_bear_out() {
+    let said = |search: &Capacity| {
+        let contents = Contents { capacity: Some(search), ..Contents::default() };
+        let json = serde_json::to_value(document::Document::of(&contents, &[])).expect("it serializes");
+        let page = &json["capacity"];
+        let text = |name: &str| page[name].as_str().expect("a text").to_owned();
+        let notes = page["number_notes"].as_array().expect("a list").iter().filter_map(|note| note.as_str());
+        format!(
+            "{}\n{}\n{} {}: {}",
+            text("title"),
+            text("lead"),
+            text("number"),
+            text("number_unit"),
+            notes.collect::<Vec<_>>().join("; ")
+        )
+    };
+    let mut wide = sample_queue::plan(1);
+    wide.range = crate::capacity::Range::new(0.25, 0.5, 0.02).unwrap();
+    let told = [
+        said(&sample_queue::document(24, false)),
+        said(&sample_queue::document(1, false)),
+        said(&sample_queue::searched(wide, false)),
+        said(&search_without_an_answer(24)),
+        said(&search_without_an_answer(1)),
+    ];
+    insta::assert_snapshot!(told.join("\n\n"));
+}
+
 /// Every character that reaches the template can be set, whatever came in.
 #[test]
 fn all_text_of_a_document_is_covered_by_the_fonts() {
     for run in [comparison(40, 1), hostile(), with_errors(vec![(-400.0, -500.0, 1e9); 12])] {
-        let json = serde_json::to_string(&document::Document::of(&[run], &[])).expect("it serializes");
+        let json = serde_json::to_string(&of_runs(&[run])).expect("it serializes");
         // JSON's own escapes are ASCII; control characters would show as \u00….
         assert!(!json.contains("\\u00"), "a control character is left");
         for c in json.chars().filter(|c| !c.is_ascii()) {
@@ -144,7 +235,7 @@ proptest::proptest! {
             row.low_percent = v[v.len() - 1];
             row.measured_ns = v[v.len() / 2];
         }
-        let json = serde_json::to_string(&document::Document::of(&[run], &[])).expect("it serializes");
+        let json = serde_json::to_string(&of_runs(&[run])).expect("it serializes");
         proptest::prop_assert!(json.len() < 400_000, "{}", json.len());
         proptest::prop_assert!(!json.contains("NaN") && !json.contains("inf"));
     }
@@ -202,12 +293,45 @@ fn look() {
         ("small", matrix(160)),
     ];
     for (name, runs) in reports {
-        let data = serde_json::to_vec(&document::Document::of(&runs, &[])).expect("it serializes");
+        let data = serde_json::to_vec(&of_runs(&runs)).expect("it serializes");
         std::fs::write(folder.join(format!("{name}.json")), data).expect("the folder is writable");
         if std::env::var_os("XP_REPORT_DATA").is_none() {
             let started = std::time::Instant::now();
             let pdf = render_pdf(&runs, None).expect("it renders");
             eprintln!("{name}: {} pages, {} bytes, {:?}", page_count(&pdf), pdf.len(), started.elapsed());
+            std::fs::write(folder.join(format!("{name}.pdf")), pdf).expect("the folder is writable");
+        }
+    }
+    let searches = [
+        ("capacity-1", sample_queue::document(1, true)),
+        ("capacity-12", sample_queue::document(12, true)),
+        ("capacity-60", sample_queue::document(60, false)),
+        ("capacity-none", search_without_an_answer(12)),
+        ("capacity-hostile", hostile_search()),
+    ];
+    let mut priced = matrix(12);
+    for (index, run) in priced.iter_mut().enumerate() {
+        let (rate, chunk) = ((index / 3) as f64, (index % 3) as f64);
+        run.whole_run[1].measured = 330.0 * (1.0 + rate) * (1.0 - 0.05 * chunk);
+        run.whole_run[1].simulated = run.whole_run[1].measured * (1.02 - 0.01 * rate);
+        for row in run.headline.iter_mut().filter(|row| row.metric == "TTFT" && row.stat == "P99") {
+            row.measured_ns = 0.2e9 * libm::pow(5.0, rate) * (1.3 - 0.2 * chunk);
+            row.simulated_ns = row.measured_ns * (0.9 + 0.02 * index as f64);
+        }
+    }
+    let price = Some(Price { per_device_hour: 0.34, devices: 1 });
+    let prices = Prices { currency: "US$".to_owned(), runs: vec![price; 12] };
+    let mut contents: Vec<(&str, Contents<'_>)> = searches
+        .iter()
+        .map(|(name, search)| (*name, Contents { capacity: Some(search), ..Contents::default() }))
+        .collect();
+    contents
+        .push(("priced", Contents { comparisons: &priced, prices: Some(&prices), ..Contents::default() }));
+    for (name, contents) in contents {
+        let data = serde_json::to_vec(&document::Document::of(&contents, &[])).expect("it serializes");
+        std::fs::write(folder.join(format!("{name}.json")), data).expect("the folder is writable");
+        if std::env::var_os("XP_REPORT_DATA").is_none() {
+            let pdf = render(&contents).expect("it renders");
             std::fs::write(folder.join(format!("{name}.pdf")), pdf).expect("the folder is writable");
         }
     }

@@ -17,12 +17,14 @@ pub(super) const SERIF: &str = "Libertinus Serif";
 pub(super) const MONO: &str = "DejaVu Sans Mono";
 
 /// The template, by name.
-const TEMPLATE: [(&str, &str); 8] = [
+const TEMPLATE: [(&str, &str); 10] = [
     ("report.typ", include_str!("template/report.typ")),
     ("figures.typ", include_str!("template/figures.typ")),
     ("theme.typ", include_str!("template/theme.typ")),
     ("plot.typ", include_str!("template/plot.typ")),
     ("overview.typ", include_str!("template/overview.typ")),
+    ("decision.typ", include_str!("template/decision.typ")),
+    ("capacity.typ", include_str!("template/capacity.typ")),
     ("front.typ", include_str!("template/front.typ")),
     ("errors.typ", include_str!("template/errors.typ")),
     ("appendix.typ", include_str!("template/appendix.typ")),
