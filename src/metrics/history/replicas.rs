@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use crate::metrics::{RunRecord, StepLog, StepView};
 
 /// The replica that ran a step. A record knows of one.
-pub(in crate::metrics) fn replica_of(_step: &StepView<'_>) -> u32 {
-    0
+pub(in crate::metrics) fn replica_of(step: &StepView<'_>) -> u32 {
+    step.replica
 }
 
 /// The steps of a log in the order in which they start; of those that start together, as logged.
@@ -142,7 +142,7 @@ mod tests {
         let members: Vec<Vec<StepMember>> = run.steps.iter().map(|step| step.members.to_vec()).collect();
         run.steps = StepLog::default();
         for (index, members) in (0..).zip(members) {
-            run.steps.push(index * 150, index * 150 + 100, members, (1, 0), 1);
+            run.steps.push(index * 150, index * 150 + 100, members, (1, 0), (1, 0));
         }
         assert_eq!(states(&run), [(0, 1), (150, 1), (250, 0)]);
         assert_eq!(stretches(&run.steps), [(0, 100), (150, 250)]);
@@ -152,7 +152,7 @@ mod tests {
     fn steps_are_walked_by_their_starts() {
         let mut steps = StepLog::default();
         for (start, end) in [(0, 50), (90, 100), (30, 120), (130, 130)] {
-            steps.push(start, end, [], (0, 0), 0);
+            steps.push(start, end, [], (0, 0), (0, 0));
         }
         let order: Vec<usize> = StepOrder::of(&steps).iter().map(|(index, _)| index).collect();
         assert_eq!(order, [0, 2, 1, 3]);
@@ -166,7 +166,7 @@ mod tests {
             let mut steps = StepLog::default();
             let mut covered = [false; 240];
             for (start, length) in spans {
-                steps.push(start, start + length, [], (0, 0), 0);
+                steps.push(start, start + length, [], (0, 0), (0, 0));
                 covered[start as usize..(start + length) as usize].fill(true);
             }
             let found = stretches(&steps);

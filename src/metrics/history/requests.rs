@@ -71,7 +71,7 @@ mod tests {
     fn history(steps: &[(u64, u64, Option<StepMember>)]) -> RequestHistory {
         let mut log = StepLog::default();
         for (start, end, share) in steps {
-            log.push(*start, *end, *share, (1, 0), 1);
+            log.push(*start, *end, *share, (1, 0), (1, 0));
         }
         request_histories(1, &StepOrder::of(&log))[0]
     }

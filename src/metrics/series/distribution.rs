@@ -102,8 +102,8 @@ impl<T: Value> Distribution<T> {
         let total = self.weight() as f64;
         // Summed as distances from the least value: large times that hardly differ keep their digits.
         let least = min.real();
-        let mean =
-            self.weighted().map(|(value, weight)| (value.real() - least) * weight as f64).sum::<f64>() / total;
+        let mean = self.weighted().map(|(value, weight)| (value.real() - least) * weight as f64).sum::<f64>()
+            / total;
         let squares = self.weighted().map(|(value, weight)| {
             let distance = value.real() - least - mean;
             distance * distance * weight as f64
@@ -194,7 +194,10 @@ mod tests {
         assert!(found.mean.is_finite() && found.std.is_finite());
         assert_eq!(all.histogram().iter().map(|bin| bin.2).sum::<u128>(), 3 * u128::from(u64::MAX));
         assert_eq!(all.cdf().count(), 1_001);
-        assert_eq!(Distribution::of(vec![f64::INFINITY, 1.0]).histogram().iter().map(|bin| bin.2).sum::<u128>(), 2);
+        assert_eq!(
+            Distribution::of(vec![f64::INFINITY, 1.0]).histogram().iter().map(|bin| bin.2).sum::<u128>(),
+            2
+        );
     }
 
     proptest! {

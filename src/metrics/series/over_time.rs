@@ -116,7 +116,9 @@ mod tests {
             assert_eq!(points(Derived::KvBlocks), [(0, 2), (100, 1), (300, 0), (900, 1), (1000, 0)]);
             assert_eq!(points(Derived::MemoryInUse)[..3], [(0, 1_020), (100, 1_010), (300, 1_000)]);
             assert_eq!(points(Derived::Busy), [(0, 1), (300, 0), (900, 1), (1000, 0)]);
-            let Lanes::Real(share) = replica_lanes(Derived::KvShare, source) else { panic!("a ratio is real") };
+            let Lanes::Real(share) = replica_lanes(Derived::KvShare, source) else {
+                panic!("a ratio is real")
+            };
             assert_eq!(share[0].points[0].value, 2.0 / 64.0);
         });
         source_of(&run, &Context::default(), |source| {
@@ -130,11 +132,18 @@ mod tests {
         refuse(&mut run, 1);
         source_of(&run, &Context::default(), |source| {
             let points = |derived| -> Vec<(u64, u64)> {
-                whole(counters(derived, source))[0].points.iter().map(|point| (point.at, point.value)).collect()
+                whole(counters(derived, source))[0]
+                    .points
+                    .iter()
+                    .map(|point| (point.at, point.value))
+                    .collect()
             };
             assert_eq!(points(Derived::RequestsArrived), [(0, 2), (150, 3)]);
             assert_eq!(points(Derived::RequestsCompleted), [(0, 0), (300, 1), (400, 2)]);
-            assert_eq!(points(Derived::PromptTokensComputed), [(0, 0), (100, 4), (200, 8), (300, 11), (400, 12)]);
+            assert_eq!(
+                points(Derived::PromptTokensComputed),
+                [(0, 0), (100, 4), (200, 8), (300, 11), (400, 12)]
+            );
             assert_eq!(points(Derived::TokensGenerated), [(0, 0), (200, 1), (300, 2), (400, 3)]);
         });
     }

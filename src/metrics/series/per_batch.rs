@@ -13,13 +13,15 @@ pub(super) fn lanes(derived: Derived, source: &Source<'_>) -> Lanes {
     };
     match derived {
         Derived::BatchSize => Lanes::whole(steps.map(|(index, step)| (index, step.members.len() as u64))),
-        Derived::BatchTokens => Lanes::whole(steps.map(|(index, step)| (index, tokens(step.members, |_| true)))),
+        Derived::BatchTokens => {
+            Lanes::whole(steps.map(|(index, step)| (index, tokens(step.members, |_| true))))
+        }
         Derived::BatchPrefillTokens => {
             Lanes::whole(steps.map(|(index, step)| (index, tokens(step.members, |member| member.is_prefill))))
         }
-        Derived::BatchDecodeTokens => {
-            Lanes::whole(steps.map(|(index, step)| (index, tokens(step.members, |member| !member.is_prefill))))
-        }
+        Derived::BatchDecodeTokens => Lanes::whole(
+            steps.map(|(index, step)| (index, tokens(step.members, |member| !member.is_prefill))),
+        ),
         Derived::BatchExecutionTime => {
             Lanes::whole(steps.map(|(index, step)| (index, step.end_ns.saturating_sub(step.start_ns))))
         }
@@ -46,7 +48,8 @@ pub(super) fn inter_token_latencies(source: &Source<'_>) -> Lanes {
                 continue;
             }
             if let Some(before) = before[id].replace(step.end_ns) {
-                lane.points.push(super::lanes::Point { at: step.end_ns, value: step.end_ns.saturating_sub(before) });
+                lane.points
+                    .push(super::lanes::Point { at: step.end_ns, value: step.end_ns.saturating_sub(before) });
             }
         }
     }
@@ -60,8 +63,8 @@ mod tests {
     use super::super::tests::{source_of, whole};
     use super::super::{Context, ModelWork, PeakFlops};
     use super::*;
-    use crate::metrics::sample_runs::serve;
     use crate::metrics::Metric;
+    use crate::metrics::sample_runs::serve;
 
     #[test]
     fn every_metric_by_hand() {
@@ -75,7 +78,8 @@ mod tests {
                 (Derived::BatchDecodeTokens, [0, 0, 1, 1, 1]),
                 (Derived::BatchExecutionTime, [100, 101, 102, 103, 104]),
             ] {
-                let found: Vec<u64> = whole(lanes(derived, source))[0].points.iter().map(|point| point.value).collect();
+                let found: Vec<u64> =
+                    whole(lanes(derived, source))[0].points.iter().map(|point| point.value).collect();
                 assert_eq!(found, wanted, "{derived:?}");
             }
         });
@@ -98,7 +102,9 @@ mod tests {
 
     #[test]
     fn gaps_are_those_of_the_definition() {
-        let mut run = serve(&[(0, 80, 3), (5, 10, 4), (9, 10, 2)], 64, 8, |index, tokens| 90 + index * u64::from(tokens));
+        let mut run = serve(&[(0, 80, 3), (5, 10, 4), (9, 10, 2)], 64, 8, |index, tokens| {
+            90 + index * u64::from(tokens)
+        });
         run.requests[2].status = RequestStatus::Error;
         let mut wanted: Vec<u64> = Metric::Itl.values(&run).into_iter().map(|value| value as u64).collect();
         wanted.sort_unstable();

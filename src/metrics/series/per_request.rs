@@ -99,7 +99,8 @@ mod tests {
                 (step.start_ns, shares.collect::<Vec<_>>().join(" "))
             })
             .collect();
-        let wanted = [(50, "0:4:0"), (150, "0:4:4"), (250, "0:1:8 1:3:0"), (350, "0:1:9 1:1:3"), (450, "1:1:4")];
+        let wanted =
+            [(50, "0:4:0"), (150, "0:4:4"), (250, "0:1:8 1:3:0"), (350, "0:1:9 1:1:3"), (450, "1:1:4")];
         assert_eq!(steps, wanted.map(|(start, shares)| (start, shares.to_owned())));
         for (derived, wanted) in [
             (Derived::InterArrivalDelay, &[(1, 20)][..]),
@@ -128,7 +129,9 @@ mod tests {
 
     #[test]
     fn latencies_are_those_of_the_reports() {
-        let run = serve(&[(0, 80, 3), (5, 10, 1), (1_000, 30, 7)], 64, 8, |index, tokens| 90 + index * u64::from(tokens));
+        let run = serve(&[(0, 80, 3), (5, 10, 1), (1_000, 30, 7)], 64, 8, |index, tokens| {
+            90 + index * u64::from(tokens)
+        });
         for (derived, metric) in [
             (Derived::Ttft, Metric::Ttft),
             (Derived::Tpot, Metric::Tpot),
@@ -159,7 +162,10 @@ mod tests {
 
     #[test]
     fn division_rounds_half_up() {
-        assert_eq!((per(7, 2), per(5, 3), per(4, 3), per(u64::MAX, 1)), (Some(4), Some(2), Some(1), Some(u64::MAX)));
+        assert_eq!(
+            (per(7, 2), per(5, 3), per(4, 3), per(u64::MAX, 1)),
+            (Some(4), Some(2), Some(1), Some(u64::MAX))
+        );
         assert_eq!(per(7, 0), None);
     }
 }

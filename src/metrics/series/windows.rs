@@ -186,9 +186,11 @@ mod tests {
                 let widths = windows.each().map(|(_, width)| width as f64);
                 lanes[0].points.iter().zip(widths).map(|(point, width)| point.value * width * scale).sum()
             };
-            for (derived, wanted) in
-                [(Derived::RequestThroughput, 3.0), (Derived::TokenThroughput, 90.0), (Derived::PromptThroughput, 190.0)]
-            {
+            for (derived, wanted) in [
+                (Derived::RequestThroughput, 3.0),
+                (Derived::TokenThroughput, 90.0),
+                (Derived::PromptThroughput, 190.0),
+            ] {
                 let found = sum(run_lanes(derived, source), 1e-9);
                 assert!((found - wanted).abs() < 1e-6, "{derived:?}: {found}");
             }

@@ -24,7 +24,9 @@ struct Threads {
 impl Threads {
     /// The thread of a step, and whether it is a new one. Steps come in the order in which they start.
     fn take(&mut self, start_ns: u64, end_ns: u64) -> (u64, bool) {
-        while let Some(Reverse((_, thread))) = self.taken.peek().filter(|taken| taken.0.0 <= start_ns).copied() {
+        while let Some(Reverse((_, thread))) =
+            self.taken.peek().filter(|taken| taken.0.0 <= start_ns).copied()
+        {
             self.taken.pop();
             self.free.push(Reverse(thread));
         }
@@ -59,7 +61,8 @@ pub(super) fn write(events: &mut Events<'_>, record: &RunRecord, order: &StepOrd
         let (thread, is_new) = replicas.entry(replica).or_default().take(step.start_ns, end_ns);
         let track = Track { process, thread };
         if is_new {
-            let name = if thread == 0 { "steps".to_owned() } else { format!("steps, {} at once", thread + 1) };
+            let name =
+                if thread == 0 { "steps".to_owned() } else { format!("steps, {} at once", thread + 1) };
             events.name("thread_name", track, &name)?;
         }
         write_step(events, track, index, &step)?;

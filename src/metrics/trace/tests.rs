@@ -51,7 +51,8 @@ fn check(run: &RunRecord, trace: &Value) {
         assert!(ns(step, "ts") >= *end);
         *end = ns(step, "ts") + ns(step, "dur");
     }
-    let named: Vec<_> = events(trace, "M").into_iter().filter(|event| event["name"] == "thread_name").collect();
+    let named: Vec<_> =
+        events(trace, "M").into_iter().filter(|event| event["name"] == "thread_name").collect();
     assert_eq!(named.len(), threads.len());
 
     // Spans of a request close in reverse order, inside of each other.
@@ -105,7 +106,8 @@ fn check(run: &RunRecord, trace: &Value) {
 
 #[test]
 fn a_trace_has_all_of_the_record() {
-    let mut run = serve(&[(0, 80, 3), (1, 10, 0), (500, 10, 1), (9_000, 20, 2)], 64, 8, |index, _| 1_001 + index);
+    let mut run =
+        serve(&[(0, 80, 3), (1, 10, 0), (500, 10, 1), (9_000, 20, 2)], 64, 8, |index, _| 1_001 + index);
     refuse(&mut run, 1);
     let trace = traced(&run, RunKind::Simulated);
     check(&run, &trace);
@@ -121,12 +123,13 @@ fn a_trace_has_all_of_the_record() {
 #[test]
 fn a_request_that_is_computed_again_is_a_flow() {
     let mut run = serve(&[(0, 4, 3)], 64, 8, |_, _| 1_000);
-    let share = |tokens, context, emits| StepMember { request: 0, tokens, context, is_prefill: tokens > 1, emits };
+    let share =
+        |tokens, context, emits| StepMember { request: 0, tokens, context, is_prefill: tokens > 1, emits };
     run.steps = StepLog::default();
-    run.steps.push(0, 1_000, [share(4, 0, true)], (1, 0), 1);
-    run.steps.push(1_000, 1_500, [], (0, 1), 1);
-    run.steps.push(1_500, 2_000, [share(5, 0, true)], (1, 0), 1);
-    run.steps.push(2_000, 3_000, [share(1, 5, true)], (1, 0), 1);
+    run.steps.push(0, 1_000, [share(4, 0, true)], (1, 0), (1, 0));
+    run.steps.push(1_000, 1_500, [], (0, 1), (1, 0));
+    run.steps.push(1_500, 2_000, [share(5, 0, true)], (1, 0), (1, 0));
+    run.steps.push(2_000, 3_000, [share(1, 5, true)], (1, 0), (1, 0));
     let trace = traced(&run, RunKind::Measured);
     check(&run, &trace);
     let (starts, ends) = (events(&trace, "s"), events(&trace, "f"));
@@ -140,9 +143,9 @@ fn steps_that_overlap_have_threads_of_their_own() {
     let last = StepMember { request: 0, tokens: 4, context: 0, is_prefill: true, emits: true };
     run.steps = StepLog::default();
     for (start, end) in [(0, 30), (10, 40), (20, 50), (30, 60), (35, 70)] {
-        run.steps.push(start, end, [], (1, 0), 1);
+        run.steps.push(start, end, [], (1, 0), (1, 0));
     }
-    run.steps.push(70, 70, [last], (1, 0), 1);
+    run.steps.push(70, 70, [last], (1, 0), (1, 0));
     let trace = traced(&run, RunKind::Simulated);
     let threads: Vec<u64> = events(&trace, "X").iter().map(|step| step["tid"].as_u64().unwrap()).collect();
     assert_eq!(threads, [0, 1, 2, 0, 3, 0]);
