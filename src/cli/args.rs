@@ -56,6 +56,10 @@ pub enum Command {
     Compare(CompareArgs),
     /// Render comparisons as a PDF
     Report(ReportArgs),
+    /// Search the highest request rate of every configuration, by simulation
+    Capacity(CapacityArgs),
+    /// Write more of a run: derived metrics, a timeline for Perfetto
+    Export(ExportArgs),
     /// Check that everything a lock or a report pins is here and the same
     Verify(VerifyArgs),
     /// Remove results that no lock or report needs
@@ -384,6 +388,28 @@ pub struct ReportArgs {
     /// PDF to write
     #[arg(short, long, value_name = "PDF")]
     pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct CapacityArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Folder of a run, such as runs/sim_runs/NAME-KEY
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Write series, distributions and histograms of every metric into this folder
+    #[arg(long, value_name = "DIR", required_unless_present = "chrome_trace")]
+    pub series: Option<PathBuf>,
+    /// Write a timeline that opens in Perfetto and chrome://tracing
+    #[arg(long, value_name = "FILE")]
+    pub chrome_trace: Option<PathBuf>,
+    /// A lock of the run, which says what MFU and memory in use take
+    #[arg(long, value_name = "LOCK")]
+    pub lock: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -7,8 +7,8 @@ use super::args::Cli;
 /// A heading, and the commands below it in the order in which a person meets them.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Experiments and locks", &["init", "check", "fmt", "lock", "diff", "merge", "git", "verify"]),
-    ("Runs", &["run", "status"]),
-    ("One stage of a run", &["workload", "profile", "sim", "real", "compare", "report"]),
+    ("Runs", &["run", "status", "capacity"]),
+    ("One stage of a run", &["workload", "profile", "sim", "real", "compare", "report", "export"]),
     ("The store", &["gc", "store"]),
     ("About xp", &["explain", "schema", "completions", "help"]),
 ];

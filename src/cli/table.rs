@@ -70,7 +70,7 @@ pub fn size(bytes: u64) -> String {
 }
 
 /// Pads columns: the first two to the left, numbers to the right, the last as it is.
-fn align<const N: usize>(rows: &[[String; N]]) -> String {
+pub fn align<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; N] = std::array::from_fn(width);
     let mut out = String::new();

@@ -84,6 +84,7 @@ pub(super) const SIMULATED: &str = "<simulated>";
 
 const WORKLOADS: &str = "runs.*.workload.sha256";
 const SCHEDULERS: &str = "runs.*.scheduler.**";
+const CLUSTERS: &str = "runs.*.cluster.**";
 const RECORDINGS: &str = "runs.*.recorded.sha256";
 const SIMULATIONS: &str = "runs.*.sim.sha256";
 
@@ -119,6 +120,12 @@ pub(super) const RULES: &[Rule] = &[
         &[WORKLOADS, "resolved-model.**", "bundle.**"],
         "the folder in which input files are looked for (`--set data=FOLDER` is recorded nowhere)",
     ),
+    key(
+        &["experiment.capacity.**", "experiment.hardware.price-per-hour"],
+        Impact::Verdict,
+        Stages::NONE,
+        "which request rates a capacity search tries, and what a device costs",
+    ),
     key(&["experiment.slo.**"], Impact::Verdict, Stages::NONE, "the service-level objectives"),
     key(
         &["experiment.compare.pass", "experiment.compare.warn"],
@@ -147,7 +154,12 @@ pub(super) const RULES: &[Rule] = &[
         decides: &["bundle.**"],
         ..key(&["experiment.hardware.threads"], Impact::Measurement, BOTH, "the compute threads")
     },
-    setting(&["experiment.hardware.**"], &["bundle.**"], "the device: the CPU is the only one"),
+    key(&["experiment.hardware.interconnect.**"], Impact::Simulation, SIM, "how devices are connected"),
+    setting(
+        &["experiment.hardware.**"],
+        &["bundle.**", SCHEDULERS],
+        "the device and its memory, from which KV blocks are planned",
+    ),
     setting(&["experiment.workload.**"], &[WORKLOADS, "bundle.**"], "what is asked of the engine, and when"),
     key(
         &["experiment.backends.<measured>.sampling.**"],
@@ -163,7 +175,7 @@ pub(super) const RULES: &[Rule] = &[
     ),
     setting(
         &["experiment.backends.<measured>.**"],
-        &[SCHEDULERS, RECORDINGS, MEASURED, "bundle.**"],
+        &[SCHEDULERS, CLUSTERS, "seeds.router", RECORDINGS, MEASURED, "bundle.**"],
         "the measured engine's settings, each with its default",
     ),
     Rule {
@@ -175,6 +187,12 @@ pub(super) const RULES: &[Rule] = &[
             "how a step's duration is predicted",
         )
     },
+    key(
+        &["experiment.backends.<simulated>.overhead.**"],
+        Impact::Simulation,
+        SIM,
+        "what is added to every simulated step",
+    ),
     setting(
         &["experiment.backends.<simulated>.**"],
         &[SIMULATED, "bundle.**"],
@@ -196,6 +214,7 @@ pub(super) const RULES: &[Rule] = &[
         REAL,
         "the seeds of sampled tokens and of random weights",
     ),
+    key(&["seeds.router"], Impact::Simulation, SIM, "the seed of the router's draws"),
     setting(&["seeds.**"], &[WORKLOADS], "the other seeds: of lengths, arrivals and prompts"),
     Rule {
         decides: &["bundle.**"],
@@ -229,6 +248,7 @@ pub(super) const RULES: &[Rule] = &[
     ),
     setting(&["runs.*.workload.**"], &[WORKLOADS], "its totals and the data files it reads"),
     key(&[SCHEDULERS], Impact::Measurement, BOTH, "a run's settings of the scheduler, resolved"),
+    key(&[CLUSTERS], Impact::Simulation, SIM, "a run's replicas and devices, resolved"),
     key(&[RECORDINGS], Impact::Measurement, REAL, "the content of a run's recording"),
     setting(&["runs.*.recorded.**"], &[RECORDINGS], "a recording's place and size"),
     Rule {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use super::project::ProjectError;
 use super::session::LockMode;
 use crate::backend::BackendError;
+use crate::capacity::CapacityError;
 use crate::compare::CompareError;
 use crate::lock::{LockError, ResolveError, Stale};
 use crate::metrics::ContractError;
@@ -49,6 +50,9 @@ pub enum RunError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Report(#[from] ReportError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Capacity(#[from] CapacityError),
     #[error(transparent)]
     #[diagnostic(transparent)]
     StoredResult(#[from] ResultError),
@@ -132,6 +136,20 @@ pub enum RunError {
         help("add `compare real=\"…\" sim=\"…\"` and a simulated backend")
     )]
     NoCompare,
+    /// Nothing says which rates are tried.
+    #[error("the experiment asks for no capacity search")]
+    #[diagnostic(
+        code(xp::run::no_capacity),
+        help("add `capacity min-qps=0.5 max-qps=64`, an `slo`, and a simulated backend")
+    )]
+    NoCapacity,
+    /// Arrivals that cannot be scaled.
+    #[error("the arrivals of {run} have no rate: all requests come at once")]
+    #[diagnostic(
+        code(xp::run::no_rate),
+        help("take arrivals that are spread over time: `arrivals \"poisson\" qps=1`")
+    )]
+    NoRate { run: String },
     /// The requests arrive over more than a day.
     #[error("measuring {run} would take {hours} hours: that is when its last request arrives")]
     #[diagnostic(
@@ -159,7 +177,7 @@ pub enum RunError {
 }
 
 impl RunError {
-    pub(super) fn io(path: &Path, source: io::Error) -> Self {
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         Self::Io { path: path.to_owned(), source }
     }
 

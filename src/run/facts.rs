@@ -205,7 +205,7 @@ pub(super) fn files(real: &[StageRecord], sim: &StageRecord) -> Vec<FileDigest> 
 }
 
 /// The objectives in nanoseconds.
-fn slo(slo: &Slo) -> SloLimits {
+pub(super) fn slo(slo: &Slo) -> SloLimits {
     SloLimits {
         ttft_ns: slo.ttft_p99.map(|limit| limit.0),
         tpot_ns: slo.tpot_p99.map(|limit| limit.0),

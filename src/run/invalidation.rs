@@ -8,7 +8,10 @@ use super::record::{StageRecord, key};
 use super::steps::Step;
 use super::{Quiet, Request, Session, Stage};
 use crate::lock::{self, BundlePin, HardwareFact, Lock, RunPin, SimPin, Stages};
-use crate::spec::{Backend, CandleBackend, Cell, Compare, Dtype, ProfileSource, Slo, Source};
+use crate::spec::{
+    Backend, CandleBackend, CapacitySpec, Cell, Compare, Dtype, Interconnect, Overhead, ProfileSource, Slo,
+    Source,
+};
 use crate::store::{self, Digest, FileDigest};
 
 const BASE: &str = r#"experiment "keys" {
@@ -129,6 +132,31 @@ fn cases() -> Vec<Case> {
         lock("format", |lock| lock.lock = 0),
         lock("overrides", |lock| lock.spec.overrides.push("seed=7".to_owned())),
         lock("device", |lock| lock.experiment.hardware.device = "abacus".to_owned()),
+        lock("price", |lock| lock.experiment.hardware.price_per_hour = Some(2.0)),
+        lock("capacity", |lock| {
+            lock.experiment.capacity = Some(CapacitySpec {
+                min_qps: 1.0,
+                max_qps: 2.0,
+                tolerance: "2%".parse().unwrap(),
+                delay_p99: None,
+            });
+        }),
+        lock("interconnect", |lock| {
+            lock.experiment.hardware.interconnect = Some(Interconnect {
+                bandwidth: "25GB/s".parse().unwrap(),
+                latency: "10us".parse().unwrap(),
+                source: None,
+            });
+        }),
+        lock("overhead", |lock| {
+            let Backend::Sim(sim) = &mut lock.experiment.backends[2] else { panic!() };
+            sim.overhead = Some(Overhead { step: "1ms".parse().unwrap(), source: None });
+        }),
+        lock("router seed", |lock| {
+            lock.seeds.router = Some(1);
+            lock.runs[1].cluster.replicas = 2;
+        }),
+        lock("one cluster", |lock| lock.runs[2].cluster.tensor_parallel = 2),
         lock("metric definitions", |lock| lock.versions.metrics += 1),
         lock("engine's version", |lock| lock.versions.engine += 1),
         lock("simulator's version", |lock| lock.versions.simulator += 1),
@@ -325,7 +353,7 @@ fn a_diff_says_which_stages_have_another_key() {
     // Every row has to have been seen; the last three are of no fact that a lock has today.
     let unseen: Vec<&str> = lock::rows().filter(|row| !rules.contains(row)).collect();
     assert_eq!(unseen, ["<measured>", "<simulated>", "**"]);
-    insta::assert_snapshot!(told, @"
+    insta::assert_snapshot!(told, @r"
     nothing: -: nothing is made again
     name: cosmetic: nothing is made again
     measured backend: measurement: sim, real, compare, report (all)
@@ -358,6 +386,12 @@ fn a_diff_says_which_stages_have_another_key() {
     format: cosmetic: compare, report (all)
     overrides: cosmetic: compare, report (all)
     device: cosmetic: compare, report (all)
+    price: verdict: compare, report (all)
+    capacity: verdict: compare, report (all)
+    interconnect: simulation: sim, compare, report (all)
+    overhead: simulation: sim, compare, report (all)
+    router seed: simulation: sim, compare, report (all)
+    one cluster: simulation: sim, compare, report; compare, report
     metric definitions: comparison-breaking: sim, real, compare, report (all)
     engine's version: measurement: real, compare, report (all)
     simulator's version: simulation: sim, compare, report (all)

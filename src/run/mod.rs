@@ -8,6 +8,7 @@
 //! reused, a stale or damaged one redone, and the reason is told.
 
 mod bundle;
+mod capacity;
 mod device;
 mod error;
 mod event;
@@ -27,6 +28,7 @@ mod steps;
 mod transfer;
 mod worktree;
 
+pub use capacity::{Searched, search_capacity};
 pub use error::RunError;
 pub use event::{Observer, Quiet, Stage};
 pub use execute::{Outcome, execute};

@@ -12,13 +12,14 @@ use super::restore::Restored;
 use super::session::Session;
 use super::steps::{self, Compared, Step};
 use crate::backend::{self, Backend, CandleRunner, Job, RecordedRunner, SimRunner};
+use crate::capacity::Price;
 use crate::compare::{self, Comparison};
 use crate::engine::Engine;
 use crate::lock::{self, Measured, ResolveError, RunPin, SimPin};
 use crate::metrics;
 use crate::predictor::Predictor;
 use crate::profile::{self, Profile};
-use crate::report;
+use crate::report::{self, Contents, Prices};
 use crate::spec::RecordedBackend;
 use crate::store::{self, Digest, FileDigest, StagedDir};
 use crate::workload::{self, Workload, WorkloadMeta};
@@ -354,7 +355,14 @@ impl Session<'_> {
         self.observer.started(step.stage, "", &why);
         let started = Instant::now();
         let runs: Vec<Comparison> = comparisons.iter().map(|(_, comparison)| comparison.clone()).collect();
-        let pdf = report::render_pdf(&runs, Some(&self.expected_lock().to_kdl()))?;
+        let (text, prices) = (self.expected_lock().to_kdl(), self.prices());
+        let contents = Contents {
+            comparisons: &runs,
+            lock: Some(&text),
+            prices: prices.as_ref(),
+            ..Contents::default()
+        };
+        let pdf = report::render(&contents)?;
         // An earlier report of the same experiment gives way.
         let last = self.stages.latest(step.stage, &step.label);
         let notes = self.stages.make_room(true, &step.output, last.as_slice())?;
@@ -371,7 +379,11 @@ impl Session<'_> {
 
     /// The predictor that the experiment names, for a run. That of the last run is kept: most runs of a matrix have
     /// the same.
-    fn predictor(&mut self, index: usize, bundle: &Profile) -> Result<Arc<dyn Predictor>, RunError> {
+    pub(super) fn predictor(
+        &mut self,
+        index: usize,
+        bundle: &Profile,
+    ) -> Result<Arc<dyn Predictor>, RunError> {
         let Some(sim) = self.sim_backend() else { return Err(RunError::NoCompare) };
         let run = &self.resolved.lock.runs[index];
         let key = Digest::of_json(&(bundle.digest(), &run.cluster, &run.scheduler));
@@ -382,6 +394,15 @@ impl Session<'_> {
             backend::predictor(&self.resolved.lock, index, sim, bundle)?.into();
         self.last_predictor = Some((key, predictor.clone()));
         Ok(predictor)
+    }
+
+    /// What the runs cost, where the hardware has a price.
+    fn prices(&self) -> Option<Prices> {
+        let lock = &self.resolved.lock;
+        let per_device_hour = lock.experiment.hardware.price_per_hour?;
+        let price =
+            |run: &RunPin| Some(Price { per_device_hour, devices: run.cluster.num_devices(&run.scheduler) });
+        Some(Prices { currency: "US$".to_owned(), runs: lock.runs.iter().map(price).collect() })
     }
 
     /// Seed of the router's draws; it is pinned where there are several replicas.

@@ -1,6 +1,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::SchedulerConfig;
+
 /// Which replica a request goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -78,6 +80,13 @@ impl ClusterConfig {
     /// Schedulers that requests are shared out over: the data-parallel ranks of all replicas.
     pub fn num_schedulers(&self) -> u32 {
         self.replicas.max(1).saturating_mul(self.data_parallel.max(1))
+    }
+
+    /// Devices of all replicas: tensor × pipeline × data × replicas.
+    pub fn num_devices(&self, scheduler: &SchedulerConfig) -> u32 {
+        self.num_schedulers()
+            .saturating_mul(self.tensor_parallel.max(1))
+            .saturating_mul(scheduler.pipeline_stages.max(1))
     }
 
     /// Whether it is one replica on one device.

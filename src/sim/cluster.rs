@@ -10,6 +10,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use super::clock::{Clock, Moment};
+use crate::predictor::Place;
 use crate::scheduler::{
     Arrival, Batch, ClusterConfig, Compat, Load, Policy, Rejected, RequestId, Router, Scheduler,
     SchedulerConfig, build_counted,
@@ -60,6 +61,17 @@ pub struct Stage<'a> {
     pub batch: &'a Batch,
     /// The request in each slot.
     pub slots: &'a [RequestId],
+}
+
+impl From<&Stage<'_>> for Place {
+    fn from(stage: &Stage<'_>) -> Self {
+        Self {
+            stage: stage.stage,
+            is_last: stage.is_last,
+            group_tokens: stage.group_tokens,
+            group_most: stage.group_most,
+        }
+    }
 }
 
 /// Says how long a stage takes, and may look on.

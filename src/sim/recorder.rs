@@ -85,13 +85,7 @@ struct Recorder<'a> {
 
 impl Pace<Nanoseconds> for Recorder<'_> {
     fn span(&mut self, stage: &Stage<'_>) -> u64 {
-        let place = Place {
-            stage: stage.stage,
-            is_last: stage.is_last,
-            group_tokens: stage.group_tokens,
-            group_most: stage.group_most,
-        };
-        self.predictor.stage_ns(stage.batch, &place)
+        self.predictor.stage_ns(stage.batch, &Place::from(stage))
     }
 
     fn started(&mut self, stage: &Stage<'_>, start: Moment, end: Moment) {

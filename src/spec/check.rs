@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::check_backend::{all_backends, backend, name_of};
+use super::check_capacity::check_capacity;
 use super::check_matrix::check_matrix;
 use super::check_texts::{check_data, check_path, check_report, check_unit};
 use super::check_workload::workload;
@@ -45,6 +46,7 @@ pub(super) fn contradictions(instance: &Value) -> Vec<Finding> {
         backend(instance, index, &mut out);
     }
     check_compare(instance, &mut out);
+    check_capacity(instance, &mut out);
     check_matrix(instance, &mut out);
     for limit in ["/slo/ttft-p99", "/slo/tpot-p99", "/slo/e2e-p99"] {
         check_unit(instance, limit.to_owned(), "duration", &mut out);

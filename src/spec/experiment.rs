@@ -35,6 +35,9 @@ pub struct Experiment {
     pub slo: Slo,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compare: Option<Compare>,
+    /// The search for the highest request rate of each cell of the matrix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<CapacitySpec>,
     /// Axes of the run matrix; their product is run. Empty: one run.
     #[serde(default)]
     pub matrix: Vec<Axis>,
@@ -443,6 +446,28 @@ fn default_warn() -> Percent {
 }
 fn default_repeats() -> u32 {
     3
+}
+
+/// Which request rates are tried, and what has to hold besides the service-level objectives.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct CapacitySpec {
+    /// Lowest rate, requests a second.
+    #[schemars(range(min = 0.000001, max = 1000000.0))]
+    pub min_qps: f64,
+    /// Highest rate, requests a second.
+    #[schemars(range(min = 0.000001, max = 1000000.0))]
+    pub max_qps: f64,
+    /// The lowest rate that fails is at most so much above the highest that holds.
+    #[serde(default = "default_tolerance")]
+    pub tolerance: Percent,
+    /// Limit of the P99 of scheduling delay: arrival to the start of a request's first step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay_p99: Option<Duration>,
+}
+
+fn default_tolerance() -> Percent {
+    Percent(2.0)
 }
 
 /// One axis of the matrix: a dotted path into the experiment and its values.

@@ -78,6 +78,7 @@ pub(super) static EXPERIMENT: Object = Object {
         Field { node: "backend", field: "backends", shape: Shape::Named(&BACKEND) },
         object("slo", &SLO),
         object("compare", &COMPARE),
+        object("capacity", &CAPACITY),
         Field { node: "matrix", field: "matrix", shape: Shape::Matrix },
         scalar("max-runs"),
         scalar("report"),
@@ -303,6 +304,13 @@ static SLO: Object = Object {
 static COMPARE: Object = Object {
     args: NO_ARGS,
     fields: &[scalar("real"), scalar("sim"), scalar("pass"), scalar("warn"), scalar("repeats")],
+    kinds: NO_KINDS,
+    known_names: NO_NAMES,
+};
+
+static CAPACITY: Object = Object {
+    args: NO_ARGS,
+    fields: &[scalar("min-qps"), scalar("max-qps"), scalar("tolerance"), scalar("delay-p99")],
     kinds: NO_KINDS,
     known_names: NO_NAMES,
 };

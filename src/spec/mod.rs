@@ -13,6 +13,7 @@ mod blank;
 mod cells;
 mod check;
 mod check_backend;
+mod check_capacity;
 mod check_matrix;
 mod check_texts;
 mod check_workload;
@@ -57,8 +58,8 @@ pub use engine::{
     CandleBackend, EngineBackend, EngineSettings, KvSize, Parallel, RecordedBackend, Replicas, Sampling,
 };
 pub use experiment::{
-    Arrivals, Axis, Backend, Compare, Dtype, Experiment, Hardware, Interconnect, Lengths, Model, Overhead,
-    Predictor, ProfileSource, SimBackend, Slo, Source, Trace, TraceFormat, WorkloadSpec,
+    Arrivals, Axis, Backend, CapacitySpec, Compare, Dtype, Experiment, Hardware, Interconnect, Lengths,
+    Model, Overhead, Predictor, ProfileSource, SimBackend, Slo, Source, Trace, TraceFormat, WorkloadSpec,
 };
 pub use format::canonical;
 pub use load::{Changes, Fault, Loaded, faults, load, load_text, read_stream, read_text, unfit};

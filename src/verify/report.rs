@@ -4,11 +4,12 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::{Check, Verified, VerifyError, What};
+use crate::capacity;
 use crate::compare::{self, CompareInput, Comparison};
 use crate::lock::{self, Lock};
 use crate::metrics;
 use crate::progress::Progress;
-use crate::report::{self, LOCK};
+use crate::report::{self, CAPACITY, Contents, LOCK, PRICES, Prices};
 use crate::run::{Project, Runs, Stage, StageRecord, StageState, StageStore, compare_input};
 use crate::store::{self, Digest, FetchError, FileDigest, ObjectStore, StagedDir};
 
@@ -36,9 +37,24 @@ pub fn verify_report(path: &Path, progress: &dyn Progress) -> Result<Verified, V
     let mut checks = Vec::new();
     let mut attached = Vec::new();
     let mut lock_text = None;
+    let (mut searched, mut prices) = (None, None);
     for file in &files {
         if file.name == LOCK {
             lock_text = std::str::from_utf8(&file.bytes).ok();
+            continue;
+        }
+        if file.name == CAPACITY {
+            match capacity::parse_capacity(&file.name, &file.bytes) {
+                Ok(found) => searched = Some(found),
+                Err(error) => checks.push(Check::differs(What::Pages, &file.name, error.to_string())),
+            }
+            continue;
+        }
+        if file.name == PRICES {
+            match serde_json::from_slice::<Prices>(&file.bytes) {
+                Ok(found) => prices = Some(found),
+                Err(error) => checks.push(Check::differs(What::Pages, &file.name, error.to_string())),
+            }
             continue;
         }
         match compare::parse_comparison(&file.name, &file.bytes) {
@@ -50,12 +66,15 @@ pub fn verify_report(path: &Path, progress: &dyn Progress) -> Result<Verified, V
             Err(error) => checks.push(Check::differs(What::Comparison, &file.name, error.to_string())),
         }
     }
-    if !checks.is_empty() || attached.is_empty() {
+    if !checks.is_empty() || (attached.is_empty() && searched.is_none()) {
         checks.push(Check::differs(What::Pages, shown(path), "its data are none"));
         return Ok(Verified::of(checks));
     }
     progress.start("verifying", attached.len() as u64 + 1);
-    let pages = pages(path, &pdf, &attached, lock_text);
+    let all: Vec<Comparison> = attached.iter().map(|attached| attached.comparison.clone()).collect();
+    let contents =
+        Contents { comparisons: &all, lock: lock_text, capacity: searched.as_ref(), prices: prices.as_ref() };
+    let pages = pages(path, &pdf, &contents);
     progress.advance(1);
     checks.push(pages);
     let lock = lock_of(&project, lock_text, &attached, &mut checks);
@@ -80,14 +99,15 @@ fn shown(path: &Path) -> String {
 }
 
 /// Draws the report again: the same data give the same bytes.
-fn pages(path: &Path, pdf: &[u8], attached: &[Attached], lock: Option<&str>) -> Check {
+fn pages(path: &Path, pdf: &[u8], contents: &Contents<'_>) -> Check {
     let name = shown(path);
     let here = env!("CARGO_PKG_VERSION");
-    let comparisons: Vec<Comparison> = attached.iter().map(|attached| attached.comparison.clone()).collect();
-    match report::render_pdf(&comparisons, lock) {
+    let made = contents.comparisons.first().map(|comparison| comparison.xp_version.as_str());
+    let made = made.or(contents.capacity.map(|capacity| capacity.xp_version.as_str()));
+    match report::render(contents) {
         Ok(drawn) if drawn == pdf => Check::same(What::Pages, name),
-        Ok(_) if comparisons[0].xp_version != here => {
-            let detail = format!("xp {} drew it, and this is {here}", comparisons[0].xp_version);
+        Ok(_) if made.is_some_and(|made| made != here) => {
+            let detail = format!("xp {} drew it, and this is {here}", made.unwrap_or_default());
             Check::absent(What::Pages, name, detail)
         }
         Ok(_) => Check::differs(What::Pages, name, "it does not show the data attached to it"),

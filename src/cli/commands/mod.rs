@@ -1,10 +1,12 @@
 //! One file per command.
 
+mod capacity;
 mod check;
 mod compare;
 mod completions;
 mod diff;
 mod explain;
+mod export;
 mod fmt;
 mod gc;
 mod git;
@@ -47,6 +49,8 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Real(args) => real::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Capacity(args) => capacity::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Store(args) => store::run(&args),
         Command::Gc(args) => gc::run(&args),

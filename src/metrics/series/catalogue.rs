@@ -238,7 +238,9 @@ mod tests {
     #[test]
     fn names_are_files_and_each_is_one_metrics() {
         let mut names: Vec<&str> = Derived::ALL.iter().map(|derived| derived.entry().name).collect();
-        assert!(names.iter().all(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')));
+        assert!(names.iter().all(|name| {
+            name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+        }));
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Derived::ALL.len());

@@ -226,8 +226,8 @@ fn mistakes_are_shown_in_the_file_that_makes_them() {
      3 │ model "qwen3-tiny"
        ╰────
       help: did you mean `seed`? `experiment` has: `description`, `seed`, `data`, `model`, `hardware`,
-            `workload`, `backend`, `slo`, `compare`, `matrix`, `max-runs`, `report`, `include`,
-            `preset` or `use`
+            `workload`, `backend`, `slo`, `compare`, `capacity`, `matrix`, `max-runs`, `report`,
+            `include`, `preset` or `use`
 
     Error: xp::spec::value
 
@@ -301,8 +301,8 @@ fn mistakes_are_shown_in_the_file_that_makes_them() {
      4 │ }
        ╰────
       help: did you mean `workload`? `experiment` has: `description`, `seed`, `data`, `model`,
-            `hardware`, `workload`, `backend`, `slo`, `compare`, `matrix`, `max-runs`, `report`,
-            `include`, `preset` or `use`
+            `hardware`, `workload`, `backend`, `slo`, `compare`, `capacity`, `matrix`, `max-runs`,
+            `report`, `include`, `preset` or `use`
     "#);
     // A file that is included twice has its mistakes once.
     let x = "experiment \"x\" { include \"a.kdl\" \"a.kdl\"; }";

@@ -1,0 +1,79 @@
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::super::args::ExportArgs;
+use super::super::error::CliError;
+use super::super::output;
+use crate::catalog;
+use crate::lock::{self, Lock};
+use crate::metrics::series::{Context, Memory, ModelWork, PeakFlops};
+use crate::metrics::{RunMeta, read_run, series, trace};
+use crate::run::RunError;
+use crate::spec;
+use crate::store::StagedDir;
+
+/// Writes what a run's files do not hold and what follows from them.
+pub fn run(args: &ExportArgs) -> Result<ExitCode, CliError> {
+    if let Some(folder) = args.series.as_deref().filter(|folder| folder.exists()) {
+        return Err(CliError::failed(
+            format!("{} is there", folder.display()),
+            "series are written into a new folder: remove this one, or name another",
+        ));
+    }
+    let (record, meta) = read_run(&args.run).map_err(RunError::from)?;
+    let context = match &args.lock {
+        Some(path) => context(&lock::read(path)?, &meta),
+        None => Context::default(),
+    };
+    if let Some(folder) = &args.series {
+        write_series(folder, |staged| Ok(series::write(staged, &record, &meta, &context)?))?;
+        output::line(format_args!("series  {}", folder.display()))?;
+    }
+    if let Some(file) = &args.chrome_trace {
+        trace::write(file, &record, &meta).map_err(RunError::from)?;
+        output::line(format_args!("trace   {} (open it in https://ui.perfetto.dev)", file.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Fills a new folder, whole or not at all.
+fn write_series(folder: &Path, fill: impl FnOnce(&Path) -> Result<(), RunError>) -> Result<(), RunError> {
+    let io = |source| RunError::io(folder, source);
+    let staged = StagedDir::new(folder).map_err(io)?;
+    fill(staged.path())?;
+    staged.commit().map_err(io)
+}
+
+/// What a lock knows of the model and the device that a run was on.
+fn context(lock: &Lock, meta: &RunMeta) -> Context {
+    let (model, experiment) = (&lock.resolved_model.config, &lock.experiment);
+    let weights = model.num_layer_parameters() - model.num_expert_parameters();
+    // A token goes through some of the experts.
+    let share = |count: u32| f64::from(model.num_experts_per_tok.unwrap_or(count)) / f64::from(count.max(1));
+    let experts = model.num_experts.map_or(0.0, |count| model.num_expert_parameters() as f64 * share(count));
+    let (devices, element) =
+        (meta.cluster.tensor_parallel * meta.scheduler.pipeline_stages, experiment.model.dtype.bytes());
+    let peak = catalog::device(&experiment.hardware.device)
+        .and_then(|device| PeakFlops::new(device.bf16_tflops * 1e12 * f64::from(devices)));
+    let kv_token = 2
+        * u64::from(model.num_hidden_layers)
+        * u64::from(model.num_key_value_heads)
+        * u64::from(model.head_dim)
+        * lock::measured_backend(experiment)
+            .ok()
+            .and_then(|backend| backend.engine().kv_element_bytes)
+            .unwrap_or(element);
+    Context {
+        model: Some(ModelWork {
+            parameters: weights + experts as u64 + model.num_output_parameters(),
+            layers: model.num_hidden_layers,
+            heads: model.num_attention_heads,
+            head_dim: model.head_dim,
+        }),
+        peak_flops: peak,
+        memory: Some(Memory {
+            weight_bytes: model.num_parameters() * spec::Dtype::bytes(experiment.model.dtype),
+            kv_block_bytes: kv_token * u64::from(meta.scheduler.block_size),
+        }),
+    }
+}
