@@ -30,16 +30,12 @@ pub fn predictor(
         (spec::Predictor::Kernels, Profile::Kernels(kernels)) => {
             Ok(Box::new(of_kernels(lock, index, sim, kernels)?))
         }
-        (_, Profile::Kernels(_)) => {
+        (spec::Predictor::Interpolate, Profile::Kernels(_)) => {
             refuse("the profile is of a GPU's kernels", "write `predictor \"kernels\"`")
         }
         (spec::Predictor::Kernels, Profile::Own(_)) => refuse(
             "the profile is of xp's own engine, and has no kernels of a GPU",
             "write `predictor \"interpolate\"`, or name the folder of a kernel profile",
-        ),
-        (spec::Predictor::Linear | spec::Predictor::Forest, Profile::Own(_)) => refuse(
-            "regressions are not fitted to bundles of xp's own engine",
-            "write `predictor \"interpolate\"`",
         ),
     }
 }

@@ -400,10 +400,6 @@ pub enum Predictor {
     /// Multilinear interpolation over the profile's grid.
     #[default]
     Interpolate,
-    /// A polynomial for each operator, chosen by cross-validation.
-    Linear,
-    /// A random forest for each operator, chosen by cross-validation.
-    Forest,
     /// Kernels of a GPU put together as vLLM does: the one for kernel profiles.
     Kernels,
 }

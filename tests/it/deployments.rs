@@ -236,3 +236,61 @@ fn what_a_profile_does_not_cover_is_told() {
     let found = bad("", "backend \"sim\"", "compare real=\"vllm\" sim=\"sim\"\nbackend \"sim\"");
     assert!(found.contains("the backend \"vllm\" is not measured"), "{found}");
 }
+
+#[test]
+fn the_highest_rate_is_searched_and_the_same_each_time() {
+    let project = project("replicas 1");
+    assert!(crate::project::both(&project.xp(&["capacity", SPEC])).contains("xp::run::no_capacity"));
+    let more = "slo ttft-p99=\"20ms\" tpot-p99=\"5ms\"\ncapacity min-qps=50 max-qps=20000\n\
+        matrix { backend.vllm.chunk-size 16 64; backend.vllm.replicas.count 1 2; }\nbackend \"sim\"";
+    let searching = text("replicas 1")
+        .replace("backend \"sim\"", more)
+        .replace("memory=\"1GiB\"", "memory=\"1GiB\" price-per-hour=2");
+    project.write(SPEC, &searching);
+    let said = project.ok(&["capacity", SPEC]);
+    assert!(said.contains("chunk-size=64 count=2") && said.contains("US$/M tokens"), "{said}");
+    let document =
+        |project: &Project| std::fs::read(project.only("runs/capacity").join("capacity.json")).unwrap();
+    let first = document(&project);
+    let found: serde_json::Value = serde_json::from_slice(&first).unwrap();
+    let highest = |cell: usize| -> f64 {
+        let outcome = found["cells"][cell]["outcome"].as_object().unwrap().values().next().unwrap().clone();
+        ["holds_qps", "highest_qps"].iter().find_map(|name| outcome[*name].as_f64()).unwrap_or(0.0)
+    };
+    // Twice the replicas serve more, and with larger chunks too.
+    assert!(highest(1) > highest(0) && highest(3) > highest(2), "{found:#}");
+    assert!(found["cells"][0]["cost_per_million"].as_f64().unwrap() > 0.0);
+    assert!(project.ok(&["verify", "reports/cards-capacity.pdf"]).contains("pages"));
+    let pdf = project.read("reports/cards-capacity.pdf");
+    project.command(&["capacity", LOCK, "--locked"]).env("RAYON_NUM_THREADS", "1").assert().success();
+    assert!(document(&project) == first && project.read("reports/cards-capacity.pdf") == pdf);
+    // What cannot be searched is told before anything is simulated.
+    for (from, to, told) in [
+        ("slo ttft-p99=\"20ms\" tpot-p99=\"5ms\"\n", "", "a search needs an objective"),
+        ("min-qps=50", "min-qps=50000", "is more than max-qps"),
+        ("arrivals \"poisson\" qps=2000", "arrivals \"static\"", "have no rate"),
+        ("backend.vllm.chunk-size 16 64", "workload.arrivals.qps 1 2", "varies the rate itself"),
+    ] {
+        assert!(searching.contains(from), "{from}");
+        project.write(SPEC, searching.replace(from, to));
+        let said = project.fails(1, &["check", SPEC]);
+        assert!(said.contains(told), "{told}: {said}");
+    }
+}
+
+#[test]
+fn a_run_is_exported_as_series_and_as_a_timeline() {
+    let project = project("parallel pipeline=2\nreplicas 2");
+    project.ok(&["sim", SPEC]);
+    let run = project.only("runs/sim_runs");
+    let run = run.to_str().unwrap();
+    project.ok(&["export", run, "--series", "series", "--chrome-trace", "trace.json", "--lock", LOCK]);
+    let summary = String::from_utf8(project.read("series/summary.csv")).unwrap();
+    let requests = summary.lines().find(|line| line.starts_with("request_ttft,")).unwrap();
+    assert!(requests.contains(",40,"), "{requests}");
+    let trace: serde_json::Value = serde_json::from_slice(&project.read("trace.json")).unwrap();
+    assert!(trace["traceEvents"].as_array().unwrap().len() > steps(&project).len());
+    // A folder that is there is nobody's to replace.
+    project.fails(1, &["export", run, "--series", "series"]);
+    project.fails(2, &["export", run]);
+}
