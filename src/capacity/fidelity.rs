@@ -178,19 +178,36 @@ fn exchanges(values: &mut [f64]) -> f64 {
     count
 }
 
-/// Targets where nobody named any: the limit, if there is one, and up to four round numbers (1, 2 or 5 times a
-/// power of ten) between the least and the greatest measured latency, evenly spaced on a logarithmic scale.
+/// Targets where nobody named any: the limit, if there is one, and up to four round numbers between the least and the
+/// greatest measured latency, evenly spaced on a logarithmic scale: 1, 2 or 5 times a power of ten, or where none is
+/// between them, numbers of two or three digits, or else the greatest latency.
 pub fn auto_targets(candidates: &[Candidate], limit_ns: Option<u64>) -> Vec<u64> {
     let latencies = || candidates.iter().map(|candidate| candidate.measured.latency_ns.max(1));
     let mut out: Vec<u64> = limit_ns.into_iter().collect();
     if let (Some(least), Some(most)) = (latencies().min(), latencies().max()) {
         let (low, span) = (libm::log(least as f64), libm::log(most as f64) - libm::log(least as f64));
-        let rounds = (0..4).map(|step| round_up(libm::exp(low + span * (0.5 + f64::from(step)) / 4.0)));
-        out.extend(rounds.filter(|target| (least..=most).contains(target)));
+        let places = [0.5, 1.5, 2.5, 3.5].map(|step| libm::exp(low + span * step / 4.0));
+        let roundings: [fn(f64) -> u64; 3] = [round_up, |ns| digits_up(ns, 10), |ns| digits_up(ns, 100)];
+        let inside = |round: fn(f64) -> u64| -> Vec<u64> {
+            places.iter().map(|ns| round(*ns)).filter(|target| (least..=most).contains(target)).collect()
+        };
+        let found = roundings.into_iter().map(inside).find(|targets| !targets.is_empty());
+        out.extend(found.unwrap_or_else(|| vec![most]));
     }
     out.sort_unstable();
     out.dedup();
     out
+}
+
+/// The smallest number not below `value` that is a whole number below 10 × `least` times a power of ten; `least`, a
+/// power of ten, says how many digits there are.
+fn digits_up(value: f64, least: u64) -> u64 {
+    let mut unit = 1_u64;
+    while value > (unit as f64) * 10.0 * least as f64 && unit < u64::MAX / 100 {
+        unit *= 10;
+    }
+    // `as` saturates.
+    ((value / unit as f64).ceil() as u64).saturating_mul(unit)
 }
 
 /// The smallest 1, 2 or 5 times a power of ten that is not below `value`.
@@ -272,6 +289,10 @@ mod tests {
         );
         assert!(auto_targets(&[], None).is_empty());
         assert_eq!(auto_targets(&[candidate((1.0, u64::MAX), (1.0, 1))], None), [u64::MAX]);
+        let close = [candidate((1.0, 11_400), (1.0, 1)), candidate((1.0, 12_300), (1.0, 1))];
+        assert_eq!(auto_targets(&close, None), [12_000], "three of four round to it, and 13,000 is outside");
+        let closer = [candidate((1.0, 11_413), (1.0, 1)), candidate((1.0, 11_414), (1.0, 1))];
+        assert_eq!(auto_targets(&closer, None), [11_414]);
         assert_eq!(round_up(0.0), 1);
     }
 

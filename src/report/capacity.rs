@@ -137,8 +137,11 @@ fn cost_section(words: &Words<'_>) -> Option<CostSection> {
     let prices: Vec<Price> = capacity.cells.iter().filter_map(Cell::price).collect();
     Some(CostSection {
         note: format!(
-            "Every rate that holds, of every cell; larger: the highest of each cell. Steps: points that no other beats \
-             on both axes. Dashed: the limit of P99 {metric}. Lower left is better."
+            "{} Steps: points that no other beats on both axes. Dashed: the limit of P99 {metric}. Lower left is better.",
+            match capacity.cells.len() {
+                1 => "Every rate that holds; larger: the highest.",
+                _ => "Every rate that holds, of every cell; larger: the highest of each cell.",
+            }
         ),
         chart: frame(
             format!(

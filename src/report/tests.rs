@@ -197,6 +197,34 @@ fn a_search_is_told_in_sentences_that_its_numbers_bear_out() {
     insta::assert_snapshot!(told.join("\n\n"));
 }
 
+#[test]
+fn a_matrix_with_prices_has_cost_against_latency() {
+    let runs = matrix(4);
+    let overview = |prices: Option<&Prices>| {
+        let contents = Contents { comparisons: &runs, prices, ..Contents::default() };
+        let json = serde_json::to_value(document::Document::of(&contents, &[])).expect("it serializes");
+        json["overview"]["decision"].clone()
+    };
+    let price = |per_device_hour: f64| Some(Price { per_device_hour, devices: 2 });
+    let of = |runs: Vec<Option<Price>>| Prices { currency: "US$".to_owned(), runs };
+    let found = overview(Some(&of(vec![price(1.5), price(2.0), None, price(1.5)])));
+    let rows = found["choices"].as_array().expect("a list");
+    assert!(!rows.is_empty() && rows.iter().all(|row| row["target"].is_string()), "{found}");
+    let words = found["rank_note"].as_str().expect("a text");
+    assert!(
+        words.contains("over 3 cells") && words.ends_with("Prices: 1.50 to 2.00 US$ per device-hour."),
+        "{words}"
+    );
+    // One cell decides nothing, and a price that is none is no price.
+    assert!(overview(Some(&of(vec![price(1.5), price(f64::NAN), price(-1.0)]))).is_null());
+    assert!(overview(None).is_null());
+    let prices = of(vec![price(1.5); 2]);
+    let pdf = render(&Contents { comparisons: &runs[..2], prices: Some(&prices), ..Contents::default() });
+    let files = attachments(&pdf.expect("it renders")).expect("xp's own");
+    let attached = files.iter().find(|file| file.name == PRICES).expect("attached");
+    assert_eq!(serde_json::from_slice::<Prices>(&attached.bytes).expect("prices"), prices);
+}
+
 /// Every character that reaches the template can be set, whatever came in.
 #[test]
 fn all_text_of_a_document_is_covered_by_the_fonts() {

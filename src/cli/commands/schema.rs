@@ -7,6 +7,7 @@ use super::super::error::CliError;
 use super::super::json::Document;
 use super::super::output;
 use super::{check, lock as lock_command, status};
+use crate::capacity::Capacity;
 use crate::compare::Comparison;
 use crate::metrics::RunMeta;
 use crate::profile::BundleMeta;
@@ -23,6 +24,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("workload_meta", schemars::schema_for!(WorkloadMeta).into()),
         ("bundle", schemars::schema_for!(BundleMeta).into()),
         ("comparison", schemars::schema_for!(Comparison).into()),
+        ("capacity", schemars::schema_for!(Capacity).into()),
         ("json_check", schemars::schema_for!(Document<check::Check>).into()),
         ("json_lock", schemars::schema_for!(Document<lock_command::LockAnswer>).into()),
         ("json_status", schemars::schema_for!(Document<status::Status>).into()),

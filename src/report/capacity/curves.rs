@@ -64,7 +64,7 @@ fn row(cells: &[(usize, &Cell)], objective: Objective, limit_ns: f64) -> Vec<Cha
     let all: Vec<f64> = probes.filter_map(|probe| value(probe, objective)).collect();
     let least = all.iter().copied().fold(f64::INFINITY, f64::min);
     let most = BEYOND * if least.is_finite() { limit_ns.max(least) } else { limit_ns };
-    let inside = all.into_iter().filter(|ns| *ns <= most).chain([limit_ns, 1.2 * limit_ns]);
+    let inside = all.into_iter().filter(|ns| *ns <= most).chain([0.8 * limit_ns, 1.2 * limit_ns]);
     let y = LatencyAxis::of(inside.collect::<Vec<_>>().into_iter());
     let limit_ns = (limit_ns, most);
     cells.iter().map(|(_, cell)| chart(cell, objective, limit_ns, &y)).collect()

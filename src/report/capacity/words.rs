@@ -90,7 +90,7 @@ impl<'a> Words<'a> {
     /// `of 12 cells hold`.
     pub(super) fn of_all_hold(&self) -> String {
         match self.capacity.cells.len() {
-            1 => "requests/s hold".to_owned(),
+            1 => "rates hold".to_owned(),
             n => format!("of {} hold", cells_of(n)),
         }
     }
@@ -114,7 +114,9 @@ impl<'a> Words<'a> {
         let rate = rate(&best.outcome).replace('≥', "at least").replace('\u{202f}', " ");
         if n == 1 {
             return match best.outcome {
-                Outcome::Throughout { .. } => format!("The objectives hold at {rate} requests/s"),
+                Outcome::Throughout { highest_qps } => {
+                    format!("The objectives hold even at {} requests/s", plain_rate(highest_qps))
+                }
                 _ => format!("The objectives hold up to {rate} requests/s"),
             };
         }
