@@ -339,7 +339,7 @@ mod tests {
                     }
                 }
                 let step = group.next_step();
-                let fills = |member: &&Decoding| block_size > 0 && member.context % block_size == 0;
+                let fills = |member: &&Decoding| block_size > 0 && member.context.is_multiple_of(block_size);
                 prop_assert_eq!(step.len(), list.len());
                 prop_assert_eq!(step.context_sum(), list.iter().map(|member| u64::from(member.context)).sum::<u64>());
                 prop_assert_eq!(step.max_context(), list.iter().map(|member| member.context).max().unwrap_or(0));

@@ -128,9 +128,12 @@ fn measured(folder: &Path) -> Vec<Served> {
     rows(&folder.join("real_requests.csv")).iter().map(served).collect()
 }
 
+/// A metric of a request, ns; none where it has none.
+type OfRequest = fn(&Served) -> Option<f64>;
+
 /// (metric, statistic, ms) of a run.
 fn lines(served: &[Served]) -> Vec<(&'static str, &'static str, f64)> {
-    let metrics: [(&str, fn(&Served) -> Option<f64>); 3] = [
+    let metrics: [(&str, OfRequest); 3] = [
         ("TTFT", |request| Some(request.ttft)),
         ("TPOT", |request| {
             (request.tokens > 1.0).then(|| (request.e2e - request.ttft) / (request.tokens - 1.0))
