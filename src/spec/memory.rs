@@ -8,7 +8,8 @@ use crate::catalog::{self, ModelConfig};
 /// KV memory where nothing says how much a device has.
 const UNKNOWN_DEVICE: ByteSize = ByteSize(1 << 30);
 
-/// What the driver and the libraries hold on a device, bytes: a CUDA context and the workspaces of its libraries.
+/// What the driver and the libraries hold on a device, bytes: a CUDA context and the workspaces of its libraries. Rounded
+/// from what one run of vLLM 0.19 left (2,588 blocks on an RTX 4090, where this plans 2,589): a fit to one number.
 const RUNTIME_BYTES: u64 = 256 << 20;
 
 /// Bytes of a logit while tokens are drawn: its value in the model's format aside, in f32, its
