@@ -3,15 +3,13 @@
 use super::BackendError;
 use crate::lock::Lock;
 use crate::predictor::kernels::{
-    Deployment, ExpertShape, KernelPredictor, Link, ModelShape, Network, Parallelism, vllm_graph_sizes,
+    Deployment, ExpertShape, KernelPredictor, Link, MAX_STEP, ModelShape, Network, Parallelism,
+    vllm_graph_sizes,
 };
 use crate::predictor::{Interpolate, Predictor};
 use crate::profile::{Kernels, Profile};
 use crate::scheduler::SchedulerConfig;
 use crate::spec::{self, SimBackend};
-
-/// Most tokens of a step that a predictor holds a table for.
-const MAX_STEP: u32 = 1 << 20;
 
 /// Prepares the predictor that a simulated backend names, for the `index`-th run of a lock.
 ///

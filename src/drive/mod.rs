@@ -4,8 +4,9 @@
 
 #[cfg(test)]
 mod properties;
+mod report;
 
-use std::fmt::Write as _;
+pub(crate) use report::Report;
 
 use crate::metrics::{RequestRecord, RequestStatus, RunRecord, StepLog};
 use crate::progress::Progress;
@@ -70,8 +71,8 @@ pub fn drive<M: Machine>(
                 prefix: &[],
             });
             if let Err(refused) = added {
-                fail(row, "rejected", refused.to_string());
-                report.done(1, scheduler);
+                row.fail("rejected", refused.to_string());
+                report.done(1, queue(scheduler));
             }
         }
 
@@ -82,14 +83,14 @@ pub fn drive<M: Machine>(
             continue;
         }
 
-        let queue = (scheduler.num_running() as u32, scheduler.num_waiting() as u32);
+        let state = queue(scheduler);
         let kv_blocks = scheduler.blocks_used();
         if let Err(error) = machine.execute(&batch, scheduler) {
-            report.finish(scheduler);
+            report.finish(queue(scheduler));
             return Err(error);
         }
         let end_ns = machine.now_ns().max(start_ns);
-        steps.push_batch(start_ns, end_ns, &batch, queue, kv_blocks);
+        steps.push_batch(start_ns, end_ns, &batch, state, kv_blocks);
 
         for entry in batch.entries().filter(|entry| entry.emits) {
             let row = &mut requests[entry.request as usize];
@@ -97,7 +98,7 @@ pub fn drive<M: Machine>(
             row.first_token_time_ns.get_or_insert(end_ns);
         }
         scheduler.complete(&mut batch, &mut finished);
-        report.done(finished.len(), scheduler);
+        report.done(finished.len(), queue(scheduler));
         for request in finished.drain(..) {
             requests[request as usize].completion_time_ns = Some(end_ns);
             machine.finished(request);
@@ -106,15 +107,16 @@ pub fn drive<M: Machine>(
 
     for row in &mut requests {
         if row.status == RequestStatus::Ok && row.completion_time_ns.is_none() {
-            fail(
-                row,
-                "never_scheduled",
-                "no batch could be formed with it, though nothing else ran".to_owned(),
-            );
+            row.fail_unscheduled();
         }
     }
-    report.finish(scheduler);
+    report.finish(queue(scheduler));
     Ok(RunRecord { requests, steps, token_ids: None })
+}
+
+/// Requests running and waiting.
+fn queue(scheduler: &dyn Scheduler) -> (u32, u32) {
+    (scheduler.num_running() as u32, scheduler.num_waiting() as u32)
 }
 
 /// A row per request of the workload, none of them served yet.
@@ -129,51 +131,6 @@ fn request_rows(workload: &Workload) -> Vec<RequestRecord> {
             ..RequestRecord::default()
         })
         .collect()
-}
-
-fn fail(row: &mut RequestRecord, error_type: &str, error_msg: String) {
-    row.status = RequestStatus::Error;
-    row.error_type = error_type.to_owned();
-    row.error_msg = error_msg;
-}
-
-/// Reports at most about a thousand times in a run, however many requests it has: a listener may
-/// cost more than a simulated step.
-struct Report<'a> {
-    progress: &'a dyn Progress,
-    every: u64,
-    unreported: u64,
-    note: String,
-}
-
-impl<'a> Report<'a> {
-    fn start(progress: &'a dyn Progress, requests: usize) -> Self {
-        progress.start("requests", requests as u64);
-        Self { progress, every: (requests as u64 / 1000).max(1), unreported: 0, note: String::new() }
-    }
-
-    fn done(&mut self, requests: usize, scheduler: &dyn Scheduler) {
-        self.unreported += requests as u64;
-        if self.unreported >= self.every {
-            self.flush(scheduler);
-        }
-    }
-
-    fn flush(&mut self, scheduler: &dyn Scheduler) {
-        self.note.clear();
-        let (running, waiting) = (scheduler.num_running(), scheduler.num_waiting());
-        if write!(self.note, "{running} running, {waiting} waiting").is_ok() {
-            self.progress.note(&self.note);
-        }
-        self.progress.advance(std::mem::take(&mut self.unreported));
-    }
-
-    fn finish(mut self, scheduler: &dyn Scheduler) {
-        if self.unreported > 0 {
-            self.flush(scheduler);
-        }
-        self.progress.finish();
-    }
 }
 
 #[cfg(test)]

@@ -35,6 +35,18 @@ pub struct RequestRecord {
 }
 
 impl RequestRecord {
+    /// Becomes an error of a class. What it got before stays.
+    pub fn fail(&mut self, error_type: &str, error_msg: impl Into<String>) {
+        self.status = RequestStatus::Error;
+        self.error_type = error_type.to_owned();
+        self.error_msg = error_msg.into();
+    }
+
+    /// Becomes the error of a request that waited to the end.
+    pub fn fail_unscheduled(&mut self) {
+        self.fail("never_scheduled", "no batch could be formed with it, though nothing else ran");
+    }
+
     /// Time to first token: arrival to first output token.
     pub fn ttft_ns(&self) -> Option<u64> {
         Some(self.first_token_time_ns?.saturating_sub(self.arrival_time_ns))

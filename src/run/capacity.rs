@@ -16,10 +16,10 @@ use crate::metrics::{RequestRecord, RequestStatus, RunRecord};
 use crate::predictor::{Place, Predictor};
 use crate::report::{self, Contents};
 use crate::scheduler::{ClusterConfig, RequestId, SchedulerConfig};
-use crate::sim::{Asked, Moment, Nanoseconds, Outcome, Pace, Stage, run};
+use crate::sim::{Moment, Nanoseconds, Outcome, Pace, Stage, asked, run};
 use crate::spec::{Arrivals, CapacitySpec};
 use crate::store::{self, Digest, StagedDir};
-use crate::workload::Workload;
+use crate::workload::{Workload, WorkloadRequest};
 
 /// What a search left behind.
 #[derive(Debug)]
@@ -45,8 +45,7 @@ impl Session<'_> {
         let Some(spec) = self.resolved.lock.experiment.capacity.clone() else {
             return Err(RunError::NoCapacity);
         };
-        self.pin()?;
-        let profile = self.ensure_bundle()?.ok_or(RunError::NoCapacity)?;
+        let profile = self.pin()?.ok_or(RunError::NoCapacity)?;
         let plan = self.capacity_plan(&spec)?;
         plan.check()?;
         let mut cells = Vec::with_capacity(plan.cells.len());
@@ -172,18 +171,12 @@ impl Simulate for Probes {
         let probed = &self.cells[cell];
         let scale = probed.rate / qps;
         // Rounded by addition, on every machine alike.
-        let scaled = |ns: u64| (ns as f64 * scale + 0.5) as u64;
-        let requests = &probed.workload.requests;
-        let arrivals: Vec<u64> = requests.iter().map(|request| scaled(request.arrival_time_ns)).collect();
-        let prefixes = probed.workload.prefixes.as_ref().filter(|_| probed.scheduler.prefix_caching);
-        let mut asked = requests.iter().zip(&arrivals).enumerate().map(|(index, (request, arrival))| Asked {
-            arrival: Moment(*arrival),
-            prefill_tokens: request.num_prefill_tokens,
-            decode_tokens: request.num_decode_tokens,
-            prefix: prefixes.map_or(&[][..], |prefixes| prefixes.of(index)),
-        });
-        let watched =
-            arrivals.iter().zip(requests).map(|(arrival, request)| (*arrival, request.num_decode_tokens));
+        let scaled = |request: &WorkloadRequest| WorkloadRequest {
+            arrival_time_ns: (request.arrival_time_ns as f64 * scale + 0.5) as u64,
+            ..*request
+        };
+        let requests: Vec<WorkloadRequest> = probed.workload.requests.iter().map(scaled).collect();
+        let watched = requests.iter().map(|request| (request.arrival_time_ns, request.num_decode_tokens));
         let mut watching = Watching {
             predictor: probed.predictor.as_ref(),
             watch: Watch::new(objectives, watched),
@@ -193,31 +186,30 @@ impl Simulate for Probes {
             &probed.scheduler,
             &probed.cluster,
             self.router_seed,
-            &mut asked,
+            &mut asked(&requests, probed.workload.prefixes.as_ref(), &probed.scheduler),
             &mut watching,
         );
         if let Some(overload) = watching.overload {
             return Ok(Answer::Stopped(overload));
         }
-        Ok(Answer::Served(load(probed, &arrivals, &outcomes, objectives)))
+        Ok(Answer::Served(load(&requests, &outcomes, objectives)))
     }
 }
 
 /// A simulation in numbers.
-fn load(probed: &Probed, arrivals: &[u64], outcomes: &[Outcome], objectives: &Objectives) -> Load {
+fn load(asked: &[WorkloadRequest], outcomes: &[Outcome], objectives: &Objectives) -> Load {
     let mut delays = Vec::with_capacity(outcomes.len());
     let mut requests = Vec::with_capacity(outcomes.len());
-    for (((request_id, request), arrival), outcome) in
-        (0..).zip(&probed.workload.requests).zip(arrivals).zip(outcomes)
-    {
+    for ((request_id, request), outcome) in (0..).zip(asked).zip(outcomes) {
+        let arrival_time_ns = request.arrival_time_ns;
         let served = outcome.completion.is_some();
         if let (Some(scheduled), true) = (outcome.scheduled, served) {
-            delays.push(scheduled.0.saturating_sub(*arrival) as f64);
+            delays.push(scheduled.0.saturating_sub(arrival_time_ns) as f64);
         }
         let time = |moment: Option<Moment>| moment.filter(|_| served).map(|moment| moment.0);
         requests.push(RequestRecord {
             request_id,
-            arrival_time_ns: *arrival,
+            arrival_time_ns,
             first_token_time_ns: time(outcome.first_token),
             completion_time_ns: time(outcome.completion),
             num_prefill_tokens: request.num_prefill_tokens,

@@ -5,7 +5,7 @@ use super::event::Observer;
 use super::record::StageRecord;
 use super::session::{Request, Session};
 use crate::compare::{Comparison, Verdict};
-use crate::lock::{self, Extent, RunPin};
+use crate::lock;
 
 /// An hour, ns.
 const HOUR_NS: u64 = 3_600_000_000_000;
@@ -89,10 +89,11 @@ impl Session<'_> {
     /// Refuses measurements that nobody would wait for; a recording is there already. A measurement lasts at least as long as its
     /// requests take to arrive; a simulation does not.
     pub fn require_measurable(&self) -> Result<(), RunError> {
-        let runs: Vec<(usize, (&RunPin, &Extent))> =
-            self.resolved.lock.runs.iter().zip(&self.resolved.extents).enumerate().collect();
-        let measured = |index: usize, run: &RunPin| run.recorded.is_none() && self.is_measured(index);
-        for (_, (run, extent)) in runs.iter().filter(|(index, (run, _))| measured(*index, run)) {
+        let lock = &self.resolved.lock;
+        for (index, (run, extent)) in lock.runs.iter().zip(&self.resolved.extents).enumerate() {
+            if run.recorded.is_some() || !self.is_measured(index) {
+                continue;
+            }
             let last = extent.last_arrival_ns;
             if last > MAX_ARRIVAL_NS {
                 return Err(RunError::TooLong { run: run.id.clone(), hours: last.div_ceil(HOUR_NS) });

@@ -13,6 +13,7 @@ use crate::engine::{ENGINE_VERSION, Engine};
 use crate::lock::{self, Lock, ProjectFiles, Resolved, SimPin, SpecPin, Stale, Versions};
 use crate::metrics::METRICS_VERSION;
 use crate::predictor::Predictor;
+use crate::profile::Profile;
 use crate::sim::SIMULATOR_VERSION;
 use crate::source::{Access, Network};
 use crate::spec::{self, Changes, Experiment, Override};
@@ -386,16 +387,19 @@ fn of_this_experiment(
 }
 
 impl Session<'_> {
-    /// Makes the pins that need a measurement or a simulation, then writes the lock if it changed.
-    pub fn pin(&mut self) -> Result<(), RunError> {
+    /// Makes the pins that need a measurement or a simulation, then writes the lock if it changed. The profile that
+    /// was simulated from, if any was.
+    pub fn pin(&mut self) -> Result<Option<Profile>, RunError> {
         self.remember();
-        if let Some(bundle) = self.ensure_bundle()? {
+        let profile = self.ensure_bundle()?;
+        if let Some(profile) = &profile {
             for index in 0..self.resolved.lock.runs.len() {
-                let record = self.sim_stage(index, &bundle)?;
+                let record = self.sim_stage(index, profile)?;
                 self.sims.push(record);
             }
         }
-        self.write_lock()
+        self.write_lock()?;
+        Ok(profile)
     }
 
     /// The simulated result that `pin` made or found.

@@ -1,7 +1,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::SchedulerConfig;
+use super::config::{SchedulerConfig, is_one, one};
 
 /// Which replica a request goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize, JsonSchema)]
@@ -66,14 +66,6 @@ pub struct ClusterConfig {
     /// No batch is replayed as a CUDA graph.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub eager: bool,
-}
-
-fn one() -> u32 {
-    1
-}
-
-fn is_one(value: &u32) -> bool {
-    *value == 1
 }
 
 impl ClusterConfig {

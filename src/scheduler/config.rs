@@ -142,7 +142,7 @@ pub struct SchedulerConfig {
     pub compat: Compat,
 }
 
-fn one() -> u32 {
+pub(super) fn one() -> u32 {
     1
 }
 
@@ -150,7 +150,7 @@ fn ten() -> u32 {
     10
 }
 
-fn is_one(value: &u32) -> bool {
+pub(super) fn is_one(value: &u32) -> bool {
     *value == 1
 }
 

@@ -74,6 +74,28 @@ impl From<&Stage<'_>> for Place {
     }
 }
 
+impl<'a> Stage<'a> {
+    /// A batch at a stage of a replica; `group` is (tokens on all ranks, tokens on the one that has most).
+    fn of(replica: u32, state: &'a Replica, stage: u32, formed: &'a Formed, group: (u64, u32)) -> Self {
+        Self {
+            batch_id: formed.id,
+            replica,
+            stage,
+            is_last: stage as usize + 1 == state.stages.len(),
+            group_tokens: group.0,
+            group_most: group.1,
+            batch: &formed.batch,
+            slots: &state.slots,
+        }
+    }
+
+    /// The same where the batch is a step of its own.
+    fn alone(replica: u32, state: &'a Replica, stage: u32, formed: &'a Formed) -> Self {
+        let tokens = formed.batch.num_tokens();
+        Self::of(replica, state, stage, formed, (u64::from(tokens), tokens))
+    }
+}
+
 /// Says how long a stage takes, and may look on.
 pub trait Pace<C: Clock> {
     /// How long the stage takes; asked once for each, when it starts.
@@ -370,7 +392,6 @@ impl<C: Clock, P: Pace<C>> Simulation<'_, C, P> {
             return;
         }
         let state = &mut self.replicas[replica as usize];
-        let num_stages = state.stages.len() as u32;
         let pipeline_stage = &mut state.stages[stage as usize];
         if pipeline_stage.busy {
             return;
@@ -378,16 +399,7 @@ impl<C: Clock, P: Pace<C>> Simulation<'_, C, P> {
         let Some(batch) = pipeline_stage.queue.pop_front() else { return };
         pipeline_stage.busy = true;
         let formed = &self.batches[batch as usize];
-        let view = Stage {
-            batch_id: formed.id,
-            replica,
-            stage,
-            is_last: stage + 1 == num_stages,
-            group_tokens: u64::from(formed.batch.num_tokens()),
-            group_most: formed.batch.num_tokens(),
-            batch: &formed.batch,
-            slots: &state.slots,
-        };
+        let view = Stage::alone(replica, state, stage, formed);
         let end = C::after(self.now, self.pace.span(&view));
         self.pace.started(&view, self.now, end);
         self.ends_at(end, replica, stage, batch);
@@ -410,16 +422,7 @@ impl<C: Clock, P: Pace<C>> Simulation<'_, C, P> {
         for knows_end in [false, true] {
             for &(replica, batch) in &started {
                 let (state, formed) = (&self.replicas[replica as usize], &self.batches[batch as usize]);
-                let view = Stage {
-                    batch_id: formed.id,
-                    replica,
-                    stage,
-                    is_last: stage as usize + 1 == state.stages.len(),
-                    group_tokens,
-                    group_most,
-                    batch: &formed.batch,
-                    slots: &state.slots,
-                };
+                let view = Stage::of(replica, state, stage, formed, (group_tokens, group_most));
                 match knows_end {
                     false => end = end.max(C::after(self.now, self.pace.span(&view))),
                     true => self.pace.started(&view, self.now, end),
@@ -463,19 +466,8 @@ impl<C: Clock, P: Pace<C>> Simulation<'_, C, P> {
     fn complete(&mut self, replica: u32, index: u32) {
         let state = &mut self.replicas[replica as usize];
         let formed = &mut self.batches[index as usize];
-        self.pace.ended(
-            &Stage {
-                batch_id: formed.id,
-                replica,
-                stage: state.stages.len() as u32 - 1,
-                is_last: true,
-                group_tokens: u64::from(formed.batch.num_tokens()),
-                group_most: formed.batch.num_tokens(),
-                batch: &formed.batch,
-                slots: &state.slots,
-            },
-            self.now,
-        );
+        let last = state.stages.len() as u32 - 1;
+        self.pace.ended(&Stage::alone(replica, state, last, formed), self.now);
         for chunk in formed.batch.chunks.iter().filter(|chunk| chunk.emits) {
             self.outcomes[state.slots[chunk.request as usize] as usize].first_token.get_or_insert(self.now);
         }

@@ -5,12 +5,12 @@
 mod clock;
 mod cluster;
 mod recorder;
+#[cfg(test)]
 mod virtual_clock;
 
 pub use clock::{Clock, Moment, Nanoseconds, Seconds};
 pub use cluster::{Asked, Outcome, Pace, Stage, run};
-pub use recorder::{Deployed, simulate};
-pub use virtual_clock::VirtualClock;
+pub use recorder::{Deployed, asked, simulate};
 
 /// Version of the simulator, predictors and schedulers included: raised with every change that moves a
 /// result, so that older results are not taken for its own.
@@ -18,11 +18,15 @@ pub const SIMULATOR_VERSION: u32 = 1;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::virtual_clock::VirtualClock;
     use super::*;
+    use crate::drive::drive;
     use crate::metrics::RunRecord;
     use crate::predictor::Predictor;
     use crate::progress::Silent;
-    use crate::scheduler::{Batch, ClusterConfig, Policy, SchedulerConfig};
+    use crate::scheduler::{Batch, ClusterConfig, Policy, SchedulerConfig, build_counted};
     use crate::workload::{Workload, WorkloadRequest};
 
     fn simulated(config: &SchedulerConfig, cluster: &ClusterConfig, workload: &Workload) -> RunRecord {
@@ -50,6 +54,36 @@ mod tests {
             num_decode_tokens,
             inter_arrival_ns: 0,
             arrival_time_ns,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        /// With one replica and one stage the event loop is the engine's own loop.
+        #[test]
+        fn one_replica_is_what_the_engines_loop_makes_over_a_virtual_clock(
+            asked in prop::collection::vec((0u64..3_000, 1u32..40, 1u32..12), 1..40),
+            chunk in 4u32..24,
+            batch in 1u32..4,
+            blocks in 13u32..40,
+        ) {
+            let mut arrival = 0;
+            let requests = asked.iter().map(|(gap, prefill, decode)| {
+                arrival += gap;
+                request(arrival, *prefill, *decode)
+            });
+            let workload = Workload { requests: requests.collect(), ..Workload::default() };
+            for policy in Policy::ALL {
+                let block_size = if policy == Policy::Lightllm { 1 } else { 4 };
+                let memory = (block_size, blocks * 4 / block_size, blocks / 20);
+                let config = SchedulerConfig::new(policy, (chunk, batch), memory, 52);
+                let mut clock = VirtualClock::new(|batch| Linear.step_ns(batch));
+                let Ok(driven) = drive(&mut *build_counted(&config), &workload, &mut clock, &Silent);
+                let simulated = simulated(&config, &ClusterConfig::default(), &workload);
+                prop_assert_eq!(&simulated.steps, &driven.steps, "{:?}", policy);
+                prop_assert_eq!(&simulated.requests, &driven.requests, "{:?}", policy);
+            }
         }
     }
 

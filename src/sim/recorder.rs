@@ -1,14 +1,13 @@
 //! A simulation as a record: what a run's files are made of.
 
-use std::fmt::Write as _;
-
 use super::clock::{Moment, Nanoseconds};
 use super::cluster::{Asked, Outcome, Pace, Stage, run};
-use crate::metrics::{RequestRecord, RequestStatus, RunRecord, StepLog, StepMember};
+use crate::drive::Report;
+use crate::metrics::{RequestRecord, RunRecord, StepLog, StepMember};
 use crate::predictor::{Place, Predictor};
 use crate::progress::Progress;
 use crate::scheduler::{ClusterConfig, Compat, RequestId, SchedulerConfig};
-use crate::workload::Workload;
+use crate::workload::{Prefixes, Workload, WorkloadRequest};
 
 /// What is simulated besides the requests: schedulers, how they share them out, and the seed of the router's draws.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +15,21 @@ pub struct Deployed<'a> {
     pub scheduler: &'a SchedulerConfig,
     pub cluster: &'a ClusterConfig,
     pub router_seed: u64,
+}
+
+/// Requests as they arrive, with the prefixes of their prompts where the scheduler keeps any.
+pub fn asked<'w>(
+    requests: &'w [WorkloadRequest],
+    prefixes: Option<&'w Prefixes>,
+    scheduler: &SchedulerConfig,
+) -> impl ExactSizeIterator<Item = Asked<'w>> {
+    let prefixes = prefixes.filter(|_| scheduler.prefix_caching);
+    requests.iter().enumerate().map(move |(index, request)| Asked {
+        arrival: Moment(request.arrival_time_ns),
+        prefill_tokens: request.num_prefill_tokens,
+        decode_tokens: request.num_decode_tokens,
+        prefix: prefixes.map_or(&[][..], |prefixes| prefixes.of(index)),
+    })
 }
 
 /// Simulates a workload on one thread. Pure: the record depends on nothing but the first three arguments. Requests
@@ -28,24 +42,12 @@ pub fn simulate(
     workload: &Workload,
     progress: &dyn Progress,
 ) -> RunRecord {
-    let caching = deployed.scheduler.prefix_caching;
-    let prefixes = workload.prefixes.as_ref().filter(|_| caching);
-    let mut requests = workload.requests.iter().enumerate().map(|(index, request)| Asked {
-        arrival: Moment(request.arrival_time_ns),
-        prefill_tokens: request.num_prefill_tokens,
-        decode_tokens: request.num_decode_tokens,
-        prefix: prefixes.map_or(&[][..], |prefixes| prefixes.of(index)),
-    });
-    let count = workload.requests.len();
-    progress.start("requests", count as u64);
+    let mut requests = asked(&workload.requests, workload.prefixes.as_ref(), deployed.scheduler);
     let mut recorder = Recorder {
         predictor,
         steps: StepLog::default(),
         formed: Vec::new(),
-        progress,
-        every: (count as u64 / 1000).max(1),
-        unreported: 0,
-        note: String::new(),
+        report: Report::start(progress, workload.requests.len()),
     };
     let outcomes = run::<Nanoseconds, _>(
         deployed.scheduler,
@@ -54,8 +56,8 @@ pub fn simulate(
         &mut requests,
         &mut recorder,
     );
-    progress.advance(recorder.unreported);
-    progress.finish();
+    let queue = recorder.queue();
+    recorder.report.finish(queue);
     let steps = recorder.steps;
     let requests = rows(workload, &outcomes, &steps, deployed.scheduler.compat);
     RunRecord { requests, steps, token_ids: None }
@@ -76,11 +78,14 @@ struct Recorder<'a> {
     steps: StepLog,
     /// By batch number.
     formed: Vec<Formed>,
-    progress: &'a dyn Progress,
-    /// A listener may cost more than a step: it hears of so many requests at once.
-    every: u64,
-    unreported: u64,
-    note: String,
+    report: Report<'a>,
+}
+
+impl Recorder<'_> {
+    /// Requests running and waiting when the last batch was formed.
+    fn queue(&self) -> (u32, u32) {
+        self.formed.last().map_or((0, 0), |formed| formed.queue)
+    }
 }
 
 impl Pace<Nanoseconds> for Recorder<'_> {
@@ -115,16 +120,8 @@ impl Pace<Nanoseconds> for Recorder<'_> {
     }
 
     fn done(&mut self, _request: RequestId, _outcome: &Outcome) {
-        self.unreported += 1;
-        if self.unreported < self.every {
-            return;
-        }
-        let queue = self.formed.last().map_or((0, 0), |formed| formed.queue);
-        self.note.clear();
-        if write!(self.note, "{} running, {} waiting", queue.0, queue.1).is_ok() {
-            self.progress.note(&self.note);
-        }
-        self.progress.advance(std::mem::take(&mut self.unreported));
+        let queue = self.queue();
+        self.report.done(1, queue);
     }
 }
 
@@ -156,20 +153,11 @@ fn rows(workload: &Workload, outcomes: &[Outcome], steps: &StepLog, compat: Comp
                 ..RequestRecord::default()
             };
             match (&outcome.rejected, outcome.completion) {
-                (Some(refused), _) => fail(&mut row, "rejected", refused.to_string()),
-                (None, None) => {
-                    let why = "no batch could be formed with it, though nothing else ran";
-                    fail(&mut row, "never_scheduled", why.to_owned());
-                }
+                (Some(refused), _) => row.fail("rejected", refused.to_string()),
+                (None, None) => row.fail_unscheduled(),
                 (None, Some(_)) => {}
             }
             row
         })
         .collect()
-}
-
-fn fail(row: &mut RequestRecord, error_type: &str, error_msg: String) {
-    row.status = RequestStatus::Error;
-    row.error_type = error_type.to_owned();
-    row.error_msg = error_msg;
 }

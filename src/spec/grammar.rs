@@ -179,6 +179,31 @@ static ARRIVALS: Object = Object {
     known_names: NO_NAMES,
 };
 
+/// Settings of an engine that xp does not run itself, after its own: those that `served!` of `engine.rs` declares.
+macro_rules! served {
+    ($($own:expr),*) => {
+        &[
+            $($own,)*
+            scalar("scheduler"),
+            scalar("chunk-size"),
+            scalar("max-batch-size"),
+            scalar("block-size"),
+            scalar("kv-blocks"),
+            scalar("kv-memory"),
+            scalar("memory-utilization"),
+            scalar("watermark"),
+            scalar("max-context"),
+            scalar("max-waiting-steps"),
+            scalar("prefix-caching"),
+            scalar("async-scheduling"),
+            scalar("compat"),
+            scalar("cuda-graphs"),
+            object("parallel", &PARALLEL),
+            object("replicas", &REPLICAS),
+        ]
+    };
+}
+
 static BACKEND: Object = Object {
     args: &["name"],
     fields: &[scalar("kind")],
@@ -206,49 +231,12 @@ static BACKEND: Object = Object {
         Kind {
             name: "recorded",
             args: NO_ARGS,
-            fields: &[
+            fields: served![
                 Field { node: "file", field: "path", shape: Shape::Scalar },
-                object("columns", &COLUMNS),
-                scalar("scheduler"),
-                scalar("chunk-size"),
-                scalar("max-batch-size"),
-                scalar("block-size"),
-                scalar("kv-blocks"),
-                scalar("kv-memory"),
-                scalar("memory-utilization"),
-                scalar("watermark"),
-                scalar("max-context"),
-                scalar("max-waiting-steps"),
-                scalar("prefix-caching"),
-                scalar("async-scheduling"),
-                scalar("compat"),
-                scalar("cuda-graphs"),
-                object("parallel", &PARALLEL),
-                object("replicas", &REPLICAS),
+                object("columns", &COLUMNS)
             ],
         },
-        Kind {
-            name: "engine",
-            args: NO_ARGS,
-            fields: &[
-                scalar("scheduler"),
-                scalar("chunk-size"),
-                scalar("max-batch-size"),
-                scalar("block-size"),
-                scalar("kv-blocks"),
-                scalar("kv-memory"),
-                scalar("memory-utilization"),
-                scalar("watermark"),
-                scalar("max-context"),
-                scalar("max-waiting-steps"),
-                scalar("prefix-caching"),
-                scalar("async-scheduling"),
-                scalar("compat"),
-                scalar("cuda-graphs"),
-                object("parallel", &PARALLEL),
-                object("replicas", &REPLICAS),
-            ],
-        },
+        Kind { name: "engine", args: NO_ARGS, fields: served![] },
     ],
     known_names: &[
         KnownName { name: "sarathi", kind: "candle", settings: &[("scheduler", "sarathi")] },

@@ -39,31 +39,25 @@ pub fn verify_report(path: &Path, progress: &dyn Progress) -> Result<Verified, V
     let mut lock_text = None;
     let (mut searched, mut prices) = (None, None);
     for file in &files {
-        if file.name == LOCK {
-            lock_text = std::str::from_utf8(&file.bytes).ok();
-            continue;
-        }
-        if file.name == CAPACITY {
-            match capacity::parse_capacity(&file.name, &file.bytes) {
+        let wrong = |what: What, error: String| Check::differs(what, &file.name, error);
+        match file.name.as_str() {
+            LOCK => lock_text = std::str::from_utf8(&file.bytes).ok(),
+            CAPACITY => match capacity::parse_capacity(CAPACITY, &file.bytes) {
                 Ok(found) => searched = Some(found),
-                Err(error) => checks.push(Check::differs(What::Pages, &file.name, error.to_string())),
-            }
-            continue;
-        }
-        if file.name == PRICES {
-            match serde_json::from_slice::<Prices>(&file.bytes) {
+                Err(error) => checks.push(wrong(What::Pages, error.to_string())),
+            },
+            PRICES => match serde_json::from_slice::<Prices>(&file.bytes) {
                 Ok(found) => prices = Some(found),
-                Err(error) => checks.push(Check::differs(What::Pages, &file.name, error.to_string())),
-            }
-            continue;
-        }
-        match compare::parse_comparison(&file.name, &file.bytes) {
-            Ok(comparison) => attached.push(Attached {
-                name: file.name.clone(),
-                sha256: Digest::of(&file.bytes),
-                comparison,
-            }),
-            Err(error) => checks.push(Check::differs(What::Comparison, &file.name, error.to_string())),
+                Err(error) => checks.push(wrong(What::Pages, error.to_string())),
+            },
+            name => match compare::parse_comparison(name, &file.bytes) {
+                Ok(comparison) => attached.push(Attached {
+                    name: name.to_owned(),
+                    sha256: Digest::of(&file.bytes),
+                    comparison,
+                }),
+                Err(error) => checks.push(wrong(What::Comparison, error.to_string())),
+            },
         }
     }
     if !checks.is_empty() || (attached.is_empty() && searched.is_none()) {

@@ -9,7 +9,7 @@ use crate::lock::{self, Lock};
 use crate::metrics::series::{Context, Memory, ModelWork, PeakFlops};
 use crate::metrics::{RunMeta, read_run, series, trace};
 use crate::run::RunError;
-use crate::spec;
+use crate::spec::{self, EngineSettings};
 use crate::store::StagedDir;
 
 /// Writes what a run's files do not hold and what follows from them.
@@ -51,18 +51,17 @@ fn context(lock: &Lock, meta: &RunMeta) -> Context {
     // A token goes through some of the experts.
     let share = |count: u32| f64::from(model.num_experts_per_tok.unwrap_or(count)) / f64::from(count.max(1));
     let experts = model.num_experts.map_or(0.0, |count| model.num_expert_parameters() as f64 * share(count));
-    let (devices, element) =
-        (meta.cluster.tensor_parallel * meta.scheduler.pipeline_stages, experiment.model.dtype.bytes());
+    let devices = meta.cluster.tensor_parallel * meta.scheduler.pipeline_stages;
     let peak = catalog::device(&experiment.hardware.device)
         .and_then(|device| PeakFlops::new(device.bf16_tflops * 1e12 * f64::from(devices)));
-    let kv_token = 2
-        * u64::from(model.num_hidden_layers)
-        * u64::from(model.num_key_value_heads)
-        * u64::from(model.head_dim)
-        * lock::measured_backend(experiment)
-            .ok()
-            .and_then(|backend| backend.engine().kv_element_bytes)
-            .unwrap_or(element);
+    let dtype = experiment.model.dtype;
+    let memory = lock::measured_backend(experiment).ok().map(|backend| {
+        let engine = EngineSettings { block_size: meta.scheduler.block_size, ..backend.engine() };
+        Memory {
+            weight_bytes: model.num_parameters() * dtype.bytes(),
+            kv_block_bytes: spec::kv_cache(&engine, model, dtype, &experiment.hardware).block_bytes,
+        }
+    });
     Context {
         model: Some(ModelWork {
             parameters: weights + experts as u64 + model.num_output_parameters(),
@@ -71,9 +70,6 @@ fn context(lock: &Lock, meta: &RunMeta) -> Context {
             head_dim: model.head_dim,
         }),
         peak_flops: peak,
-        memory: Some(Memory {
-            weight_bytes: model.num_parameters() * spec::Dtype::bytes(experiment.model.dtype),
-            kv_block_bytes: kv_token * u64::from(meta.scheduler.block_size),
-        }),
+        memory,
     }
 }

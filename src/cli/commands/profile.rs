@@ -26,7 +26,7 @@ pub fn run(args: &ProfileArgs) -> Result<ExitCode, CliError> {
             let noise = bundle.meta.noise_percent;
             output::line(format_args!("{}: noise floor ±{noise:.1} %", out.path().display()))?;
         }
-        None => session.pin()?,
+        None => drop(session.pin()?),
     }
     Ok(ExitCode::SUCCESS)
 }

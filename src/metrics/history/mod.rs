@@ -4,5 +4,5 @@
 mod replicas;
 mod requests;
 
-pub(super) use replicas::{State, StepOrder, replica_of, walk_busy, walk_states};
+pub(super) use replicas::{State, StepOrder, walk_busy, walk_states};
 pub(super) use requests::{RequestHistory, request_histories};

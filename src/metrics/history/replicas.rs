@@ -2,11 +2,6 @@ use std::collections::BTreeMap;
 
 use crate::metrics::{RunRecord, StepLog, StepView};
 
-/// The replica that ran a step. A record knows of one.
-pub(in crate::metrics) fn replica_of(step: &StepView<'_>) -> u32 {
-    step.replica
-}
-
 /// The steps of a log in the order in which they start; of those that start together, as logged.
 #[derive(Debug)]
 pub(in crate::metrics) struct StepOrder<'a> {
@@ -40,7 +35,7 @@ impl<'a> StepOrder<'a> {
         let mut replicas: Vec<u32> = Vec::new();
         for step in self.steps.iter() {
             // Logs have long stretches of few replicas: what was just seen is not searched for.
-            let replica = replica_of(&step);
+            let replica = step.replica;
             if let Err(place) = replicas.binary_search(&replica) {
                 replicas.insert(place, replica);
             }
@@ -69,7 +64,7 @@ pub(in crate::metrics) fn walk_states<E>(
     // The end of each replica's steps so far.
     let mut ends: BTreeMap<u32, u64> = BTreeMap::new();
     for (_, step) in order.iter() {
-        let replica = replica_of(&step);
+        let replica = step.replica;
         let before = ends.get(&replica).copied();
         let arrivals = step.members.iter().filter_map(|member| record.requests.get(member.request as usize));
         let first = arrivals.map(|request| request.arrival_time_ns).min().unwrap_or(step.start_ns);
@@ -88,7 +83,7 @@ pub(in crate::metrics) fn walk_states<E>(
 pub(in crate::metrics) fn walk_busy(order: &StepOrder<'_>, mut each: impl FnMut(u32, u64, u64)) {
     let mut stretches: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
     for (_, step) in order.iter().filter(|(_, step)| step.start_ns < step.end_ns) {
-        let replica = replica_of(&step);
+        let replica = step.replica;
         let stretch = stretches.entry(replica).or_insert((step.start_ns, step.end_ns));
         if step.start_ns > stretch.1 {
             each(replica, stretch.0, stretch.1);

@@ -3,7 +3,7 @@
 use super::Source;
 use super::catalogue::Derived;
 use super::lanes::{Lane, Lanes, MAX_ROWS};
-use crate::metrics::history::{replica_of, walk_busy};
+use crate::metrics::history::walk_busy;
 use crate::metrics::{RequestStatus, StepMember};
 
 /// Most windows of a run.
@@ -69,7 +69,7 @@ pub(super) fn replica_lanes(derived: Derived, source: &Source<'_>) -> Lanes {
         (Derived::Mfu, Some((model, peak))) => {
             let mut flops = vec![vec![0.0; windows.count]; source.replicas.len()];
             for (_, step) in source.order.iter() {
-                let Some(place) = source.place(replica_of(&step)) else { continue };
+                let Some(place) = source.place(step.replica) else { continue };
                 let work = model.flops(step.members);
                 let ns = step.end_ns.saturating_sub(step.start_ns);
                 windows.spread(step.start_ns, step.end_ns, |window, overlap| {

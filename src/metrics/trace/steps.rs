@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::io;
 
 use super::events::{Arg, Events, Field, Track};
-use crate::metrics::history::{RequestHistory, State, StepOrder, replica_of, walk_states};
+use crate::metrics::history::{RequestHistory, State, StepOrder, walk_states};
 use crate::metrics::{RunRecord, StepView};
 
 /// The process of a replica. Some viewers take process 0 for the idle task of a kernel.
@@ -52,7 +52,7 @@ pub(super) fn write(events: &mut Events<'_>, record: &RunRecord, order: &StepOrd
     let mut lasts: Vec<Option<Last>> = vec![None; record.requests.len()];
     let mut flows = 0;
     for (index, step) in order.iter() {
-        let replica = replica_of(&step);
+        let replica = step.replica;
         let process = process_of(replica);
         if !replicas.contains_key(&replica) {
             events.name("process_name", Track { process, thread: 0 }, &format!("replica {replica}"))?;

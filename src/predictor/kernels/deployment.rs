@@ -7,7 +7,7 @@ const MAX_RANKS: u32 = 1024;
 /// Most layers, experts, and values of a hidden state.
 const MAX_SIZE: u32 = 1 << 24;
 /// Most tokens of a step: a table of as many durations is kept.
-const MAX_STEP: u32 = 1 << 20;
+pub const MAX_STEP: u32 = 1 << 20;
 /// Most captured batch sizes.
 const MAX_GRAPHS: usize = 4096;
 

@@ -16,7 +16,9 @@ mod stage;
 #[cfg(test)]
 mod tests;
 
-pub use deployment::{Deployment, ExpertShape, Link, ModelShape, Network, Parallelism, vllm_graph_sizes};
+pub use deployment::{
+    Deployment, ExpertShape, Link, MAX_STEP, ModelShape, Network, Parallelism, vllm_graph_sizes,
+};
 pub use features::{Chunk, StepFeatures};
 pub use predict::{KernelPredictor, StepTime};
 

@@ -1,6 +1,5 @@
 //! What a model of some shape admits.
 
-use super::layers::Files;
 use super::*;
 
 const FIT: &str = r#"experiment "x" {
@@ -16,19 +15,11 @@ const FIT: &str = r#"experiment "x" {
 "#;
 
 fn changed(changes: &[(&str, &str)]) -> Result<Loaded, SpecErrors> {
-    let mut text = FIT.to_owned();
-    for (good, bad) in changes {
-        assert!(text.contains(good), "{good}");
-        text = text.replacen(good, bad, 1);
-    }
-    load(&Files::new(&[("x.kdl", &text)]), "x.kdl", &Changes::default())
+    changed_in(FIT, changes)
 }
 
 fn said(changes: &[(&str, &str)]) -> String {
-    match changed(changes) {
-        Ok(_) => panic!("no mistake with {changes:?}"),
-        Err(error) => render(&error),
-    }
+    said_in(FIT, changes)
 }
 
 /// Warnings of an experiment that is accepted.

@@ -1,6 +1,5 @@
 //! Engines that are simulated: what their settings ask of one another, of the model and of the device.
 
-use super::layers::Files;
 use super::*;
 
 const FIT: &str = r#"experiment "x" {
@@ -20,20 +19,11 @@ const FIT: &str = r#"experiment "x" {
 "#;
 
 fn changed(changes: &[(&str, &str)]) -> Result<Loaded, SpecErrors> {
-    let mut text = FIT.to_owned();
-    for (good, bad) in changes {
-        assert!(text.contains(good), "{good}");
-        text = text.replacen(good, bad, 1);
-    }
-    load(&Files::new(&[("x.kdl", &text)]), "x.kdl", &Changes::default())
+    changed_in(FIT, changes)
 }
 
-/// Messages of all mistakes, each with its label and help.
 fn said(changes: &[(&str, &str)]) -> String {
-    match changed(changes) {
-        Ok(_) => panic!("no mistake with {changes:?}"),
-        Err(error) => render(&error),
-    }
+    said_in(FIT, changes)
 }
 
 #[test]

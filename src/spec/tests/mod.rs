@@ -12,6 +12,7 @@ mod merge;
 mod syntax;
 
 use super::*;
+use layers::Files;
 use miette::{GraphicalReportHandler, GraphicalTheme};
 
 const GOOD: &str = r#"experiment "chat" {
@@ -34,6 +35,29 @@ const GOOD: &str = r#"experiment "chat" {
 }
 "#;
 
+/// A text with parts of it replaced.
+fn with(text: &str, changes: &[(&str, &str)]) -> String {
+    let mut text = text.to_owned();
+    for (good, bad) in changes {
+        assert!(text.contains(good), "{good}");
+        text = text.replacen(good, bad, 1);
+    }
+    text
+}
+
+/// Such an experiment in a project whose models have shapes.
+fn changed_in(text: &str, changes: &[(&str, &str)]) -> Result<Loaded, SpecErrors> {
+    load(&Files::new(&[("x.kdl", &with(text, changes))]), "x.kdl", &Changes::default())
+}
+
+/// What is said of its mistakes.
+fn said_in(text: &str, changes: &[(&str, &str)]) -> String {
+    match changed_in(text, changes) {
+        Ok(_) => panic!("no mistake with {changes:?}"),
+        Err(error) => render(&error),
+    }
+}
+
 fn render(error: &SpecErrors) -> String {
     render_any(error)
 }
@@ -47,11 +71,7 @@ fn render_any(error: &dyn miette::Diagnostic) -> String {
 
 /// What is said about `GOOD` with parts of it replaced.
 fn said(changes: &[(&str, &str)]) -> String {
-    let mut text = GOOD.to_owned();
-    for (good, bad) in changes {
-        assert!(text.contains(good), "{good}");
-        text = text.replacen(good, bad, 1);
-    }
+    let text = with(GOOD, changes);
     match load_text("x.kdl", &text, &[]) {
         Ok(_) => panic!("no mistake in\n{text}"),
         Err(error) => render(&error),
