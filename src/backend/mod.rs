@@ -4,9 +4,10 @@ mod candle;
 mod predict;
 mod recorded;
 mod sim;
+mod vidur;
 
 pub use candle::CandleRunner;
-pub use predict::predictor;
+pub use predict::{predictor, read_profile};
 pub(crate) use recorded::parse_recording;
 pub use recorded::{RecordedRunner, RecordingError};
 pub use sim::SimRunner;
@@ -15,7 +16,10 @@ use crate::lock::{ModelPin, RunPin};
 use crate::metrics::{METRICS_VERSION, RUN_FORMAT, RunKind, RunMeta, RunRecord};
 use crate::predictor::PredictorError;
 use crate::predictor::kernels::KernelPredictorError;
+use crate::predictor::regression::RegressionError;
+use crate::predictor::vidur::VidurError;
 use crate::profile::llmservingsim::KernelProfileError;
+use crate::profile::vidur::VidurProfileError;
 use crate::progress::Progress;
 use crate::spec::Dtype;
 use crate::workload::Workload;
@@ -58,6 +62,15 @@ pub enum BackendError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     KernelProfile(#[from] KernelProfileError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    VidurProfile(#[from] VidurProfileError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Training(#[from] RegressionError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Vidur(#[from] VidurError),
     /// A predictor and a profile of another kind.
     #[error("the predictor cannot work: {why}")]
     #[diagnostic(code(xp::backend::predictor), help("{help}"))]

@@ -1,17 +1,29 @@
 //! The predictor of a run, from the profile that its lock pins.
 
-use super::BackendError;
-use crate::lock::Lock;
+use std::path::Path;
+
+use super::{BackendError, vidur};
+use crate::lock::{self, Lock};
 use crate::predictor::kernels::{
     Deployment, ExpertShape, KernelPredictor, Link, MAX_STEP, ModelShape, Network, Parallelism,
     vllm_graph_sizes,
 };
 use crate::predictor::{Interpolate, Predictor};
-use crate::profile::{Kernels, Profile};
+use crate::profile::{FormatError, Kernels, Profile};
 use crate::scheduler::SchedulerConfig;
 use crate::spec::{self, SimBackend};
 
-/// Prepares the predictor that a simulated backend names, for the `index`-th run of a lock.
+/// Reads a folder as the kind of profile that a lock's simulated backend names.
+///
+/// # Errors
+/// It is no such profile.
+pub fn read_profile(lock: &Lock, folder: &Path) -> Result<Profile, FormatError> {
+    let tables = lock::simulated_backend(&lock.experiment).and_then(|sim| vidur::tables(lock, sim));
+    Profile::read(folder, tables.as_ref())
+}
+
+/// Prepares the predictor that a simulated backend names, for the `index`-th run of a lock. Trained operators are
+/// kept in the folder `trained`, if there is one.
 ///
 /// # Errors
 /// The predictor is none for this kind of profile, or the profile does not cover what is deployed.
@@ -20,6 +32,7 @@ pub fn predictor(
     index: usize,
     sim: &SimBackend,
     profile: &Profile,
+    trained: Option<&Path>,
 ) -> Result<Box<dyn Predictor>, BackendError> {
     let refuse =
         |why: &str, help: &str| Err(BackendError::Predictor { why: why.to_owned(), help: help.to_owned() });
@@ -28,6 +41,17 @@ pub fn predictor(
         (spec::Predictor::Kernels, Profile::Kernels(kernels)) => {
             Ok(Box::new(of_kernels(lock, index, sim, kernels)?))
         }
+        (kind, Profile::Vidur(folder)) => match vidur::grid(kind) {
+            Some(grid) => Ok(Box::new(vidur::predictor(&lock.runs[index], lock, folder, &grid, trained)?)),
+            None => refuse(
+                "a folder of Vidur's has no kernels of a GPU",
+                "write `predictor \"linear\"`, `\"forest\"` or `\"interpolate\"`",
+            ),
+        },
+        (spec::Predictor::Linear | spec::Predictor::Forest, _) => refuse(
+            "it is trained with tables of Vidur's, and the profile has none",
+            "say which tables of the profile are meant: `vidur \"a100\"`",
+        ),
         (spec::Predictor::Interpolate, Profile::Kernels(_)) => {
             refuse("the profile is of a GPU's kernels", "write `predictor \"kernels\"`")
         }

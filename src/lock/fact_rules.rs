@@ -193,6 +193,12 @@ pub(super) const RULES: &[Rule] = &[
         SIM,
         "what is added to every simulated step",
     ),
+    key(
+        &["experiment.backends.<simulated>.vidur.**"],
+        Impact::Simulation,
+        SIM,
+        "which tables of a folder of Vidur's predict",
+    ),
     setting(
         &["experiment.backends.<simulated>.**"],
         &[SIMULATED, "bundle.**"],

@@ -1,10 +1,11 @@
-//! A profile of any format that xp reads: its own bundles, and kernel profiles of GPUs.
+//! A profile of any format that xp reads: its own bundles, kernel profiles of GPUs, and folders of Vidur's.
 
 use std::path::{Path, PathBuf};
 
 use super::llmservingsim::{
     KernelProfile, KernelProfileError, KernelProfileMeta, read_kernel_meta, read_kernel_profile,
 };
+use super::vidur::{VidurFolder, VidurProfileError, VidurTables};
 use super::{Bundle, ProfileError, read_bundle};
 use crate::store::{self, Digest, FileDigest};
 
@@ -15,6 +16,8 @@ pub enum Profile {
     Own(Box<Bundle>),
     /// Kernels of a GPU as LLMServingSim publishes them.
     Kernels(Box<Kernels>),
+    /// Operators of a GPU as Vidur publishes them.
+    Vidur(Box<VidurFolder>),
 }
 
 /// A folder of kernel profiles, one for each degree of tensor parallelism.
@@ -44,6 +47,9 @@ pub enum FormatError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Kernels(#[from] KernelProfileError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Vidur(#[from] VidurProfileError),
     /// A table that the profile's head names is not there.
     #[error("cannot read {}", path.display())]
     #[diagnostic(
@@ -54,11 +60,15 @@ pub enum FormatError {
 }
 
 impl Profile {
-    /// Reads a folder: one with a `meta.yaml` is a kernel profile, any other a bundle of xp's.
+    /// Reads a folder: with `tables` it is one of Vidur's; one with a `meta.yaml` is a kernel profile, any other a
+    /// bundle of xp's.
     ///
     /// # Errors
     /// It is no profile, or one that contradicts itself; every error names the file.
-    pub fn read(folder: &Path) -> Result<Self, FormatError> {
+    pub fn read(folder: &Path, tables: Option<&VidurTables>) -> Result<Self, FormatError> {
+        if let Some(tables) = tables {
+            return Ok(Self::Vidur(Box::new(VidurFolder::open(folder, tables)?)));
+        }
         if !folder.join("meta.yaml").is_file() {
             return Ok(Self::Own(Box::new(read_bundle(folder)?)));
         }
@@ -88,7 +98,7 @@ impl Profile {
     pub fn digest(&self) -> Digest {
         match self {
             Self::Own(bundle) => Digest::of_json(&bundle.meta),
-            Self::Kernels(kernels) => Digest::of_json(&kernels.files),
+            Self::Kernels(_) | Self::Vidur(_) => Digest::of_json(&self.files()),
         }
     }
 
@@ -102,14 +112,20 @@ impl Profile {
                 let told = facts.into_iter().filter(|(_, value)| !value.is_empty());
                 told.map(|(name, value)| (name.to_owned(), value.clone())).collect()
             }
+            Self::Vidur(vidur) => {
+                let VidurTables { device, model, network, .. } = &vidur.tables;
+                let facts = [("gpu", Some(device)), ("model", Some(model)), ("network", network.as_ref())];
+                let told = facts.into_iter().filter_map(|(name, value)| Some((name, value?)));
+                told.map(|(name, value)| (name.to_owned(), value.clone())).collect()
+            }
         }
     }
 
-    /// Digest of the facts of that machine that decide speed. Of a kernel profile: what it says of its card.
+    /// Digest of the facts of that machine that decide speed. Of another's profile: what it says of its card.
     pub fn fingerprint(&self) -> Digest {
         match self {
             Self::Own(bundle) => bundle.meta.fingerprint,
-            Self::Kernels(_) => Digest::of_json(&self.hardware()),
+            Self::Kernels(_) | Self::Vidur(_) => Digest::of_json(&self.hardware()),
         }
     }
 
@@ -117,7 +133,7 @@ impl Profile {
     pub fn reference_ns(&self) -> Option<u64> {
         match self {
             Self::Own(bundle) => Some(bundle.meta.reference_ns),
-            Self::Kernels(_) => None,
+            Self::Kernels(_) | Self::Vidur(_) => None,
         }
     }
 
@@ -126,6 +142,7 @@ impl Profile {
         match self {
             Self::Own(bundle) => &bundle.meta.files,
             Self::Kernels(kernels) => &kernels.files,
+            Self::Vidur(vidur) => vidur.files(),
         }
     }
 
@@ -133,7 +150,7 @@ impl Profile {
     pub fn head(&self) -> Option<&'static str> {
         match self {
             Self::Own(_) => Some("bundle.json"),
-            Self::Kernels(_) => None,
+            Self::Kernels(_) | Self::Vidur(_) => None,
         }
     }
 }
@@ -147,7 +164,7 @@ mod tests {
     fn a_folder_is_read_by_what_it_holds() {
         let dir = tempfile::tempdir().unwrap();
         sample::dense().write(dir.path());
-        let profile = Profile::read(dir.path()).unwrap();
+        let profile = Profile::read(dir.path(), None).unwrap();
         let names: Vec<&str> = profile.files().iter().map(|file| file.file.as_str()).collect();
         assert!(names.contains(&"meta.yaml") && names.contains(&"tp1/dense.csv"), "{names:?}");
         assert!(profile.hardware().iter().any(|(name, _)| name == "gpu"));
@@ -155,10 +172,10 @@ mod tests {
         let path = dir.path().join("tp1/dense.csv");
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, format!("{text}\n")).unwrap();
-        assert_ne!(Profile::read(dir.path()).unwrap().digest(), before);
+        assert_ne!(Profile::read(dir.path(), None).unwrap().digest(), before);
         std::fs::remove_file(&path).unwrap();
-        assert!(matches!(Profile::read(dir.path()), Err(FormatError::Table { .. })));
+        assert!(matches!(Profile::read(dir.path(), None), Err(FormatError::Table { .. })));
         let empty = tempfile::tempdir().unwrap();
-        assert!(matches!(Profile::read(empty.path()), Err(FormatError::Own(_))));
+        assert!(matches!(Profile::read(empty.path(), None), Err(FormatError::Own(_))));
     }
 }

@@ -2,7 +2,7 @@
 //! new measurement.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::RunError;
 use super::device::device_guard;
@@ -12,6 +12,7 @@ use super::restore::Restored;
 use super::session::{LockMode, Session};
 use super::status::Standing;
 use super::steps;
+use crate::backend;
 use crate::lock::{self, BundlePin, HardwareFact};
 use crate::profile::{self, Bundle, Limits, Profile, Subject};
 use crate::spec::{Experiment, Lengths, ProfileSource, SimBackend};
@@ -91,6 +92,11 @@ impl Session<'_> {
         }
     }
 
+    /// Reads a folder as the kind of profile that the experiment names.
+    pub fn read_profile(&self, folder: &Path) -> Result<Profile, RunError> {
+        Ok(backend::read_profile(&self.resolved.lock, folder)?)
+    }
+
     /// Reads the pinned bundle, or finds or measures one and pins it. None without a simulated backend.
     pub(super) fn ensure_bundle(&mut self) -> Result<Option<Profile>, RunError> {
         let Some(sim) = self.sim_backend() else { return Ok(None) };
@@ -102,7 +108,7 @@ impl Session<'_> {
                 {
                     self.restore_bundle(&pin, &format!("{folder} is missing"))?;
                 }
-                let bundle = Profile::read(&self.bundle_place(&folder)?)?;
+                let bundle = self.read_profile(&self.bundle_place(&folder)?)?;
                 self.pin_bundle(folder, &bundle);
                 self.keep_bundle(&bundle)?;
                 self.observer.reused(Stage::Profile, "", &self.bundle_path());
@@ -181,7 +187,7 @@ impl Session<'_> {
             let why = format!("{} is missing", pin.path);
             return Ok(Err(Unusable { why, kind: Kind::Missing }));
         }
-        let bundle = match Profile::read(&folder) {
+        let bundle = match self.read_profile(&folder) {
             Ok(bundle) => bundle,
             Err(error) => return Ok(Err(Unusable { why: error.to_string(), kind: Kind::Damaged })),
         };
@@ -280,7 +286,7 @@ impl Session<'_> {
         names.sort();
         for name in names {
             let folder = format!("profiles/{name}");
-            if let Ok(bundle) = Profile::read(&self.path(&folder)?)
+            if let Ok(bundle) = Profile::read(&self.path(&folder)?, None)
                 && self.mismatch(&bundle).is_none()
             {
                 return Ok(Some((folder, bundle)));
@@ -366,7 +372,7 @@ impl Session<'_> {
         let content = profile::content_digest(&bundle).short(8);
         let folder = format!("profiles/{}{content}", self.bundle_prefix(&bundle.meta.fingerprint));
         profile::write_bundle(&self.path(&folder)?, &bundle)?;
-        let bundle = Profile::read(&self.path(&folder)?)?;
+        let bundle = Profile::read(&self.path(&folder)?, None)?;
         self.observer.finished(Stage::Profile, "", &folder, started.elapsed().as_secs_f64());
         Ok((folder, bundle))
     }

@@ -10,7 +10,7 @@ use super::{Quiet, Request, Session, Stage};
 use crate::lock::{self, BundlePin, HardwareFact, Lock, RunPin, SimPin, Stages};
 use crate::spec::{
     Backend, CandleBackend, CapacitySpec, Cell, Compare, Dtype, Interconnect, Overhead, ProfileSource, Slo,
-    Source,
+    Source, Vidur,
 };
 use crate::store::{self, Digest, FileDigest};
 
@@ -151,6 +151,16 @@ fn cases() -> Vec<Case> {
         lock("overhead", |lock| {
             let Backend::Sim(sim) = &mut lock.experiment.backends[2] else { panic!() };
             sim.overhead = Some(Overhead { step: "1ms".parse().unwrap(), source: None });
+        }),
+        lock("vidur", |lock| {
+            let Backend::Sim(sim) = &mut lock.experiment.backends[2] else { panic!() };
+            sim.vidur = Some(Vidur {
+                device: "a100".to_owned(),
+                model: None,
+                network: None,
+                devices_per_node: 8,
+                cpu_overhead: false,
+            });
         }),
         lock("router seed", |lock| {
             lock.seeds.router = Some(1);
@@ -390,6 +400,7 @@ fn a_diff_says_which_stages_have_another_key() {
     capacity: verdict: compare, report (all)
     interconnect: simulation: sim, compare, report (all)
     overhead: simulation: sim, compare, report (all)
+    vidur: simulation: sim, compare, report (all)
     router seed: simulation: sim, compare, report (all)
     one cluster: simulation: sim, compare, report; compare, report
     metric definitions: comparison-breaking: sim, real, compare, report (all)

@@ -391,7 +391,8 @@ impl Session<'_> {
             return Ok(predictor.clone());
         }
         let predictor: Arc<dyn Predictor> =
-            backend::predictor(&self.resolved.lock, index, sim, bundle)?.into();
+            backend::predictor(&self.resolved.lock, index, sim, bundle, Some(&self.project.own("trained")))?
+                .into();
         self.last_predictor = Some((key, predictor.clone()));
         Ok(predictor)
     }

@@ -162,6 +162,7 @@ pub fn sim_step(lock: &Lock, run: &RunPin) -> Option<Step> {
         ("cluster", (!run.cluster.is_single()).then(|| json(&run.cluster))),
         ("interconnect", lock.experiment.hardware.interconnect.as_ref().map(json)),
         ("overhead", sim.overhead.as_ref().map(json)),
+        ("vidur", sim.vidur.as_ref().map(json)),
         ("router seed", lock.seeds.router.map(|seed| seed.to_string())),
     ];
     inputs.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));

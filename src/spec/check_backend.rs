@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::check::{CODE, CPU, backends_of};
 use super::check_texts::{check_path, check_unit};
 use super::engine::{EngineSettings, KvSize};
-use super::experiment::{Backend, Predictor, ProfileSource};
+use super::experiment::{Backend, Predictor, ProfileSource, SimBackend};
 use super::place::Finding;
 use super::suggest::quoted;
 use crate::scheduler::Policy;
@@ -36,6 +36,7 @@ pub(super) fn backend(instance: &Value, index: usize, out: &mut Vec<Finding>) {
         Backend::Recorded(recorded) => check_path(at("path"), &recorded.path, out),
         Backend::Sim(sim) => {
             let device = instance.pointer("/hardware/device").and_then(Value::as_str).unwrap_or(CPU);
+            check_vidur(index, sim, out);
             match &sim.profile {
                 ProfileSource::Folder(folder) => check_path(at("profile"), folder, out),
                 ProfileSource::Auto if device != CPU => {
@@ -57,6 +58,33 @@ pub(super) fn backend(instance: &Value, index: usize, out: &mut Vec<Finding>) {
             }
         }
         Backend::Candle(_) | Backend::Engine(_) => {}
+    }
+}
+
+/// Predictors and profiles that do not go together, as far as the text says which profile it is.
+fn check_vidur(index: usize, sim: &SimBackend, out: &mut Vec<Finding>) {
+    let at = |field: &str| format!("/backends/{index}/{field}");
+    match (&sim.vidur, sim.predictor) {
+        (None, Predictor::Linear | Predictor::Forest) => {
+            let finding =
+                Finding::new(at("predictor"), CODE, "the predictor is trained with tables of Vidur's");
+            let finding = finding.label("needs a folder of Vidur's");
+            out.push(
+                finding
+                    .help("say which tables of the profile are meant: `vidur \"a100\" network=\"a100_dgx\"`"),
+            );
+        }
+        (Some(_), Predictor::Kernels) => {
+            let finding = Finding::new(at("predictor"), CODE, "a folder of Vidur's has no kernels of a GPU");
+            let finding = finding.label("needs a kernel profile").also(at("vidur"), "a folder of Vidur's");
+            out.push(finding.help("write `predictor \"linear\"`, `\"forest\"` or `\"interpolate\"`"));
+        }
+        _ => {}
+    }
+    if sim.vidur.is_some() && sim.profile == ProfileSource::Auto {
+        let finding = Finding::new(at("profile"), CODE, "xp measures no tables of Vidur's");
+        let finding = finding.label("measures this machine's CPU").also(at("vidur"), "a folder of Vidur's");
+        out.push(finding.help("name the profiling folder: `profile \"profiles/vidur\"`"));
     }
 }
 

@@ -354,6 +354,37 @@ pub struct SimBackend {
     /// What the engine takes in every step besides its kernels, where the profile does not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overhead: Option<Overhead>,
+    /// Says that the profile is a folder of Vidur's, and which of its tables are meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vidur: Option<Vidur>,
+}
+
+/// Tables in a profiling folder of Vidur's: `compute/DEVICE/MODEL/` and `network/NETWORK/`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Vidur {
+    /// Folder of the device, such as `a100`.
+    #[schemars(length(min = 1, max = 200))]
+    pub device: String,
+    /// Folder of the model; default: the model's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200))]
+    pub model: Option<String>,
+    /// Folder of the network, such as `a100_dgx`, where there are several devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200))]
+    pub network: Option<String>,
+    /// Devices of a node of that network.
+    #[serde(default = "default_devices_per_node")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub devices_per_node: u32,
+    /// Whether the CPU's work between steps is modelled, from `cpu_overhead.csv`.
+    #[serde(default)]
+    pub cpu_overhead: bool,
+}
+
+fn default_devices_per_node() -> u32 {
+    8
 }
 
 /// Time of every step that no profile has.
@@ -402,6 +433,10 @@ pub enum Predictor {
     Interpolate,
     /// Kernels of a GPU put together as vLLM does: the one for kernel profiles.
     Kernels,
+    /// Polynomials, as Vidur's linear regression: for a folder of Vidur's.
+    Linear,
+    /// Random forests, as Vidur's default: for a folder of Vidur's.
+    Forest,
 }
 
 /// Service-level objectives; a request meets the SLO when it meets each that is given.

@@ -226,7 +226,12 @@ static BACKEND: Object = Object {
         Kind {
             name: "sim",
             args: NO_ARGS,
-            fields: &[scalar("profile"), scalar("predictor"), object("overhead", &OVERHEAD)],
+            fields: &[
+                scalar("profile"),
+                scalar("predictor"),
+                object("overhead", &OVERHEAD),
+                object("vidur", &VIDUR),
+            ],
         },
         Kind {
             name: "recorded",
@@ -248,6 +253,13 @@ static BACKEND: Object = Object {
 
 static OVERHEAD: Object =
     Object { args: &["step"], fields: &[scalar("source")], kinds: NO_KINDS, known_names: NO_NAMES };
+
+static VIDUR: Object = Object {
+    args: &["device"],
+    fields: &[scalar("model"), scalar("network"), scalar("devices-per-node"), scalar("cpu-overhead")],
+    kinds: NO_KINDS,
+    known_names: NO_NAMES,
+};
 
 static PARALLEL: Object = Object {
     args: NO_ARGS,

@@ -59,7 +59,8 @@ pub use engine::{
 };
 pub use experiment::{
     Arrivals, Axis, Backend, CapacitySpec, Compare, Dtype, Experiment, Hardware, Interconnect, Lengths,
-    Model, Overhead, Predictor, ProfileSource, SimBackend, Slo, Source, Trace, TraceFormat, WorkloadSpec,
+    Model, Overhead, Predictor, ProfileSource, SimBackend, Slo, Source, Trace, TraceFormat, Vidur,
+    WorkloadSpec,
 };
 pub use format::canonical;
 pub use load::{Changes, Fault, Loaded, faults, load, load_text, read_stream, read_text, unfit};

@@ -181,7 +181,7 @@ fn bundle(project: &Project, data: Option<&Path>, lock: &Lock) -> (Vec<Check>, O
         return (vec![Check::differs(What::BundleFile, &pin.path, "it lies outside of the project")], None);
     };
     if folder.is_dir() {
-        return bundle_in(pin, &folder);
+        return bundle_in(lock, pin, &folder);
     }
     // Where the folder is not here, the store may have it.
     let absent = || (vec![Check::absent(What::BundleFile, &pin.path, "it is not here")], None);
@@ -190,12 +190,12 @@ fn bundle(project: &Project, data: Option<&Path>, lock: &Lock) -> (Vec<Check>, O
     let Ok(Some(result)) = stages.objects().result(step.stage.name(), &step.key()) else { return absent() };
     let Ok(staged) = StagedDir::new(&std::env::temp_dir().join("xp-verify")) else { return absent() };
     match stages.objects().fetch_dir(&result.files, staged.path()) {
-        Ok(()) => bundle_in(pin, staged.path()),
+        Ok(()) => bundle_in(lock, pin, staged.path()),
         Err(_) => absent(),
     }
 }
 
-fn bundle_in(pin: &BundlePin, folder: &Path) -> (Vec<Check>, Option<Profile>) {
+fn bundle_in(lock: &Lock, pin: &BundlePin, folder: &Path) -> (Vec<Check>, Option<Profile>) {
     let file = |file: &FileDigest| {
         let name = format!("{}/{}", pin.path, file.file);
         match store::digest_file(&folder.join(&file.file)) {
@@ -211,9 +211,10 @@ fn bundle_in(pin: &BundlePin, folder: &Path) -> (Vec<Check>, Option<Profile>) {
         }
     };
     let mut checks: Vec<Check> = pin.files.par_iter().map(file).collect();
-    let of_kernels = pin.files.iter().any(|file| file.file == "meta.yaml");
-    let head = if of_kernels { pin.path.clone() } else { format!("{}/bundle.json", pin.path) };
-    match Profile::read(folder) {
+    let headless = lock::simulated_backend(&lock.experiment).is_some_and(|sim| sim.vidur.is_some())
+        || pin.files.iter().any(|file| file.file == "meta.yaml");
+    let head = if headless { pin.path.clone() } else { format!("{}/bundle.json", pin.path) };
+    match backend::read_profile(lock, folder) {
         Ok(bundle) if bundle.digest() == pin.sha256 => {
             checks.push(Check::same(What::BundleFile, head));
             (checks, Some(bundle))
@@ -251,7 +252,7 @@ fn simulation(
     let Some(sim) = lock::simulated_backend(&lock.experiment) else {
         return differs("the experiment simulates nothing".to_owned());
     };
-    let predictor = match backend::predictor(lock, index, sim, bundle) {
+    let predictor = match backend::predictor(lock, index, sim, bundle, None) {
         Ok(predictor) => predictor,
         Err(error) => return differs(in_full(&error)),
     };

@@ -28,5 +28,6 @@ mod text;
 mod verify;
 mod vidur_goldens;
 mod vidur_predictor;
+mod vidur_profiles;
 mod vllm_fidelity;
 mod write_layer;

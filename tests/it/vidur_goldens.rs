@@ -6,8 +6,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use xp::predictor::regression::TrainedOperators;
+use xp::predictor::vidur::VidurPredictor;
 use xp::scheduler::{ClusterConfig, Compat, Policy, RouterKind, SchedulerConfig};
 use xp::sim::{Asked, Clock, Moment, Nanoseconds, Outcome, Pace, Seconds, Stage, run};
+
+use crate::vidur_predictor;
 
 /// A stage's execution: what `batches.csv` has in a row.
 #[derive(Debug, Clone, PartialEq)]
@@ -263,4 +267,80 @@ fn fed_with_vidurs_durations_xp_forms_vidurs_batches() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Asks a predictor, and writes down what was decided.
+struct Predicted<'a> {
+    predictor: &'a VidurPredictor,
+    decisions: Vec<Decision>,
+}
+
+/// Replica, stage, requests and their tokens.
+type Decision = (u32, u32, Vec<u32>, Vec<u32>);
+
+impl Pace<Seconds> for Predicted<'_> {
+    fn span(&mut self, stage: &Stage<'_>) -> f64 {
+        self.predictor.batch_s(stage.batch, stage.is_last)
+    }
+
+    fn started(&mut self, stage: &Stage<'_>, _start: Moment, _end: Moment) {
+        let requests = stage.batch.entries().map(|entry| stage.slots[entry.request as usize]).collect();
+        let tokens = stage.batch.entries().map(|entry| entry.tokens).collect();
+        self.decisions.push((stage.replica, stage.stage, requests, tokens));
+    }
+}
+
+#[test]
+fn with_a_fit_of_its_own_xp_serves_requests_when_vidur_does() {
+    let cases = cases();
+    if cases.is_empty() {
+        println!("skipped: there are no runs of Vidur (XP_VIDUR_GOLDENS)");
+        return;
+    }
+    let (mut compared, mut flipped, mut failures) = (0, 0, Vec::new());
+    for folder in &cases {
+        let settings = vidur_predictor::Case::read(folder);
+        let Some(set) = folder.parent().and_then(|goldens| settings.training(goldens)) else {
+            println!("{}: no training rows are kept of its model", folder.display());
+            continue;
+        };
+        let trained = TrainedOperators::train(&set, &vidur_predictor::grid(), 0).expect("a fit");
+        let predictor = VidurPredictor::new(&trained, settings.shape, settings.options).expect("a predictor");
+        let case = read(folder);
+        let mut requests = case.requests.iter().map(|&(arrival, prefill_tokens, decode_tokens)| Asked {
+            arrival: Seconds::moment(arrival),
+            prefill_tokens,
+            decode_tokens,
+            prefix: &[],
+        });
+        let mut pace = Predicted { predictor: &predictor, decisions: Vec::new() };
+        let outcomes = run::<Seconds, _>(&case.scheduler, &case.cluster, case.seed, &mut requests, &mut pace);
+        let vidur = case
+            .executions
+            .iter()
+            .map(|run| (run.replica, run.stage, run.requests.clone(), run.tokens.clone()));
+        if !vidur.eq(pace.decisions.iter().cloned()) {
+            println!("{}: the fit flips a decision", case.name);
+            flipped += 1;
+            continue;
+        }
+        let mut worst = 0.0_f64;
+        for (row, outcome) in case.rows.iter().zip(&outcomes) {
+            let arrival: f64 = row["arrived_at"].parse().expect("seconds");
+            for (name, found) in
+                [("prefill_completed_at", outcome.first_token), ("completed_at", outcome.completion)]
+            {
+                let (Ok(wanted), Some(found)) = (row[name].parse::<f64>(), found) else { continue };
+                let (wanted, found) = (wanted - arrival, Seconds::seconds(found) - arrival);
+                worst = worst.max((found / wanted - 1.0).abs());
+            }
+        }
+        println!("{}: request times within {worst:.1e}", case.name);
+        if worst >= 1e-4 {
+            failures.push(format!("{}: request times differ by {worst:.1e}", case.name));
+        }
+        compared += 1;
+    }
+    println!("{compared} cases compared, {flipped} with a flipped decision");
+    assert!(failures.is_empty() && compared > 0, "{}", failures.join("\n"));
 }

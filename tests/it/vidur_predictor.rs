@@ -62,14 +62,14 @@ fn counts(text: &str) -> Vec<u64> {
 }
 
 /// A case's settings, and what its model computes.
-struct Case {
+pub struct Case {
     config: serde_json::Value,
-    shape: StageShape,
-    options: VidurOptions,
+    pub shape: StageShape,
+    pub options: VidurOptions,
 }
 
 impl Case {
-    fn read(folder: &Path) -> Self {
+    pub fn read(folder: &Path) -> Self {
         let text = std::fs::read_to_string(folder.join("config.json")).unwrap();
         let config: serde_json::Value = serde_json::from_str(&text).unwrap();
         let replica = &config["cluster_config"]["replica_config"];
@@ -101,7 +101,7 @@ impl Case {
     }
 
     /// Training rows of the case's model and parallelism, if they were kept.
-    fn training(&self, folder: &Path) -> Option<TrainingSet> {
+    pub fn training(&self, folder: &Path) -> Option<TrainingSet> {
         let name = self.config["cluster_config"]["replica_config"]["model_name"].as_str()?.to_lowercase();
         let is_size = |part: &&str| part.strip_suffix('b').is_some_and(|n| n.parse::<u32>().is_ok());
         let size = name.split('-').find(is_size)?.to_owned();
@@ -254,15 +254,20 @@ fn every_stage_has_the_bits_of_vidurs_own() {
     println!("{compared} stages have Vidur's bits");
 }
 
-#[test]
-fn a_fit_of_our_own_predicts_what_vidur_did() {
-    let Some(folder) = goldens() else { return };
-    let grid = RegressorGrid::Linear {
+/// The grid of the recorded runs, of one point.
+pub fn grid() -> RegressorGrid {
+    RegressorGrid::Linear {
         degree: vec![2],
         include_bias: vec![true],
         interaction_only: vec![false],
         fit_intercept: vec![true],
-    };
+    }
+}
+
+#[test]
+fn a_fit_of_our_own_predicts_what_vidur_did() {
+    let Some(folder) = goldens() else { return };
+    let grid = grid();
     // Largest differences by operator: relative, and ms.
     let mut worst: BTreeMap<VidurOp, (f64, f64)> = BTreeMap::new();
     let mut compared = 0;

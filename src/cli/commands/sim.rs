@@ -6,7 +6,6 @@ use super::super::error::CliError;
 use super::super::out_folder::{Contract, OutFolder};
 use super::super::terminal::Terminal;
 use super::{request, stage};
-use crate::profile::Profile;
 use crate::run::{RunError, Session};
 use crate::workload;
 
@@ -45,7 +44,7 @@ pub fn run(args: &SimArgs) -> Result<ExitCode, CliError> {
             )
         })?,
     };
-    let bundle = Profile::read(&folder).map_err(RunError::from)?;
+    let bundle = session.read_profile(&folder)?;
     stage::into(&mut session, out, |session, folder| -> Result<String, RunError> {
         session.make_sim(0, &bundle, folder)
     })

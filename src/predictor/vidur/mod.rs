@@ -7,6 +7,7 @@ mod features;
 mod lazy;
 mod options;
 mod stage;
+mod step;
 #[cfg(test)]
 mod tests;
 mod times;

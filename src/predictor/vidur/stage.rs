@@ -97,6 +97,11 @@ impl VidurPredictor {
         })
     }
 
+    /// What its stages compute.
+    pub fn shape(&self) -> &StageShape {
+        &self.shape
+    }
+
     /// Features of no requests yet, with the granularity of this predictor.
     pub fn features(&self) -> BatchFeatures {
         BatchFeatures::new(self.options.kv_granularity)

@@ -15,6 +15,15 @@ pub enum VidurProfileError {
         help("the file is a CSV table with a line of column names, as Vidur publishes it; fetch it again")
     )]
     Table { path: PathBuf, line: u64, message: String },
+    /// A table is not where the experiment says.
+    #[error("there is no {}", path.display())]
+    #[diagnostic(
+        code(xp::profile::vidur_absent),
+        help(
+            "`vidur \"DEVICE\" model=\"MODEL\"` means the tables in `compute/DEVICE/MODEL/`: look at both names there"
+        )
+    )]
+    Absent { path: PathBuf },
     /// A column that the operators need is not there, or there twice.
     #[error("{}:1: {problem} column `{column}`", path.display())]
     #[diagnostic(code(xp::profile::vidur_column), help("{hint}"))]

@@ -6,6 +6,7 @@
 
 mod error;
 mod files;
+mod folder;
 mod op;
 mod rows;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod training;
 
 pub use error::VidurProfileError;
 pub use files::VidurFiles;
+pub use folder::{VidurFolder, VidurTables};
 pub use op::VidurOp;
 pub use select::{VidurSelection, VidurShape, read_training};
 pub(crate) use training::MIN_ROWS;

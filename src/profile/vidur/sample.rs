@@ -13,7 +13,7 @@ pub fn shape() -> VidurShape {
         num_kv_heads: 2,
         embedding_dim: 64,
         mlp_hidden_dim: 128,
-        vocab_size: 1000,
+        vocab_size: Some(1000),
         use_gated_mlp: true,
     }
 }

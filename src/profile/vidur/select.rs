@@ -17,7 +17,8 @@ pub struct VidurShape {
     pub num_kv_heads: u64,
     pub embedding_dim: u64,
     pub mlp_hidden_dim: u64,
-    pub vocab_size: u64,
+    /// None: any. Vidur pads it, so that a model's own configuration may say another.
+    pub vocab_size: Option<u64>,
     pub use_gated_mlp: bool,
 }
 
@@ -92,15 +93,15 @@ fn read_mlp(
     selection: &VidurSelection,
     set: &mut TrainingSet,
 ) -> Result<(), VidurProfileError> {
-    let filter: Filter = vec![
+    let mut filter: Filter = vec![
         ("n_head", Wanted::Count(shape.num_q_heads)),
         ("n_kv_head", Wanted::Count(shape.num_kv_heads)),
         ("n_embd", Wanted::Count(shape.embedding_dim)),
         ("n_expanded_embd", Wanted::Count(shape.mlp_hidden_dim)),
         ("use_gated_mlp", Wanted::Flag(shape.use_gated_mlp)),
-        ("vocab_size", Wanted::Count(shape.vocab_size)),
-        ("num_tensor_parallel_workers", Wanted::Count(selection.tensor_parallel.into())),
     ];
+    filter.extend(shape.vocab_size.map(|size| ("vocab_size", Wanted::Count(size))));
+    filter.push(("num_tensor_parallel_workers", Wanted::Count(selection.tensor_parallel.into())));
     let table = open(path)?;
     let num_tokens = table.column("num_tokens")?;
     let mut times = Vec::new();

@@ -1,0 +1,97 @@
+//! Vidur's execution model for a run, trained with the tables that its lock pins.
+
+use std::path::Path;
+
+use crate::lock::{Lock, RunPin};
+use crate::predictor::regression::{RegressorGrid, TrainedOperators};
+use crate::predictor::vidur::{StageShape, VidurOptions, VidurPredictor};
+use crate::profile::vidur::{VidurFolder, VidurSelection, VidurShape, VidurTables};
+use crate::spec::{self, SimBackend};
+use crate::store::{self, Digest};
+
+use super::BackendError;
+
+/// Seed of what forests draw: Vidur's.
+const SEED: u64 = 42;
+/// Most bytes of kept operators: forests of Vidur's largest grid have some 100 MB.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// The tables that a simulated backend means.
+pub(super) fn tables(lock: &Lock, sim: &SimBackend) -> Option<VidurTables> {
+    let said = sim.vidur.as_ref()?;
+    Some(VidurTables {
+        device: said.device.clone(),
+        model: said.model.clone().unwrap_or_else(|| lock.experiment.model.name.clone()),
+        network: said.network.clone(),
+        devices_per_node: said.devices_per_node,
+        cpu_overhead: said.cpu_overhead,
+    })
+}
+
+/// What is chosen among, with Vidur's defaults; None for what such tables cannot train.
+pub(super) fn grid(predictor: spec::Predictor) -> Option<RegressorGrid> {
+    match predictor {
+        spec::Predictor::Linear => Some(RegressorGrid::linear()),
+        spec::Predictor::Forest => Some(RegressorGrid::forest()),
+        spec::Predictor::Interpolate => Some(RegressorGrid::Interpolate),
+        spec::Predictor::Kernels => None,
+    }
+}
+
+/// Trains the operators of a run's model on its devices, unless they are kept, and predicts with them.
+pub(super) fn predictor(
+    run: &RunPin,
+    lock: &Lock,
+    folder: &VidurFolder,
+    grid: &RegressorGrid,
+    kept: Option<&Path>,
+) -> Result<VidurPredictor, BackendError> {
+    let (model, scheduler, cluster) = (&lock.resolved_model.config, &run.scheduler, &run.cluster);
+    let shape = VidurShape {
+        name: folder.tables.model.clone(),
+        num_q_heads: model.num_attention_heads.into(),
+        num_kv_heads: model.num_key_value_heads.into(),
+        embedding_dim: model.hidden_size.into(),
+        mlp_hidden_dim: model.intermediate_size.into(),
+        vocab_size: None,
+        use_gated_mlp: true,
+    };
+    let selection = VidurSelection {
+        tensor_parallel: cluster.tensor_parallel,
+        pipeline_stages: scheduler.pipeline_stages,
+        devices_per_node: folder.tables.devices_per_node,
+        block_size: scheduler.block_size,
+        cpu_overhead: folder.tables.cpu_overhead,
+    };
+    let trained = || -> Result<TrainedOperators, BackendError> {
+        Ok(TrainedOperators::train(&folder.training(&shape, &selection)?, grid, SEED)?)
+    };
+    let trained = match kept {
+        None => trained()?,
+        Some(kept) => {
+            // Debug forms have all that the rows and the fit depend on.
+            let inputs = (folder.files(), format!("{shape:?} {selection:?} {grid:?}"), SEED);
+            let file = kept.join(format!("{}.bin", Digest::of_json(&inputs)));
+            let read = store::read_bounded(&file, MAX_BYTES).ok();
+            match read.and_then(|bytes| TrainedOperators::from_bytes(&bytes).ok()) {
+                Some(trained) => trained,
+                None => {
+                    let trained = trained()?;
+                    // What cannot be kept is trained again.
+                    let _ = store::write(&file, &trained.to_bytes());
+                    trained
+                }
+            }
+        }
+    };
+    let stage = StageShape {
+        layers_per_stage: model.num_hidden_layers.div_ceil(scheduler.pipeline_stages.max(1)),
+        num_q_heads: model.num_attention_heads,
+        num_kv_heads: model.num_key_value_heads,
+        post_attn_norm: true,
+        tensor_parallel: cluster.tensor_parallel,
+        pipeline_stages: scheduler.pipeline_stages,
+    };
+    let options = VidurOptions { cpu_overhead: folder.tables.cpu_overhead, ..VidurOptions::default() };
+    Ok(VidurPredictor::new(&trained, stage, options)?)
+}
