@@ -6,8 +6,8 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use xp::predictor::Predictor;
 use xp::progress::Silent;
-use xp::scheduler::{Batch, ClusterConfig, Policy, SchedulerConfig};
-use xp::sim::{Deployed, simulate};
+use xp::scheduler::{Batch, ClusterConfig, Policy, RouterKind, SchedulerConfig};
+use xp::sim::{Asked, Deployed, Moment, Nanoseconds, Stage, run as run_events, simulate};
 use xp::workload::{Workload, WorkloadRequest};
 
 fn main() {
@@ -50,6 +50,16 @@ fn workload(requests: usize, gap_ns: u64) -> Workload {
     Workload { requests: requests.collect(), ..Workload::default() }
 }
 
+/// Prompts of 1,155 tokens on average and outputs of 200, as Azure's conversations of 2023 have them, `gap_ns` apart.
+fn conversations(requests: usize, gap_ns: u64) -> Workload {
+    let mut workload = workload(requests, gap_ns);
+    for request in &mut workload.requests {
+        request.num_prefill_tokens = (request.num_prefill_tokens - 15) * 9;
+        request.num_decode_tokens = (request.num_decode_tokens - 8) * 6 + 11;
+    }
+    workload
+}
+
 fn config(max_batch_size: u32, kv_blocks: u32) -> SchedulerConfig {
     SchedulerConfig::new(Policy::Sarathi, (512, max_batch_size), (16, kv_blocks, kv_blocks / 100), 4096)
 }
@@ -78,4 +88,24 @@ fn paced(bencher: Bencher, max_batch_size: u32) {
 #[divan::bench(args = [16, 32], sample_count = 10)]
 fn preempting(bencher: Bencher, max_batch_size: u32) {
     run(bencher, &config(max_batch_size, max_batch_size * 6), &workload(100_000, 0));
+}
+
+/// The event loop alone, what became of each request kept and no step: 16 replicas under a router that looks at their loads, at
+/// some three quarters of what they can serve. Items are requests.
+#[divan::bench(args = [10_000, 100_000, 1_000_000], sample_count = 3, sample_size = 1)]
+fn sixteen_replicas(bencher: Bencher, requests: usize) {
+    let workload = conversations(requests, 6_000_000);
+    let config = config(64, 1 << 14);
+    let cluster =
+        ClusterConfig { replicas: 16, router: RouterKind::LeastOutstanding, ..ClusterConfig::default() };
+    bencher.counter(ItemsCount::new(requests)).bench_local(|| {
+        let mut asked = workload.requests.iter().map(|request| Asked {
+            arrival: Moment(request.arrival_time_ns),
+            prefill_tokens: request.num_prefill_tokens,
+            decode_tokens: request.num_decode_tokens,
+            prefix: &[],
+        });
+        let mut pace = |stage: &Stage<'_>| Analytic.step_ns(stage.batch);
+        run_events::<Nanoseconds, _>(&config, &cluster, 0, divan::black_box(&mut asked), &mut pace)
+    });
 }

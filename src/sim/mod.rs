@@ -4,6 +4,8 @@
 
 mod clock;
 mod cluster;
+#[cfg(test)]
+mod properties;
 mod recorder;
 #[cfg(test)]
 mod virtual_clock;
