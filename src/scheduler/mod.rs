@@ -28,11 +28,10 @@
 //!    may prefill at once); [`Replica::seal`] ends it.
 //!    A policy that counts tokens keeps its own budget.
 //! 2. Add a variant to [`Policy`] with its paper, and an arm to `make`.
-//! 3. Add the variant to `POLICIES` in `drive/properties.rs`: random workloads, with
-//!    tight memory and without, then check that no token is lost or computed
-//!    twice, that limits hold, that no block has two owners, that nobody
-//!    overtakes, and that the run ends. A rule the new policy does not mean to
-//!    keep is named there and can be made conditional.
+//! 3. `sim/properties.rs` runs every policy on random workloads and deployments:
+//!    no token is lost or computed twice, times are causal, nobody starves. One
+//!    that admits in order of arrival and preempts the last admitted joins
+//!    `POLICIES` in `drive/properties.rs`, whose auditor knows these rules too.
 //! 4. Pin down each rule of the policy with a small case by hand, as the
 //!    snapshots in `sarathi.rs` do; [`Batch`] prints as `d0 d1 p2[16..32]*`.
 

@@ -1,5 +1,5 @@
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -81,7 +81,7 @@ impl VidurFolder {
 }
 
 /// Where a file lies below a folder, with `/` between names.
-fn name_in(root: &Path, path: &PathBuf) -> String {
+fn name_in(root: &Path, path: &Path) -> String {
     let inside = path.strip_prefix(root).unwrap_or(path);
     let names: Vec<_> = inside.components().map(|part| part.as_os_str().to_string_lossy()).collect();
     names.join("/")
