@@ -7,7 +7,7 @@ use divan::counter::ItemsCount;
 use xp::predictor::Predictor;
 use xp::progress::Silent;
 use xp::scheduler::{Batch, ClusterConfig, Policy, RouterKind, SchedulerConfig};
-use xp::sim::{Asked, Deployed, Moment, Nanoseconds, Stage, run as run_events, simulate};
+use xp::sim::{Deployed, Nanoseconds, Stage, asked, run as run_events, simulate};
 use xp::workload::{Workload, WorkloadRequest};
 
 fn main() {
@@ -99,12 +99,7 @@ fn sixteen_replicas(bencher: Bencher, requests: usize) {
     let cluster =
         ClusterConfig { replicas: 16, router: RouterKind::LeastOutstanding, ..ClusterConfig::default() };
     bencher.counter(ItemsCount::new(requests)).bench_local(|| {
-        let mut asked = workload.requests.iter().map(|request| Asked {
-            arrival: Moment(request.arrival_time_ns),
-            prefill_tokens: request.num_prefill_tokens,
-            decode_tokens: request.num_decode_tokens,
-            prefix: &[],
-        });
+        let mut asked = asked(&workload.requests, None, &config);
         let mut pace = |stage: &Stage<'_>| Analytic.step_ns(stage.batch);
         run_events::<Nanoseconds, _>(&config, &cluster, 0, divan::black_box(&mut asked), &mut pace)
     });

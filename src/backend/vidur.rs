@@ -13,7 +13,7 @@ use super::BackendError;
 
 /// Seed of what forests draw: Vidur's.
 const SEED: u64 = 42;
-/// Most bytes of kept operators: forests of Vidur's largest grid have some 100 MB.
+/// Most bytes of kept operators.
 const MAX_BYTES: u64 = 1 << 30;
 
 /// The tables that a simulated backend means.
@@ -73,14 +73,13 @@ pub(super) fn predictor(
             let inputs = (folder.files(), format!("{shape:?} {selection:?} {grid:?}"), SEED);
             let file = kept.join(format!("{}.bin", Digest::of_json(&inputs)));
             let read = store::read_bounded(&file, MAX_BYTES).ok();
-            match read.and_then(|bytes| TrainedOperators::from_bytes(&bytes).ok()) {
-                Some(trained) => trained,
-                None => {
-                    let trained = trained()?;
-                    // What cannot be kept is trained again.
-                    let _ = store::write(&file, &trained.to_bytes());
-                    trained
-                }
+            if let Some(known) = read.and_then(|bytes| TrainedOperators::from_bytes(&bytes).ok()) {
+                known
+            } else {
+                let made = trained()?;
+                // What cannot be kept is trained again.
+                let _ = store::write(&file, &made.to_bytes());
+                made
             }
         }
     };

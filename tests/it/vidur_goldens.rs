@@ -167,14 +167,15 @@ where
     }
 
     fn started(&mut self, stage: &Stage<'_>, start: Moment, end: Moment) {
+        let (requests, tokens) = members(stage);
         self.executions.push(Execution {
             batch_id: stage.batch_id,
             replica: stage.replica,
             stage: stage.stage,
             start,
             end,
-            requests: stage.batch.entries().map(|entry| stage.slots[entry.request as usize]).collect(),
-            tokens: stage.batch.entries().map(|entry| entry.tokens).collect(),
+            requests,
+            tokens,
         });
     }
 }
@@ -199,15 +200,24 @@ fn replay<C: Clock>(case: &Case, moment: impl Fn(f64) -> Moment) -> (Vec<Outcome
 where
     C::Span: FromSeconds,
 {
+    let mut pace = Replay { seconds: &case.seconds, executions: Vec::new() };
+    (serve::<C, _>(case, moment, &mut pace), pace.executions)
+}
+
+/// Serves a case's requests.
+fn serve<C: Clock, P: Pace<C>>(case: &Case, moment: impl Fn(f64) -> Moment, pace: &mut P) -> Vec<Outcome> {
     let mut requests = case.requests.iter().map(|&(arrival, prefill_tokens, decode_tokens)| Asked {
         arrival: moment(arrival),
         prefill_tokens,
         decode_tokens,
         prefix: &[],
     });
-    let mut pace = Replay { seconds: &case.seconds, executions: Vec::new() };
-    let outcomes = run::<C, _>(&case.scheduler, &case.cluster, case.seed, &mut requests, &mut pace);
-    (outcomes, pace.executions)
+    run::<C, _>(&case.scheduler, &case.cluster, case.seed, &mut requests, pace)
+}
+
+/// A stage's requests and their tokens, in batch order.
+fn members(stage: &Stage<'_>) -> (Vec<u32>, Vec<u32>) {
+    stage.batch.entries().map(|entry| (stage.slots[entry.request as usize], entry.tokens)).unzip()
 }
 
 #[test]
@@ -284,8 +294,7 @@ impl Pace<Seconds> for Predicted<'_> {
     }
 
     fn started(&mut self, stage: &Stage<'_>, _start: Moment, _end: Moment) {
-        let requests = stage.batch.entries().map(|entry| stage.slots[entry.request as usize]).collect();
-        let tokens = stage.batch.entries().map(|entry| entry.tokens).collect();
+        let (requests, tokens) = members(stage);
         self.decisions.push((stage.replica, stage.stage, requests, tokens));
     }
 }
@@ -307,14 +316,8 @@ fn with_a_fit_of_its_own_xp_serves_requests_when_vidur_does() {
         let trained = TrainedOperators::train(&set, &vidur_predictor::grid(), 0).expect("a fit");
         let predictor = VidurPredictor::new(&trained, settings.shape, settings.options).expect("a predictor");
         let case = read(folder);
-        let mut requests = case.requests.iter().map(|&(arrival, prefill_tokens, decode_tokens)| Asked {
-            arrival: Seconds::moment(arrival),
-            prefill_tokens,
-            decode_tokens,
-            prefix: &[],
-        });
         let mut pace = Predicted { predictor: &predictor, decisions: Vec::new() };
-        let outcomes = run::<Seconds, _>(&case.scheduler, &case.cluster, case.seed, &mut requests, &mut pace);
+        let outcomes = serve::<Seconds, _>(&case, Seconds::moment, &mut pace);
         let vidur = case
             .executions
             .iter()

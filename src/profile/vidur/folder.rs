@@ -44,10 +44,14 @@ impl VidurFolder {
         }
         at.cpu_overhead = at.cpu_overhead.filter(|_| tables.cpu_overhead);
         let mut files = Vec::new();
-        let needed = [(Some(&at.mlp), true), (Some(&at.attention), true)];
-        let others = [(at.all_reduce.as_ref(), false), (at.send_recv.as_ref(), false)];
-        let cpu = [(at.cpu_overhead.as_ref(), true)];
-        for (path, is_needed) in needed.into_iter().chain(others).chain(cpu) {
+        let wanted = [
+            (Some(&at.mlp), true),
+            (Some(&at.attention), true),
+            (at.all_reduce.as_ref(), false),
+            (at.send_recv.as_ref(), false),
+            (at.cpu_overhead.as_ref(), true),
+        ];
+        for (path, is_needed) in wanted {
             let Some(path) = path else { continue };
             match store::digest_file(path) {
                 Ok((bytes, sha256)) => files.push(FileDigest { file: name_in(root, path), bytes, sha256 }),
