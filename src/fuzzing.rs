@@ -15,11 +15,14 @@ use crate::predictor::kernels::{
     Deployment, ExpertShape, KernelPredictor, Link, ModelShape, Network, Parallelism, StepFeatures,
     vllm_graph_sizes,
 };
+use crate::predictor::regression::{RegressorGrid, TrainedOperators};
+use crate::predictor::vidur::{StageShape, VidurOptions, VidurPredictor};
 use crate::predictor::{Interpolate, Predictor};
+use crate::profile::vidur::{VidurFiles, VidurSelection, VidurShape, parse_training};
 use crate::scheduler::{Batch, BatchEntry};
 use crate::spec::{Experiment, Loaded, Override, RecordedBackend};
 use crate::workload::{Workload, WorkloadRequest};
-use crate::{backend, compare, lock, metrics, model, profile, report, source, spec, workload};
+use crate::{backend, capacity, compare, lock, metrics, model, profile, report, source, spec, workload};
 
 /// Ends a file where an input holds several: no file of xp has this byte.
 pub const SEPARATOR: u8 = 0x1e;
@@ -28,7 +31,7 @@ pub const SEPARATOR: u8 = 0x1e;
 pub type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// All targets.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 16] = [
     ("spec", spec),
     ("lock", lock),
     ("run", run),
@@ -39,10 +42,12 @@ pub const TARGETS: [Target; 14] = [
     ("recording", recording),
     ("bundle", bundle),
     ("kernels", kernels),
+    ("vidur", vidur),
     ("weights", weights),
     ("config", config),
     ("tokenizer", tokenizer),
     ("comparison", comparison),
+    ("capacity", capacity),
 ];
 
 /// The files of an input; those that are missing are empty.
@@ -309,6 +314,65 @@ pub fn kernels(data: &[u8]) -> bool {
     true
 }
 
+/// `mlp.csv`, `attention.csv`, `all_reduce.csv`, `send_recv.csv` and `cpu_overhead.csv` of a folder of
+/// Vidur's. What is accepted trains operators, which predict stages.
+pub fn vidur(data: &[u8]) -> bool {
+    let tables: [&[u8]; 5] = files(data);
+    let shape = VidurShape {
+        name: "org/small".to_owned(),
+        num_q_heads: 4,
+        num_kv_heads: 2,
+        embedding_dim: 64,
+        mlp_hidden_dim: 128,
+        vocab_size: None,
+        use_gated_mlp: true,
+    };
+    let selection = VidurSelection {
+        tensor_parallel: 2,
+        pipeline_stages: 2,
+        devices_per_node: 4,
+        block_size: 16,
+        cpu_overhead: true,
+    };
+    let at = VidurFiles::published(Path::new("p"), "dev", "m", "net").expect("names");
+    let paths = [
+        Some(&at.mlp),
+        Some(&at.attention),
+        at.all_reduce.as_ref(),
+        at.send_recv.as_ref(),
+        at.cpu_overhead.as_ref(),
+    ];
+    let read = |path: &Path| {
+        let index = paths.iter().position(|known| known.is_some_and(|known| known == path));
+        Ok(tables[index.expect("one of the files")])
+    };
+    let Some(training) = accepted(parse_training(read, &at, &shape, &selection)) else { return false };
+    let grid = RegressorGrid::Linear {
+        degree: vec![2],
+        include_bias: vec![true],
+        interaction_only: vec![false],
+        fit_intercept: vec![true],
+    };
+    let Some(trained) = accepted(TrainedOperators::train(&training, &grid, 42)) else { return true };
+    let again = TrainedOperators::from_bytes(&trained.to_bytes()).unwrap_or_else(|e| panic!("{e}"));
+    same(&trained.to_bytes(), &again.to_bytes(), "the trained operators");
+    let stage = StageShape {
+        layers_per_stage: 2,
+        num_q_heads: 4,
+        num_kv_heads: 2,
+        post_attn_norm: true,
+        tensor_parallel: 2,
+        pipeline_stages: 2,
+    };
+    let options = VidurOptions { cpu_overhead: true, ..VidurOptions::default() };
+    let Some(predictor) = accepted(VidurPredictor::new(&trained, stage, options)) else { return true };
+    let mut step = predictor.features();
+    step.push_decodes(7, 900);
+    step.push_prefill(64, 200);
+    assert!(!predictor.stage_s(&step, true).is_nan());
+    true
+}
+
 /// `bundle.json`, `mlp.csv`, `per_sequence.csv`, `cpu_overhead.csv`, `attention.csv` and `steps.csv`;
 /// digests are let be. What is accepted predicts steps.
 pub fn bundle(data: &[u8]) -> bool {
@@ -391,5 +455,19 @@ pub fn comparison(data: &[u8]) -> bool {
     same(&read, &again, "the comparison");
     compare::summary(&read);
     report::data(&read).expect("a report is plain data");
+    true
+}
+
+/// A `capacity.json`. What is accepted is written as it was read, and can be reported.
+pub fn capacity(data: &[u8]) -> bool {
+    let Some(read) = accepted(capacity::parse_capacity("capacity.json", data)) else { return false };
+    let json = capacity::capacity_json(&read).expect("a capacity is plain data");
+    let again = capacity::parse_capacity("capacity.json", &json).unwrap_or_else(|e| panic!("{e}"));
+    same(&read, &again, "the capacity");
+    read.operating_points();
+    for cell in &read.cells {
+        assert!(cell.price().is_none_or(|price| price.is_sound()));
+        cell.point(read.latency);
+    }
     true
 }

@@ -11,6 +11,7 @@ pub use predict::{predictor, read_profile};
 pub(crate) use recorded::parse_recording;
 pub use recorded::{RecordedRunner, RecordingError};
 pub use sim::SimRunner;
+pub use vidur::trained_files;
 
 use crate::lock::{ModelPin, RunPin};
 use crate::metrics::{METRICS_VERSION, RUN_FORMAT, RunKind, RunMeta, RunRecord};
@@ -97,6 +98,7 @@ fn meta(job: &Job<'_>, backend: &str, kind: RunKind, record: &RunRecord) -> RunM
         hardware: Vec::new(),
         fingerprint: None,
         reference_ns: None,
+        requests_only: false,
         num_requests: record.requests.len() as u64,
         num_steps: record.steps.len() as u64,
         output_tokens: record

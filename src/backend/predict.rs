@@ -8,7 +8,7 @@ use crate::predictor::kernels::{
     Deployment, ExpertShape, KernelPredictor, Link, MAX_STEP, ModelShape, Network, Parallelism,
     vllm_graph_sizes,
 };
-use crate::predictor::{Interpolate, Predictor};
+use crate::predictor::{Interpolate, Predictor, WithOverhead};
 use crate::profile::{FormatError, Kernels, Profile};
 use crate::scheduler::SchedulerConfig;
 use crate::spec::{self, SimBackend};
@@ -28,6 +28,22 @@ pub fn read_profile(lock: &Lock, folder: &Path) -> Result<Profile, FormatError> 
 /// # Errors
 /// The predictor is none for this kind of profile, or the profile does not cover what is deployed.
 pub fn predictor(
+    lock: &Lock,
+    index: usize,
+    sim: &SimBackend,
+    profile: &Profile,
+    trained: Option<&Path>,
+) -> Result<Box<dyn Predictor>, BackendError> {
+    let predictor = without_overhead(lock, index, sim, profile, trained)?;
+    let overhead_ns = sim.overhead.as_ref().map_or(0, |overhead| overhead.step.0);
+    // That of kernels has a place among their components.
+    Ok(match (sim.predictor, overhead_ns) {
+        (spec::Predictor::Kernels, _) | (_, 0) => predictor,
+        _ => Box::new(WithOverhead { predictor, overhead_ns }),
+    })
+}
+
+fn without_overhead(
     lock: &Lock,
     index: usize,
     sim: &SimBackend,

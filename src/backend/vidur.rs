@@ -1,8 +1,9 @@
 //! Vidur's execution model for a run, trained with the tables that its lock pins.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::lock::{Lock, RunPin};
+use crate::lock::{self, Lock, RunPin};
 use crate::predictor::regression::{RegressorGrid, TrainedOperators};
 use crate::predictor::vidur::{StageShape, VidurOptions, VidurPredictor};
 use crate::profile::vidur::{VidurFolder, VidurSelection, VidurShape, VidurTables};
@@ -38,6 +39,49 @@ pub(super) fn grid(predictor: spec::Predictor) -> Option<RegressorGrid> {
     }
 }
 
+/// What a run's operators are trained for.
+fn trained_for(run: &RunPin, lock: &Lock, tables: &VidurTables) -> (VidurShape, VidurSelection) {
+    let (model, scheduler) = (&lock.resolved_model.config, &run.scheduler);
+    let shape = VidurShape {
+        name: tables.model.clone(),
+        num_q_heads: model.num_attention_heads.into(),
+        num_kv_heads: model.num_key_value_heads.into(),
+        embedding_dim: model.hidden_size.into(),
+        mlp_hidden_dim: model.intermediate_size.into(),
+        vocab_size: None,
+        use_gated_mlp: true,
+    };
+    let selection = VidurSelection {
+        tensor_parallel: run.cluster.tensor_parallel,
+        pipeline_stages: scheduler.pipeline_stages,
+        devices_per_node: tables.devices_per_node,
+        block_size: scheduler.block_size,
+        cpu_overhead: tables.cpu_overhead,
+    };
+    (shape, selection)
+}
+
+/// The name of the file in which trained operators are kept. `files` is the digest of the tables.
+fn file_name(files: Digest, shape: &VidurShape, selection: &VidurSelection, grid: &RegressorGrid) -> String {
+    // Debug forms have all that the rows and the fit depend on.
+    let inputs = (files, format!("{shape:?} {selection:?} {grid:?}"), SEED);
+    format!("{}.bin", Digest::of_json(&inputs))
+}
+
+/// Names of the files in which the trained operators of a lock's runs are kept.
+pub fn trained_files(lock: &Lock) -> BTreeSet<String> {
+    let named = || {
+        let sim = lock::simulated_backend(&lock.experiment)?;
+        Some((tables(lock, sim)?, grid(sim.predictor)?, lock.bundle.as_ref()?.sha256))
+    };
+    let Some((tables, grid, files)) = named() else { return BTreeSet::new() };
+    let name = |run: &RunPin| {
+        let (shape, selection) = trained_for(run, lock, &tables);
+        file_name(files, &shape, &selection, &grid)
+    };
+    lock.runs.iter().map(name).collect()
+}
+
 /// Trains the operators of a run's model on its devices, unless they are kept, and predicts with them.
 pub(super) fn predictor(
     run: &RunPin,
@@ -47,31 +91,14 @@ pub(super) fn predictor(
     kept: Option<&Path>,
 ) -> Result<VidurPredictor, BackendError> {
     let (model, scheduler, cluster) = (&lock.resolved_model.config, &run.scheduler, &run.cluster);
-    let shape = VidurShape {
-        name: folder.tables.model.clone(),
-        num_q_heads: model.num_attention_heads.into(),
-        num_kv_heads: model.num_key_value_heads.into(),
-        embedding_dim: model.hidden_size.into(),
-        mlp_hidden_dim: model.intermediate_size.into(),
-        vocab_size: None,
-        use_gated_mlp: true,
-    };
-    let selection = VidurSelection {
-        tensor_parallel: cluster.tensor_parallel,
-        pipeline_stages: scheduler.pipeline_stages,
-        devices_per_node: folder.tables.devices_per_node,
-        block_size: scheduler.block_size,
-        cpu_overhead: folder.tables.cpu_overhead,
-    };
+    let (shape, selection) = trained_for(run, lock, &folder.tables);
     let trained = || -> Result<TrainedOperators, BackendError> {
         Ok(TrainedOperators::train(&folder.training(&shape, &selection)?, grid, SEED)?)
     };
     let trained = match kept {
         None => trained()?,
         Some(kept) => {
-            // Debug forms have all that the rows and the fit depend on.
-            let inputs = (folder.files(), format!("{shape:?} {selection:?} {grid:?}"), SEED);
-            let file = kept.join(format!("{}.bin", Digest::of_json(&inputs)));
+            let file = kept.join(file_name(Digest::of_json(&folder.files()), &shape, &selection, grid));
             let read = store::read_bounded(&file, MAX_BYTES).ok();
             if let Some(known) = read.and_then(|bytes| TrainedOperators::from_bytes(&bytes).ok()) {
                 known

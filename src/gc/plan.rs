@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::roots::Roots;
 use super::{GcError, GcRequest};
+use crate::backend;
 use crate::run::{Known, Reach, Stage, StageRecord, StageStore};
 use crate::store::{self, Digest, ObjectStore, file};
 
@@ -29,6 +30,8 @@ pub enum Kind {
     Run,
     /// What a project noted about a stage.
     Record,
+    /// Operators that were trained with the tables of a profile.
+    Trained,
     /// What a killed process left behind.
     Leftover,
     /// What was damaged, and is old.
@@ -45,6 +48,7 @@ impl Kind {
             Self::Object => "object",
             Self::Run => "run",
             Self::Record => "record",
+            Self::Trained => "trained",
             Self::Leftover => "leftover",
             Self::Quarantine => "quarantine",
             Self::Project => "project",
@@ -137,10 +141,13 @@ pub(super) fn make(
             plan.remove(Kind::Result, objects.result_path(&result.stage, &result.key()))?;
         }
     }
+    let trained: BTreeSet<String> =
+        roots.locks.iter().flat_map(|(_, lock)| backend::trained_files(lock)).collect();
     let swept = Swept { request, started, store: objects.root() };
     for project in &projects {
         project.sweep(&reach, &mut live, &mut plan)?;
         swept.leftovers(&project.root, &mut plan)?;
+        sweep_trained(&project.root.join(".xp").join("trained"), &trained, &mut plan)?;
         swept.quarantine(&project.root.join(".xp").join("quarantine"), &mut plan)?;
     }
     for (object, bytes) in objects.objects().map_err(|source| GcError::io(objects.root(), source))? {
@@ -295,6 +302,23 @@ fn folders(dir: &Path) -> Result<Vec<PathBuf>, GcError> {
         }
     }
     Ok(out)
+}
+
+/// Plans to remove trained operators that no lock's runs are predicted with.
+fn sweep_trained(dir: &Path, wanted: &BTreeSet<String>, plan: &mut Plan) -> Result<(), GcError> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(GcError::io(dir, source)),
+    };
+    for entry in entries {
+        let path = entry.map_err(|source| GcError::io(dir, source))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if !wanted.contains(&*name) && !is_leftover(&path) {
+            plan.remove(Kind::Trained, path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether a name is one that xp gives to what it is writing.

@@ -59,6 +59,9 @@ pub struct RunMeta {
     /// Mean duration of the engine's reference step around the run, ns; of a simulation: while its bundle
     /// was measured. The same step on the same machine: a difference is the machine's.
     pub reference_ns: Option<u64>,
+    /// A simulation that kept its requests alone: there are no files of steps and tokens.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub requests_only: bool,
     pub num_requests: u64,
     pub num_steps: u64,
     pub output_tokens: u64,
@@ -74,13 +77,23 @@ struct Versions {
 }
 
 impl RunMeta {
+    /// Whether there are files of steps and tokens.
+    pub fn has_steps(&self) -> bool {
+        self.kind != RunKind::Recorded && !self.requests_only
+    }
+
     /// The first of the run's totals that is not the record's: name, told here, counted there.
     pub(super) fn wrong_total(&self, record: &RunRecord) -> Option<(&'static str, u64, u64)> {
+        let steps = if self.requests_only { self.num_steps } else { record.steps.len() as u64 };
+        let duration_ns = match self.requests_only {
+            true => self.duration_ns.max(record.duration_ns()),
+            false => record.duration_ns(),
+        };
         [
             ("num_requests", self.num_requests, record.requests.len() as u64),
-            ("num_steps", self.num_steps, record.steps.len() as u64),
+            ("num_steps", self.num_steps, steps),
             ("output_tokens", self.output_tokens, output_tokens(&record.requests)),
-            ("duration_ns", self.duration_ns, record.duration_ns()),
+            ("duration_ns", self.duration_ns, duration_ns),
         ]
         .into_iter()
         .find(|(_, told, counted)| told != counted)

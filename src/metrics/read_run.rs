@@ -45,7 +45,7 @@ fn read_record<R: Read>(
 ) -> Result<RunRecord, ContractError> {
     let requests =
         read_requests(RowReader::new(open("request_metrics.csv")?, REQUEST_COLUMNS, MAX_ROW)?, meta)?;
-    if meta.kind == RunKind::Recorded {
+    if !meta.has_steps() {
         return without_steps(meta, requests);
     }
     let file = open("steps.csv")?;
@@ -58,7 +58,7 @@ fn read_record<R: Read>(
     Ok(RunRecord { requests, steps, token_ids })
 }
 
-/// A recorded run is its requests.
+/// A run without steps is its requests.
 fn without_steps(meta: &RunMeta, requests: Vec<RequestRecord>) -> Result<RunRecord, ContractError> {
     let record = RunRecord { requests, ..RunRecord::default() };
     match meta.wrong_total(&record) {

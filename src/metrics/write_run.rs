@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::error::ContractError;
-use super::meta::{RunKind, RunMeta, write_meta};
+use super::meta::{RunMeta, write_meta};
 use super::packed_members::pack;
 use super::record::{RequestStatus, RunRecord};
 use super::row_writer::{RowWriter, Target};
@@ -9,7 +9,8 @@ use super::{REPLICA_STEP_COLUMNS, REQUEST_COLUMNS, STEP_COLUMNS, TOKEN_COLUMNS};
 use crate::store::FileDigest;
 
 /// Writes the run contract's files into `folder`, which exists and is the
-/// caller's alone until all are there (a staged folder). A recorded run has no files of steps and tokens. Rows stream through a
+/// caller's alone until all are there (a staged folder). Some runs have no files of steps and tokens
+/// ([`RunMeta::has_steps`]). Rows stream through a
 /// buffer of about a megabyte.
 ///
 /// # Errors
@@ -44,7 +45,7 @@ fn write_rows(
         return refuse(format!("request {} is at index {}", at.1.request_id, at.0));
     }
     let requests = write_requests(target, record, meta)?;
-    if meta.kind == RunKind::Recorded {
+    if !meta.has_steps() {
         return Ok(requests.into_iter().collect());
     }
     let tokens = write_tokens(target, record)?;
@@ -132,6 +133,7 @@ fn write_steps(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::RunKind;
     use crate::metrics::sample_runs::{meta_of, serve};
     use crate::store;
 

@@ -4,10 +4,12 @@ mod curve;
 mod grid;
 mod interpolate;
 pub mod kernels;
+mod overhead;
 pub mod regression;
 pub mod vidur;
 
 pub use interpolate::Interpolate;
+pub use overhead::WithOverhead;
 
 use crate::scheduler::Batch;
 
@@ -31,6 +33,16 @@ pub trait Predictor: Send + Sync {
     /// Duration of one pipeline stage of the step, ns, with the sending of what it yields unless it is the last.
     fn stage_ns(&self, batch: &Batch, _place: &Place) -> u64 {
         self.step_ns(batch)
+    }
+}
+
+impl<P: Predictor + ?Sized> Predictor for Box<P> {
+    fn step_ns(&self, batch: &Batch) -> u64 {
+        (**self).step_ns(batch)
+    }
+
+    fn stage_ns(&self, batch: &Batch, place: &Place) -> u64 {
+        (**self).stage_ns(batch, place)
     }
 }
 

@@ -9,7 +9,7 @@ use super::steps::Step;
 use super::{Quiet, Request, Session, Stage};
 use crate::lock::{self, BundlePin, HardwareFact, Lock, RunPin, SimPin, Stages};
 use crate::spec::{
-    Backend, CandleBackend, CapacitySpec, Cell, Compare, Dtype, Interconnect, Overhead, ProfileSource, Slo,
+    Backend, CandleBackend, CapacitySpec, Cell, Compare, Dtype, Interconnect, Overhead, ProfileSource, SimLog, Slo,
     Source, Vidur,
 };
 use crate::store::{self, Digest, FileDigest};
@@ -151,6 +151,10 @@ fn cases() -> Vec<Case> {
         lock("overhead", |lock| {
             let Backend::Sim(sim) = &mut lock.experiment.backends[2] else { panic!() };
             sim.overhead = Some(Overhead { step: "1ms".parse().unwrap(), source: None });
+        }),
+        lock("log", |lock| {
+            let Backend::Sim(sim) = &mut lock.experiment.backends[2] else { panic!() };
+            sim.log = SimLog::Requests;
         }),
         lock("vidur", |lock| {
             let Backend::Sim(sim) = &mut lock.experiment.backends[2] else { panic!() };
@@ -400,6 +404,7 @@ fn a_diff_says_which_stages_have_another_key() {
     capacity: verdict: compare, report (all)
     interconnect: simulation: sim, compare, report (all)
     overhead: simulation: sim, compare, report (all)
+    log: simulation: sim, compare, report (all)
     vidur: simulation: sim, compare, report (all)
     router seed: simulation: sim, compare, report (all)
     one cluster: simulation: sim, compare, report; compare, report

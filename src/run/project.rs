@@ -112,22 +112,15 @@ impl Project {
             made => made,
         };
         let file = file.map_err(lock)?;
-        for patience in (0..GUARD_TRIES).rev() {
-            match file.try_lock() {
-                Ok(()) => return Ok(RunGuard(file)),
-                Err(std::fs::TryLockError::WouldBlock) if patience > 0 => std::thread::sleep(GUARD_PAUSE),
-                Err(std::fs::TryLockError::WouldBlock) => break,
-                Err(std::fs::TryLockError::Error(source)) => return Err(lock(source)),
+        match file::lock_unless_held(&file) {
+            Ok(true) => Ok(RunGuard(file)),
+            Ok(false) => {
+                Err(ProjectError::Busy { root: self.root.clone(), source: io::ErrorKind::WouldBlock.into() })
             }
+            Err(source) => Err(lock(source)),
         }
-        Err(ProjectError::Busy { root: self.root.clone(), source: io::ErrorKind::WouldBlock.into() })
     }
 }
-
-/// A process that is being started holds, for a moment, the locks of the one that starts it (between its fork
-/// and its exec): a lock that is taken is asked for again before it is believed.
-const GUARD_TRIES: u32 = 5;
-const GUARD_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// Makes `.xp` of the project at `root`, of which git shows nothing. A `.gitignore` that is there stays.
 pub(super) fn make_own_folder(root: &Path) -> io::Result<()> {

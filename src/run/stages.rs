@@ -180,13 +180,14 @@ impl Session<'_> {
     pub fn make_sim(&mut self, index: usize, bundle: &Profile, folder: &Path) -> Result<String, RunError> {
         self.require_fit(bundle)?;
         let predictor = self.predictor(index, bundle)?;
-        let name = self.sim_backend().map(|sim| sim.name.clone()).unwrap_or_default();
+        let (name, log) = self.sim_backend().map(|sim| (sim.name.clone(), sim.log)).unwrap_or_default();
         let observer = self.observer;
         let workload = self.resolved.workload(index)?;
         let mut runner = SimRunner {
             name: &name,
             profile: bundle,
             predictor: predictor.as_ref(),
+            log,
             router_seed: self.router_seed(),
         };
         let started = Instant::now();

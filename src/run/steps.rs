@@ -10,7 +10,7 @@ use crate::compare::COMPARISON_FORMAT;
 use crate::lock::{self, BundlePin, Lock, Measured, ResolveError, RunPin};
 use crate::metrics::RUN_FORMAT;
 use crate::profile;
-use crate::spec::{Compare, Experiment, RecordedBackend};
+use crate::spec::{Compare, Experiment, RecordedBackend, SimLog};
 use crate::store::{Digest, FileDigest};
 
 /// A stage of one run: label, inputs, and where its output goes.
@@ -161,6 +161,7 @@ pub fn sim_step(lock: &Lock, run: &RunPin) -> Option<Step> {
     let optional = [
         ("cluster", (!run.cluster.is_single()).then(|| json(&run.cluster))),
         ("interconnect", lock.experiment.hardware.interconnect.as_ref().map(json)),
+        ("log", (sim.log != SimLog::default()).then(|| json(&sim.log))),
         ("overhead", sim.overhead.as_ref().map(json)),
         ("vidur", sim.vidur.as_ref().map(json)),
         ("router seed", lock.seeds.router.map(|seed| seed.to_string())),

@@ -12,7 +12,7 @@ mod virtual_clock;
 
 pub use clock::{Clock, Moment, Nanoseconds, Seconds};
 pub use cluster::{Asked, Outcome, Pace, Stage, run};
-pub use recorder::{Deployed, asked, simulate};
+pub use recorder::{Deployed, StepTotals, asked, simulate, simulate_requests};
 
 /// Version of the simulator, predictors and schedulers included: raised with every change that moves a
 /// result, so that older results are not taken for its own.

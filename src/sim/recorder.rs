@@ -59,8 +59,68 @@ pub fn simulate(
     let queue = recorder.queue();
     recorder.report.finish(queue);
     let steps = recorder.steps;
-    let requests = rows(workload, &outcomes, &steps, deployed.scheduler.compat);
+    // Those that were served whole need no counting, unless a policy changes what is asked.
+    let emitted = needs_counts(deployed.scheduler, &outcomes).then(|| {
+        let mut emitted = vec![0_u32; outcomes.len()];
+        for member in steps.iter().flat_map(|step| step.members) {
+            if let Some(tokens) = emitted.get_mut(member.request as usize) {
+                *tokens += u32::from(member.emits);
+            }
+        }
+        emitted
+    });
+    let requests = rows(workload, &outcomes, emitted.as_deref());
     RunRecord { requests, steps, token_ids: None }
+}
+
+/// What a simulation without a log of steps knows of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepTotals {
+    pub num_steps: u64,
+    /// The latest end of a step, ns from run start.
+    pub duration_ns: u64,
+}
+
+/// [`simulate`] without a log of steps: the memory it takes does not grow with the number of tokens.
+pub fn simulate_requests(
+    deployed: &Deployed<'_>,
+    predictor: &dyn Predictor,
+    workload: &Workload,
+    progress: &dyn Progress,
+) -> (RunRecord, StepTotals) {
+    let serve = |emitted: Option<Vec<u32>>| {
+        let mut requests = asked(&workload.requests, workload.prefixes.as_ref(), deployed.scheduler);
+        let mut counter = Counter {
+            predictor,
+            emitted,
+            queue: (0, 0),
+            totals: StepTotals { num_steps: 0, duration_ns: 0 },
+            report: Report::start(progress, workload.requests.len()),
+        };
+        let outcomes = run::<Nanoseconds, _>(
+            deployed.scheduler,
+            deployed.cluster,
+            deployed.router_seed,
+            &mut requests,
+            &mut counter,
+        );
+        counter.report.finish(counter.queue);
+        (outcomes, counter.emitted, counter.totals)
+    };
+    let counts = || Some(vec![0; workload.requests.len()]);
+    let (mut outcomes, mut emitted, mut totals) = serve(needs_counts(deployed.scheduler, &[]).then(counts).flatten());
+    // Counting looks at every token, and is seldom needed: it is worth a second run.
+    if emitted.is_none() && needs_counts(deployed.scheduler, &outcomes) {
+        (outcomes, emitted, totals) = serve(counts());
+    }
+    let requests = rows(workload, &outcomes, emitted.as_deref());
+    (RunRecord { requests, ..RunRecord::default() }, totals)
+}
+
+/// Whether a request's output tokens are not those that were asked for.
+fn needs_counts(scheduler: &SchedulerConfig, outcomes: &[Outcome]) -> bool {
+    scheduler.compat == Compat::Vidur
+        || outcomes.iter().any(|outcome| outcome.completion.is_none() && outcome.rejected.is_none())
 }
 
 /// A batch between its forming and its end.
@@ -125,21 +185,51 @@ impl Pace<Nanoseconds> for Recorder<'_> {
     }
 }
 
-/// What became of each request.
-fn rows(workload: &Workload, outcomes: &[Outcome], steps: &StepLog, compat: Compat) -> Vec<RequestRecord> {
-    // Those that were served whole need no counting, unless a policy changes what is asked.
-    let counts = compat == Compat::Vidur || outcomes.iter().any(|outcome| outcome.completion.is_none());
-    let mut emitted = vec![0_u32; if counts { outcomes.len() } else { 0 }];
-    for member in steps.iter().filter(|_| counts).flat_map(|step| step.members) {
-        if let Some(tokens) = emitted.get_mut(member.request as usize) {
-            *tokens += u32::from(member.emits);
+/// Asks a predictor, and counts.
+struct Counter<'a> {
+    predictor: &'a dyn Predictor,
+    /// Output tokens of each request, where they are counted.
+    emitted: Option<Vec<u32>>,
+    /// Requests running and waiting when the last batch was formed.
+    queue: (u32, u32),
+    totals: StepTotals,
+    report: Report<'a>,
+}
+
+impl Pace<Nanoseconds> for Counter<'_> {
+    fn span(&mut self, stage: &Stage<'_>) -> u64 {
+        self.predictor.stage_ns(stage.batch, &Place::from(stage))
+    }
+
+    fn formed(&mut self, _batch_id: u64, queue: (u32, u32), _kv_blocks: u32) {
+        self.totals.num_steps += 1;
+        self.queue = queue;
+    }
+
+    fn ended(&mut self, stage: &Stage<'_>, end: Moment) {
+        self.totals.duration_ns = self.totals.duration_ns.max(end.0);
+        let Some(emitted) = &mut self.emitted else { return };
+        for entry in stage.batch.entries().filter(|entry| entry.emits) {
+            emitted[stage.slots[entry.request as usize] as usize] += 1;
         }
     }
+
+    fn done(&mut self, _request: RequestId, _outcome: &Outcome) {
+        self.report.done(1, self.queue);
+    }
+}
+
+/// What became of each request; `emitted` are its output tokens, where they were counted.
+fn rows(workload: &Workload, outcomes: &[Outcome], emitted: Option<&[u32]>) -> Vec<RequestRecord> {
     (0..)
         .zip(&workload.requests)
         .zip(outcomes)
         .map(|((request_id, request), outcome)| {
-            let tokens = emitted.get(request_id as usize).copied().unwrap_or(request.num_decode_tokens);
+            let tokens = match emitted {
+                Some(emitted) => emitted[request_id as usize],
+                None if outcome.completion.is_none() => 0,
+                None => request.num_decode_tokens,
+            };
             // A prompt that was cut by a preemption came back as output.
             let grown = tokens.saturating_sub(request.num_decode_tokens);
             let mut row = RequestRecord {

@@ -354,9 +354,29 @@ pub struct SimBackend {
     /// What the engine takes in every step besides its kernels, where the profile does not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overhead: Option<Overhead>,
+    /// What is kept of a simulation.
+    #[serde(default, skip_serializing_if = "SimLog::is_default")]
+    pub log: SimLog,
     /// Says that the profile is a folder of Vidur's, and which of its tables are meant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vidur: Option<Vidur>,
+}
+
+/// What is kept of a simulation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SimLog {
+    /// Requests, steps with their members, and the time of every token.
+    #[default]
+    Steps,
+    /// Requests alone: for simulations of millions of requests.
+    Requests,
+}
+
+impl SimLog {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Tables in a profiling folder of Vidur's: `compute/DEVICE/MODEL/` and `network/NETWORK/`.

@@ -230,6 +230,7 @@ static BACKEND: Object = Object {
                 scalar("profile"),
                 scalar("predictor"),
                 object("overhead", &OVERHEAD),
+                scalar("log"),
                 object("vidur", &VIDUR),
             ],
         },

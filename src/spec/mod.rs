@@ -59,7 +59,7 @@ pub use engine::{
 };
 pub use experiment::{
     Arrivals, Axis, Backend, CapacitySpec, Compare, Dtype, Experiment, Hardware, Interconnect, Lengths,
-    Model, Overhead, Predictor, ProfileSource, SimBackend, Slo, Source, Trace, TraceFormat, Vidur,
+    Model, Overhead, Predictor, ProfileSource, SimBackend, SimLog, Slo, Source, Trace, TraceFormat, Vidur,
     WorkloadSpec,
 };
 pub use format::canonical;

@@ -1,9 +1,10 @@
 //! Every single change of the file system, one function each. Nothing else in the library makes one
 //! (`tests/it/write_layer.rs`), so a test build can count them and fail or stop at any (`fault.rs`).
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What is done to the file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,6 +151,24 @@ pub fn open_or_create_to_lock(path: &Path) -> io::Result<File> {
     perform(Operation::CreateFile, &[path], || {
         File::options().create(true).truncate(false).write(true).open(path)
     })
+}
+
+/// A process that is being started holds, for a moment, the locks of the one that starts it (between its fork
+/// and its exec): a lock that is held is asked for again before it is believed.
+const LOCK_TRIES: u32 = 5;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Locks a file, until it is closed; false where somebody else holds it.
+pub fn lock_unless_held(file: &File) -> io::Result<bool> {
+    for tries_left in (0..LOCK_TRIES).rev() {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) if tries_left > 0 => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) => break,
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Ok(false)
 }
 
 /// Creates a file that must not be there. For files that are locked and never written.

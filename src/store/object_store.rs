@@ -85,11 +85,7 @@ impl ObjectStore {
     pub fn seize(&self) -> io::Result<Option<StoreGuard>> {
         file::create_dir_all(&self.root)?;
         let file = file::open_or_create_to_lock(&self.root.join("lock"))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(StoreGuard(Some(file)))),
-            Err(fs::TryLockError::WouldBlock) => Ok(None),
-            Err(fs::TryLockError::Error(error)) => Err(error),
-        }
+        Ok(file::lock_unless_held(&file)?.then_some(StoreGuard(Some(file))))
     }
 
     /// Where a content lies, or would.

@@ -269,6 +269,7 @@ fn simulation(
         name: &sim.name,
         profile: bundle,
         predictor: predictor.as_ref(),
+        log: sim.log,
         router_seed: lock.seeds.router.unwrap_or_default(),
     };
     let made = runner.serve(&job, &Silent).map_err(|error| in_full(&error)).and_then(|(record, meta)| {

@@ -131,6 +131,7 @@ fn tables() {
     replay("trace", 150, &["csv"]);
     replay("bundle", 150, &["csv", "json"]);
     replay("kernels", 300, &["csv", "json"]);
+    replay("vidur", 150, &["csv"]);
 }
 
 #[test]
@@ -141,6 +142,7 @@ fn json() {
     replay("weights", 150, &["json"]);
     replay("config", 150, &["json"]);
     replay("comparison", 60, &["json"]);
+    replay("capacity", 60, &["json"]);
     replay("tokenizer", 60, &["json"]);
 }
 

@@ -152,3 +152,43 @@ fn what_does_not_go_together_is_said() {
     let other = "predictor \"linear\"\nvidur \"card\" model=\"org/other\"";
     assert!(said("", other, "run").contains("org/other"));
 }
+
+#[test]
+fn trained_operators_go_when_no_lock_is_predicted_with_them() {
+    let project = project("", &format!("predictor \"linear\"\n{ALONE}"));
+    project.ok(&["run", SPEC]);
+    let kept = || std::fs::read_dir(project.path(".xp/trained")).map_or(0, Iterator::count);
+    assert_eq!(kept(), 1);
+    project.ok(&["gc"]);
+    assert_eq!(kept(), 1);
+    std::fs::remove_file(project.path(LOCK)).unwrap();
+    std::fs::remove_dir_all(project.path("reports")).unwrap_or_default();
+    let said = project.ok(&["gc", "--dry-run"]);
+    assert!(said.contains("trained"), "{said}");
+    assert_eq!(kept(), 1);
+    project.ok(&["gc"]);
+    assert_eq!(kept(), 0);
+}
+
+/// Without steps the requests are the same, whatever became of them.
+#[test]
+fn a_simulation_may_keep_its_requests_alone() {
+    let run = |sim: &str| {
+        let project = project("max-context 100", &format!("predictor \"linear\"\n{ALONE}\n{sim}"));
+        project.ok(&["run", SPEC]);
+        project.ok(&["verify", LOCK]);
+        let folder = project.only("runs/sim_runs");
+        let requests = std::fs::read_to_string(folder.join("request_metrics.csv")).unwrap();
+        let meta = std::fs::read_to_string(folder.join("run_meta.json")).unwrap();
+        let total = |name: &str| meta.lines().find(|line| line.contains(name)).unwrap().to_owned();
+        let totals = ["num_steps", "output_tokens", "duration_ns"].map(total);
+        (requests, totals, folder.join("steps.csv").exists(), project)
+    };
+    let (requests, totals, has_steps, _all) = run("");
+    let (alone, totals_alone, has_steps_alone, project) = run("log \"requests\"");
+    assert_eq!((requests, totals), (alone.clone(), totals_alone));
+    assert!(alone.contains("rejected"), "{alone}");
+    assert_eq!((has_steps, has_steps_alone), (true, false));
+    let folder = project.only("runs/sim_runs");
+    project.ok(&["export", folder.to_str().unwrap(), "--series", "series"]);
+}

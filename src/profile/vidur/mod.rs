@@ -20,6 +20,6 @@ pub use error::VidurProfileError;
 pub use files::VidurFiles;
 pub use folder::{VidurFolder, VidurTables};
 pub use op::VidurOp;
-pub use select::{VidurSelection, VidurShape, read_training};
+pub use select::{VidurSelection, VidurShape, parse_training, read_training};
 pub(crate) use training::MIN_ROWS;
 pub use training::{TrainingRow, TrainingSet, read_filtered};

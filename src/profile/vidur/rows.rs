@@ -48,10 +48,14 @@ pub(super) enum Wanted {
 /// Columns and what rows must say in them.
 pub(super) type Filter = Vec<(&'static str, Wanted)>;
 
+/// Opens a file.
+pub(super) fn file(path: &Path) -> Result<File, VidurProfileError> {
+    open_file(path).map_err(|source| ReadError::Io { path: path.to_owned(), source }.into())
+}
+
 /// Opens a table.
 pub(super) fn open(path: &Path) -> Result<Table<File>, VidurProfileError> {
-    let file = open_file(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
-    Table::new(file, path)
+    Table::new(file(path)?, path)
 }
 
 impl<R: Read> Table<R> {

@@ -1,11 +1,12 @@
 //! Which rows of the published tables describe a model on its devices.
 
+use std::io::Read;
 use std::path::Path;
 
 use super::error::VidurProfileError;
 use super::files::VidurFiles;
 use super::op::VidurOp;
-use super::rows::{Filter, Wanted, open};
+use super::rows::{Filter, Table, Wanted, file};
 use super::training::{TrainingRow, TrainingSet};
 
 /// A model as the tables describe it.
@@ -44,10 +45,24 @@ pub fn read_training(
     shape: &VidurShape,
     selection: &VidurSelection,
 ) -> Result<TrainingSet, VidurProfileError> {
+    parse_training(file, files, shape, selection)
+}
+
+/// [`read_training`] of tables that `read` opens.
+///
+/// # Errors
+/// Those of [`read_training`].
+pub fn parse_training<R: Read>(
+    read: impl Fn(&Path) -> Result<R, VidurProfileError>,
+    files: &VidurFiles,
+    shape: &VidurShape,
+    selection: &VidurSelection,
+) -> Result<TrainingSet, VidurProfileError> {
+    let open = |path: &Path| Table::new(read(path)?, path);
     let multi_node = is_multi_node(selection)?;
     let mut set = TrainingSet::default();
-    read_mlp(&files.mlp, shape, selection, &mut set)?;
-    read_attention(&files.attention, shape, selection, &mut set)?;
+    read_mlp(open(&files.mlp)?, &files.mlp, shape, selection, &mut set)?;
+    read_attention(open(&files.attention)?, &files.attention, shape, selection, &mut set)?;
     let named =
         |path: &Option<_>, op: VidurOp| path.clone().ok_or(VidurProfileError::Missing { op: op.name() });
     let tensor_parallel = u64::from(selection.tensor_parallel);
@@ -58,7 +73,7 @@ pub fn read_training(
             ("collective", Wanted::Text("all_reduce".to_owned())),
         ];
         let path = named(&files.all_reduce, VidurOp::AllReduce)?;
-        read_network(&path, VidurOp::AllReduce, &filter, shape, &mut set)?;
+        read_network(open(&path)?, &path, VidurOp::AllReduce, &filter, shape, &mut set)?;
     }
     if selection.pipeline_stages > 1 {
         let devices = if multi_node { 1 } else { 2 };
@@ -67,11 +82,11 @@ pub fn read_training(
             ("devices_per_node", Wanted::Count(devices)),
         ];
         let path = named(&files.send_recv, VidurOp::SendRecv)?;
-        read_network(&path, VidurOp::SendRecv, &filter, shape, &mut set)?;
+        read_network(open(&path)?, &path, VidurOp::SendRecv, &filter, shape, &mut set)?;
     }
     if selection.cpu_overhead {
         let path = named(&files.cpu_overhead, VidurOp::Schedule)?;
-        read_cpu_overhead(&path, shape, tensor_parallel, &mut set)?;
+        read_cpu_overhead(open(&path)?, &path, shape, tensor_parallel, &mut set)?;
     }
     Ok(set)
 }
@@ -87,7 +102,8 @@ fn is_multi_node(selection: &VidurSelection) -> Result<bool, VidurProfileError> 
     Ok(devices > per_node)
 }
 
-fn read_mlp(
+fn read_mlp<R: Read>(
+    table: Table<R>,
     path: &Path,
     shape: &VidurShape,
     selection: &VidurSelection,
@@ -102,7 +118,6 @@ fn read_mlp(
     ];
     filter.extend(shape.vocab_size.map(|size| ("vocab_size", Wanted::Count(size))));
     filter.push(("num_tensor_parallel_workers", Wanted::Count(selection.tensor_parallel.into())));
-    let table = open(path)?;
     let num_tokens = table.column("num_tokens")?;
     let mut times = Vec::new();
     for op in VidurOp::COMPUTE {
@@ -126,7 +141,8 @@ fn read_mlp(
     set.require(&VidurOp::COMPUTE, path)
 }
 
-fn read_attention(
+fn read_attention<R: Read>(
+    table: Table<R>,
     path: &Path,
     shape: &VidurShape,
     selection: &VidurSelection,
@@ -139,7 +155,6 @@ fn read_attention(
         ("block_size", Wanted::Count(selection.block_size.into())),
         ("num_tensor_parallel_workers", Wanted::Count(selection.tensor_parallel.into())),
     ];
-    let table = open(path)?;
     let batch_size = table.column("batch_size")?;
     let chunk_size = table.column("prefill_chunk_size")?;
     let kv_size = table.column("kv_cache_size")?;
@@ -166,14 +181,14 @@ fn read_attention(
     set.require(&[VidurOp::AttnKvCacheSave, VidurOp::AttnDecode, VidurOp::AttnPrefill], path)
 }
 
-fn read_network(
+fn read_network<R: Read>(
+    table: Table<R>,
     path: &Path,
     op: VidurOp,
     filter: &Filter,
     shape: &VidurShape,
     set: &mut TrainingSet,
 ) -> Result<(), VidurProfileError> {
-    let table = open(path)?;
     let size = table.column("size")?;
     let time = table.column(&op.column())?;
     table.matching(filter, |row| {
@@ -185,7 +200,8 @@ fn read_network(
     set.require(&[op], path)
 }
 
-fn read_cpu_overhead(
+fn read_cpu_overhead<R: Read>(
+    table: Table<R>,
     path: &Path,
     shape: &VidurShape,
     tensor_parallel: u64,
@@ -195,7 +211,6 @@ fn read_cpu_overhead(
         ("model_name", Wanted::Text(shape.name.clone())),
         ("tensor_parallel_degree", Wanted::Count(tensor_parallel)),
     ];
-    let table = open(path)?;
     let batch_size = table.column("batch_size")?;
     let times = VidurOp::CPU.iter().map(|op| table.column(&op.column())).collect::<Result<Vec<_>, _>>()?;
     table.matching(&filter, |row| {
