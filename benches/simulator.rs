@@ -90,6 +90,19 @@ fn preempting(bencher: Bencher, max_batch_size: u32) {
     run(bencher, &config(max_batch_size, max_batch_size * 6), &workload(100_000, 0));
 }
 
+/// The event loop alone on one replica that is near its limit, as `benches/vidur.rs` has it. Items are requests.
+#[divan::bench(args = [16_000], sample_count = 20, sample_size = 1)]
+fn one_replica(bencher: Bencher, requests: usize) {
+    let workload = conversations(requests, 166_000_000);
+    let config = config(128, 7424);
+    bencher.counter(ItemsCount::new(requests)).bench_local(|| {
+        let mut asked = asked(&workload.requests, None);
+        let mut pace = |stage: &Stage<'_>| Analytic.step_ns(stage.batch);
+        let cluster = ClusterConfig::default();
+        run_events::<Nanoseconds, _>(&config, &cluster, 0, divan::black_box(&mut asked), &mut pace)
+    });
+}
+
 /// The event loop alone, what became of each request kept and no step: 16 replicas under a router that looks at their loads, at
 /// some three quarters of what they can serve. Items are requests.
 #[divan::bench(args = [10_000, 100_000, 1_000_000], sample_count = 3, sample_size = 1)]
@@ -99,7 +112,7 @@ fn sixteen_replicas(bencher: Bencher, requests: usize) {
     let cluster =
         ClusterConfig { replicas: 16, router: RouterKind::LeastOutstanding, ..ClusterConfig::default() };
     bencher.counter(ItemsCount::new(requests)).bench_local(|| {
-        let mut asked = asked(&workload.requests, None, &config);
+        let mut asked = asked(&workload.requests, None);
         let mut pace = |stage: &Stage<'_>| Analytic.step_ns(stage.batch);
         run_events::<Nanoseconds, _>(&config, &cluster, 0, divan::black_box(&mut asked), &mut pace)
     });

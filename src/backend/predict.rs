@@ -57,7 +57,7 @@ fn without_overhead(
         (spec::Predictor::Kernels, Profile::Kernels(kernels)) => {
             Ok(Box::new(of_kernels(lock, index, sim, kernels)?))
         }
-        (kind, Profile::Vidur(folder)) => match vidur::grid(kind) {
+        (_, Profile::Vidur(folder)) => match vidur::grid(sim) {
             Some(grid) => Ok(Box::new(vidur::predictor(&lock.runs[index], lock, folder, &grid, trained)?)),
             None => refuse(
                 "a folder of Vidur's has no kernels of a GPU",

@@ -29,14 +29,36 @@ pub(super) fn tables(lock: &Lock, sim: &SimBackend) -> Option<VidurTables> {
     })
 }
 
-/// What is chosen among, with Vidur's defaults; None for what such tables cannot train.
-pub(super) fn grid(predictor: spec::Predictor) -> Option<RegressorGrid> {
-    match predictor {
-        spec::Predictor::Linear => Some(RegressorGrid::linear()),
-        spec::Predictor::Forest => Some(RegressorGrid::forest()),
-        spec::Predictor::Interpolate => Some(RegressorGrid::Interpolate),
-        spec::Predictor::Kernels => None,
+/// What is chosen among: what the experiment says, Vidur's defaults for the rest. None for what such tables
+/// cannot train.
+pub(super) fn grid(sim: &SimBackend) -> Option<RegressorGrid> {
+    fn fix<T>(choices: &mut Vec<T>, said: Option<T>) {
+        if let Some(said) = said {
+            *choices = vec![said];
+        }
     }
+    let said = sim.grid.unwrap_or_default();
+    let mut grid = match sim.predictor {
+        spec::Predictor::Linear => RegressorGrid::linear(),
+        spec::Predictor::Forest => RegressorGrid::forest(),
+        spec::Predictor::Interpolate => RegressorGrid::Interpolate,
+        spec::Predictor::Kernels => return None,
+    };
+    match &mut grid {
+        RegressorGrid::Linear { degree, include_bias, interaction_only, fit_intercept } => {
+            fix(degree, said.degree);
+            fix(include_bias, said.include_bias);
+            fix(interaction_only, said.interaction_only);
+            fix(fit_intercept, said.fit_intercept);
+        }
+        RegressorGrid::Forest { n_estimators, max_depth, min_samples_split } => {
+            fix(n_estimators, said.estimators);
+            fix(max_depth, said.max_depth);
+            fix(min_samples_split, said.min_samples_split);
+        }
+        RegressorGrid::Interpolate => {}
+    }
+    Some(grid)
 }
 
 /// What a run's operators are trained for.
@@ -72,7 +94,7 @@ fn file_name(files: Digest, shape: &VidurShape, selection: &VidurSelection, grid
 pub fn trained_files(lock: &Lock) -> BTreeSet<String> {
     let named = || {
         let sim = lock::simulated_backend(&lock.experiment)?;
-        Some((tables(lock, sim)?, grid(sim.predictor)?, lock.bundle.as_ref()?.sha256))
+        Some((tables(lock, sim)?, grid(sim)?, lock.bundle.as_ref()?.sha256))
     };
     let Some((tables, grid, files)) = named() else { return BTreeSet::new() };
     let name = |run: &RunPin| {

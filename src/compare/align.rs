@@ -60,6 +60,16 @@ pub(super) fn align(real: &[&RunRecord], sim: &RunRecord) -> Result<Aligned, Com
     })
 }
 
+/// What a replay says of the aligned requests; None if it did not serve just the tokens that are compared.
+pub(super) fn replayed_spans(replay: &RunRecord, aligned: &Aligned) -> Option<RunSpans> {
+    let span = |(id, wanted): (&u32, &TokenSpan)| {
+        let request = replay.requests.get(*id as usize)?;
+        request.span().filter(|span| request.status == RequestStatus::Ok && span.tokens == wanted.tokens)
+    };
+    let spans = aligned.ids.iter().zip(&aligned.sim.spans).map(span).collect::<Option<_>>()?;
+    Some(RunSpans { spans, gaps: Vec::new() })
+}
+
 /// Output tokens of each request that was served; 0 of one that was not.
 fn yielded(run: &RunRecord) -> Vec<u32> {
     if !run.has_steps() {

@@ -1,13 +1,16 @@
 use super::admission::admit;
 use super::align::{Aligned, align};
 use super::bootstrap::RESAMPLES;
+use super::budget::budget;
 use super::comparison::{COMPARISON_FORMAT, Comparison, Pin, RequestRow, Verdict};
 use super::error::CompareError;
 use super::headline::{Method, headline, percentiles};
 use super::round::round;
 use super::timeline::{bin_width, median_repeat, timeline};
 use super::whole_run::whole_run;
-use crate::metrics::{METRICS_VERSION, Metric, RunKind, RunMeta, RunRecord, SloLimits, percentile_of_sorted};
+use crate::metrics::{
+    METRICS_VERSION, Metric, Replay, RunKind, RunMeta, RunRecord, SloLimits, percentile_of_sorted,
+};
 use crate::store::{Digest, FileDigest};
 
 /// What is compared.
@@ -21,6 +24,8 @@ pub struct CompareInput {
     /// Measured repeats, at least one.
     pub real: Vec<(RunRecord, RunMeta)>,
     pub sim: (RunRecord, RunMeta),
+    /// Each repeat replayed, in the same order; none where that was not done.
+    pub replays: Vec<Replay>,
     pub pass_percent: f64,
     pub warn_percent: f64,
     pub lock_digest: Digest,
@@ -69,6 +74,7 @@ pub fn compare(input: &CompareInput) -> Result<Comparison, CompareError> {
         verdict: headline.iter().map(|row| row.verdict).max().unwrap_or(Verdict::Warn),
         foreign_bundle,
         drift_percent: drift_percent(&input.real, sim_meta),
+        budget: budget(&aligned, &headline, &input.replays),
         headline,
         percentiles: percentiles(&aligned),
         slo: input.slo,
@@ -156,6 +162,7 @@ pub(super) mod tests {
             files: vec![FileDigest { file: "sim/steps.csv".to_owned(), bytes: 3, sha256: Digest::of("abc") }],
             real: [99, 100, 101].map(|scale| run(n, RunKind::Measured, scale)).into(),
             sim: run(n, RunKind::Simulated, percent),
+            replays: Vec::new(),
             pass_percent: 5.0,
             warn_percent: 9.0,
             lock_digest: Digest::of("lock"),

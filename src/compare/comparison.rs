@@ -8,7 +8,7 @@ use crate::metrics::SloLimits;
 use crate::store::Digest;
 
 /// Version of `comparison.json`.
-pub const COMPARISON_FORMAT: u32 = 1;
+pub const COMPARISON_FORMAT: u32 = 2;
 
 /// What a comparison says of one figure, or of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -40,6 +40,35 @@ pub struct MetricRow {
     /// its mean; none with one repeat.
     pub noise_percent: Option<f64>,
     pub verdict: Verdict,
+}
+
+/// An error of the headline in two parts, which add up to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetRow {
+    pub metric: String,
+    pub stat: String,
+    /// What is left when every step takes as long as it was measured to: other batches, and time between steps.
+    pub policy_percent: f64,
+    /// The rest: steps that take longer or shorter than predicted.
+    pub predictor_percent: f64,
+}
+
+/// Where errors come from, by replays of the measured runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// Measured steps of all repeats.
+    pub num_steps: u64,
+    /// Batches of the replays that are not those that were measured.
+    pub num_steps_apart: u64,
+    /// 100 × (predicted / measured − 1) of the time in all measured steps.
+    pub steps_percent: f64,
+    /// Of the errors of single steps, without their signs: P50 and P90.
+    pub step_p50_percent: f64,
+    pub step_p90_percent: f64,
+    /// In the order of the headline.
+    pub rows: Vec<BudgetRow>,
 }
 
 /// A statistic of a metric without a verdict: the distribution in numbers.
@@ -151,6 +180,9 @@ pub struct Comparison {
     pub drift_percent: Option<f64>,
     /// TTFT, TPOT and E2E, four statistics each; no TPOT when every request has one output token.
     pub headline: Vec<MetricRow>,
+    /// Where the headline's errors come from; none where the measured runs were not replayed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
     /// More statistics of more metrics, ITL among them; no verdict.
     pub percentiles: Vec<PercentileRow>,
     /// Objectives that goodput counts; all none when the experiment has none.

@@ -30,6 +30,7 @@ const HEADLINE: [&str; 9] = [
     "verdict",
 ];
 const PERCENTILES: [&str; 6] = ["metric", "stat", "n", "measured_ns", "simulated_ns", "error_percent"];
+const BUDGET: [&str; 4] = ["metric", "stat", "policy_percent", "predictor_percent"];
 const REQUESTS: [&str; 9] = [
     "request_id",
     "num_prefill_tokens",
@@ -57,6 +58,9 @@ pub fn write_comparison(folder: &Path, comparison: &Comparison) -> Result<(), Co
         write(name, &bytes)
     };
     table("tables/headline.csv", rows(&HEADLINE, &comparison.headline))?;
+    if let Some(budget) = &comparison.budget {
+        table("tables/budget.csv", rows(&BUDGET, &budget.rows))?;
+    }
     table("tables/percentiles.csv", rows(&PERCENTILES, &comparison.percentiles))?;
     table("tables/requests.csv", rows(&REQUESTS, &comparison.requests))?;
     table("tables/whole_run.csv", rows(&WHOLE_RUN, &comparison.whole_run))?;
@@ -210,6 +214,9 @@ fn impossible(comparison: &Comparison) -> Option<String> {
             return Some(format!("{} {} is {value}", row.metric, row.stat));
         }
     }
+    if c.budget.as_ref().is_some_and(|budget| !super::budget::fits(budget, &c.headline)) {
+        return Some("the budget's parts are not those of the headline's errors".to_owned());
+    }
     headline(c)
 }
 
@@ -277,7 +284,7 @@ mod tests {
         let path = dir.path().join("comparison.json");
         let text = std::fs::read_to_string(&path).unwrap();
         let cases = [
-            ("\"format\":1", "\"format\":2", "has format 2, this xp knows 1"),
+            ("\"format\":2", "\"format\":3", "has format 3, this xp knows 2"),
             ("\"metrics_version\":1", "\"metrics_version\":7", "has metrics_version 7, this xp knows 1"),
             ("\"repeats\":3", "\"repeats\":0", "repeats count from 1"),
             ("\"repeats\":3", "\"repeats\":-3", "invalid value"),

@@ -13,7 +13,7 @@ use crate::store::Digest;
 /// Metrics that are judged.
 pub(super) const METRICS: [Metric; 3] = [Metric::Ttft, Metric::Tpot, Metric::E2e];
 /// Statistics that are judged, in the order in which the bootstrap yields them.
-const STATISTICS: [Statistic; 4] =
+pub(super) const STATISTICS: [Statistic; 4] =
     [Statistic::Mean, Statistic::Percentile(50), Statistic::Percentile(90), Statistic::Percentile(99)];
 
 /// How rows are computed.

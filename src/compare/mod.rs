@@ -8,6 +8,7 @@ mod admission;
 mod align;
 mod assemble;
 mod bootstrap;
+mod budget;
 mod comparison;
 mod error;
 mod files;
@@ -21,8 +22,8 @@ mod whole_run;
 pub use crate::metrics::SloLimits;
 pub use assemble::{CompareInput, compare};
 pub use comparison::{
-    COMPARISON_FORMAT, Comparison, MetricRow, PercentileRow, Pin, RequestRow, TimelinePoint, Verdict,
-    WholeRun,
+    Budget, BudgetRow, COMPARISON_FORMAT, Comparison, MetricRow, PercentileRow, Pin, RequestRow,
+    TimelinePoint, Verdict, WholeRun,
 };
 pub use error::{CompareError, Difference};
 pub use files::{comparison_json, parse_comparison, read_comparison, write_comparison};

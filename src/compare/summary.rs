@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::comparison::{Comparison, MetricRow, Verdict};
+use super::comparison::{Budget, Comparison, MetricRow, Verdict};
 use super::verdict::VERDICT_RULE;
 use crate::metrics::{DEFINITIONS, PERCENTILE_METHOD, SloLimits};
 
@@ -41,6 +41,20 @@ pub(crate) fn recorded_note(name: &str) -> String {
     format!(
         "{name} is a recording from elsewhere: when each request came and was served. Its hardware is what the \
          experiment declares; no machine was looked at. Noise floor, inter-token latency and steps are not available."
+    )
+}
+
+/// What a budget rests on.
+pub(crate) fn budget_sentence(budget: &Budget) -> String {
+    let apart = match budget.num_steps_apart {
+        0 => "and all batches are the measured ones".to_owned(),
+        n => format!("and {n} batches are not the measured ones"),
+    };
+    format!(
+        "The measured runs were replayed: each of {} steps takes as long as it was measured to, {apart}. What is \
+         wrong then is the policy's, the rest the predictor's. On the measured steps the predictor is off by {:+.1} % \
+         in all, by {:.1} % on a step at P50 and {:.1} % at P90.",
+        budget.num_steps, budget.steps_percent, budget.step_p50_percent, budget.step_p90_percent
     )
 }
 
@@ -89,6 +103,18 @@ fn fill(out: &mut String, c: &Comparison) -> std::fmt::Result {
         c.num_excluded,
         counted(c.repeats, "measured repeat"),
     )?;
+    if let Some(budget) = &c.budget {
+        writeln!(out, "## Error budget\n\n{}\n", budget_sentence(budget))?;
+        table(
+            out,
+            &["Metric", "Statistic", "Error", "Predictor", "Policy"],
+            budget.rows.iter().zip(&c.headline).map(|(part, row)| {
+                let percent = |value: f64| format!("{value:+.1} %");
+                let values = [row.error_percent, part.predictor_percent, part.policy_percent];
+                [part.metric.clone(), part.stat.clone()].into_iter().chain(values.map(percent)).collect()
+            }),
+        )?;
+    }
     writeln!(out, "## Whole run\n")?;
     table(
         out,

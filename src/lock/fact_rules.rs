@@ -193,6 +193,12 @@ pub(super) const RULES: &[Rule] = &[
         SIM,
         "what is added to every simulated step",
     ),
+    key(
+        &["experiment.backends.<simulated>.grid.**"],
+        Impact::Simulation,
+        SIM,
+        "settings of the regression that predicts",
+    ),
     key(&["experiment.backends.<simulated>.log"], Impact::Simulation, SIM, "what is kept of a simulation"),
     key(
         &["experiment.backends.<simulated>.vidur.**"],

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::admit::admit;
 use super::pins::{FORMAT, Lock, ModelPin, RecordedPin, RunPin, SeedsPin, SetPin, SpecPin, Versions};
 use super::resolved::{Made, Resolved};
-use super::workloads::Workloads;
+use super::workloads::{Workloads, reads_texts};
 use crate::catalog::ModelConfig;
 use crate::scheduler::{ClusterConfig, SchedulerConfig};
 use crate::source::{self, Access, Pinned, SourceError};
@@ -137,7 +137,13 @@ pub fn resolve(
         shared.admit(cell)?;
     }
     let made = Made::default();
-    let workloads = Workloads { seeds: streams(&seeds), model: &model, made: &made, access };
+    let workloads = Workloads {
+        seeds: streams(&seeds),
+        model: &model,
+        made: &made,
+        texts: reads_texts(experiment),
+        access,
+    };
     let described = workloads.describe(&cells)?;
     let mut runs = Vec::with_capacity(cells.len());
     let mut extents = Vec::with_capacity(cells.len());

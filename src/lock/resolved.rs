@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pins::Lock;
 use super::resolve::{ResolveError, streams};
+use super::workloads::{counts_tokens, reads_texts};
 use crate::model::Tokenizer;
 use crate::source::{ModelFiles, SourceError};
 use crate::spec::Cell;
@@ -101,9 +102,11 @@ impl Resolved {
         if let Some((_, made)) = self.kept().iter().find(|(digest, _)| *digest == pinned) {
             return Ok(made.clone());
         }
-        let spec = &self.cells[index].experiment.workload;
-        let tokenizer = self.tokenizer()?;
-        let made = workload::generate(spec, &self.streams(), Some(&tokenizer), &self.inputs)?;
+        let experiment = &self.cells[index].experiment;
+        let spec = &experiment.workload;
+        let wanted = reads_texts(experiment) || counts_tokens(spec);
+        let tokenizer = wanted.then(|| self.tokenizer()).transpose()?;
+        let made = workload::generate(spec, &self.streams(), tokenizer.as_deref(), &self.inputs)?;
         let found = workload::digest(&workload::workload_files(&made, spec, &self.streams()));
         if found != pinned {
             return Err(ResolveError::WorkloadChanged { run: self.lock.runs[index].id.clone() });

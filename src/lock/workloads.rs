@@ -8,15 +8,27 @@ use super::pins::WorkloadPin;
 use super::resolve::{ResolveError, input_file};
 use super::resolved::{Extent, Made};
 use crate::source::{Access, ModelFiles};
-use crate::spec::{Arrivals, Cell, Lengths, WorkloadSpec};
+use crate::spec::{Arrivals, Backend, Cell, Experiment, Lengths, TraceFormat, WorkloadSpec};
 use crate::store::{Digest, FileDigest};
 use crate::workload::{self, Seeds, WorkloadRequest};
+
+/// Whether an experiment has an engine that is fed texts. What is simulated alone has lengths, and no texts are made.
+pub(super) fn reads_texts(experiment: &Experiment) -> bool {
+    experiment.backends.iter().any(|backend| matches!(backend, Backend::Candle(_)))
+}
+
+/// Whether lengths are those of texts.
+pub(super) fn counts_tokens(spec: &WorkloadSpec) -> bool {
+    spec.prompts.is_some() || spec.trace.as_ref().is_some_and(|trace| trace.format == TraceFormat::Sharegpt)
+}
 
 /// Makes the workloads of cells, or remembers what is pinned of them.
 pub(super) struct Workloads<'a> {
     pub seeds: Seeds,
     pub model: &'a ModelFiles,
     pub made: &'a Made,
+    /// Whether something reads texts: see [`reads_texts`].
+    pub texts: bool,
     pub access: &'a Access<'a>,
 }
 
@@ -44,11 +56,12 @@ impl Workloads<'_> {
         let files = self.data_files(spec)?;
         let context = self.model.config.max_position_embeddings;
         // The format of the files is part of the build.
-        let inputs = (spec, &self.seeds, self.model.tokenizer_pin(), &files, context);
+        let inputs = (spec, &self.seeds, self.model.tokenizer_pin(), &files, context, self.texts);
         self.access.memo.recall("workload", &inputs, || {
-            let tokenizer = self.made.tokenizer(self.model)?;
+            let wanted = self.texts || counts_tokens(spec);
+            let tokenizer = wanted.then(|| self.made.tokenizer(self.model)).transpose()?;
             let (made, notes) =
-                workload::generate_with_notes(spec, &self.seeds, Some(&tokenizer), self.access.inputs)?;
+                workload::generate_with_notes(spec, &self.seeds, tokenizer.as_deref(), self.access.inputs)?;
             let total = |tokens: fn(&WorkloadRequest) -> u32| {
                 made.requests.iter().map(|request| u64::from(tokens(request))).sum()
             };

@@ -7,6 +7,7 @@ mod meta;
 mod packed_members;
 mod read_run;
 mod record;
+mod replay;
 mod row_reader;
 mod row_writer;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use meta::{RUN_FORMAT, RunKind, RunMeta, read_meta};
 pub(crate) use read_run::parse_run;
 pub use read_run::read_run;
 pub use record::{RequestRecord, RequestStatus, RunRecord, StepLog, StepMember, StepView};
+pub use replay::Replay;
 pub use statistics::{Statistic, mean, percentile_of_sorted, rank_of};
 pub use write_run::{digest_run, write_run};
 

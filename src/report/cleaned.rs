@@ -27,6 +27,10 @@ pub(super) fn cleaned(comparison: &Comparison) -> Comparison {
         row.metric = clean(&row.metric, 12);
         row.stat = clean(&row.stat, 12);
     }
+    for row in c.budget.iter_mut().flat_map(|budget| &mut budget.rows) {
+        row.metric = clean(&row.metric, 12);
+        row.stat = clean(&row.stat, 12);
+    }
     for figure in &mut c.whole_run {
         figure.name = clean(&figure.name, NAME);
     }

@@ -1,7 +1,9 @@
 //! Comparisons made by formula, for tests: a queue that fills and drains, so
 //! that the charts have a shape to show.
 
-use crate::compare::{Comparison, MetricRow, Pin, RequestRow, TimelinePoint, Verdict, WholeRun};
+use crate::compare::{
+    Budget, BudgetRow, Comparison, MetricRow, Pin, RequestRow, TimelinePoint, Verdict, WholeRun,
+};
 use crate::store::{Digest, FileDigest};
 
 use super::curve::percentile;
@@ -120,7 +122,8 @@ pub(super) fn comparison(n: u32, seed: u64) -> Comparison {
         percentiles: Vec::new(),
         slo: Default::default(),
         timeline_repeat: 0,
-        format: 1,
+        budget: Some(budget(&headline)),
+        format: 2,
         metrics_version: 1,
         run: text("qwen3-chat"),
         description: Some(text("Does the simulator predict what the engine does?")),
@@ -210,6 +213,24 @@ pub(super) fn comparison(n: u32, seed: u64) -> Comparison {
 }
 
 /// The comparison of 300 requests with other headline errors.
+/// Three quarters of each error the predictor's.
+fn budget(headline: &[MetricRow]) -> Budget {
+    let row = |row: &MetricRow| BudgetRow {
+        metric: row.metric.clone(),
+        stat: row.stat.clone(),
+        policy_percent: row.error_percent / 4.0,
+        predictor_percent: row.error_percent - row.error_percent / 4.0,
+    };
+    Budget {
+        num_steps: 12_345,
+        num_steps_apart: 3,
+        steps_percent: 1.6,
+        step_p50_percent: 2.1,
+        step_p90_percent: 6.3,
+        rows: headline.iter().map(row).collect(),
+    }
+}
+
 pub(super) fn with_errors(errors: Errors) -> Comparison {
     let mut run = comparison(300, 1);
     for (row, (error, low, high)) in run.headline.iter_mut().zip(errors) {
@@ -219,6 +240,7 @@ pub(super) fn with_errors(errors: Errors) -> Comparison {
         row.simulated_ns = row.measured_ns * (1.0 + error / 100.0);
         row.verdict = verdict(error, low, high);
     }
+    run.budget = Some(budget(&run.headline));
     run.verdict = run.headline.iter().map(|row| row.verdict).max().unwrap_or(Verdict::Pass);
     run
 }

@@ -8,6 +8,7 @@
 mod appendix;
 mod attachment;
 mod axis;
+mod budget;
 mod callout;
 mod capacity;
 mod chart;

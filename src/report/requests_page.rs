@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use super::axis::{Axis, Scale};
+use super::budget::BudgetSection;
 use super::callout::place;
 use super::chart::{AxisView, Chart, MM, Mark};
 use super::curve::{error_by_percentile, percentile, round, thin_dots};
@@ -24,6 +25,7 @@ pub(super) struct RequestsPage {
     scatters: Vec<Chart>,
     worst: Vec<Worst>,
     worst_units: [&'static str; 3],
+    budget: Option<BudgetSection>,
     timeline_note: String,
     timeline: Vec<Panel>,
 }
@@ -48,6 +50,18 @@ pub(super) struct Panel {
     pub chart: Chart,
 }
 
+/// Heights of charts, so that all of them share a page.
+struct Room {
+    percentiles: f64,
+    scatters: f64,
+    /// Of one panel of the timeline.
+    panels: f64,
+}
+
+/// Without an error budget, and with one.
+const ALONE: Room = Room { percentiles: 37.0 * MM, scatters: 52.8 * MM, panels: 19.0 * MM };
+const SHARED: Room = Room { percentiles: 30.0 * MM, scatters: 44.0 * MM, panels: 15.2 * MM };
+
 impl RequestsPage {
     /// The page of a clean comparison.
     pub(super) fn of(c: &Comparison) -> RequestsPage {
@@ -68,21 +82,27 @@ impl RequestsPage {
             0 => String::new(),
             n => format!(" {} of value zero not shown on a logarithmic axis.", super::number::word(n, true)),
         };
+        let budget = BudgetSection::of(c);
+        let room = if budget.is_some() { SHARED } else { ALONE };
         RequestsPage {
             percentiles_note: format!(
                 "Line: error of each percentile from P1 to P99, in per cent. Bars: P50, P90 and P99 with their 95\u{202f}% \
                  intervals. Grey band: the ±{} limit.",
                 limit(c.pass_percent)
             ),
-            percentiles: percentile_charts(c, &samples),
+            percentiles: percentile_charts(c, &samples, room.percentiles),
             requests_note: format!(
                 "One dot per request, measured across and simulated up. Grey band: ±{}.{ringed}{off} Table: measured \
                  grey, simulated blue.",
                 limit(c.pass_percent)
             ),
-            scatters: samples.iter().map(|s| scatter(s, c.pass_percent, &ids, THIRD, 52.8 * MM)).collect(),
+            scatters: samples
+                .iter()
+                .map(|s| scatter(s, c.pass_percent, &ids, THIRD, room.scatters))
+                .collect(),
             worst: worst.iter().map(|row| worst_row(c, row)).collect(),
             worst_units: METRICS.map(|metric| unit(c, metric).symbol()),
+            budget,
             timeline_note: match c.bin_ns {
                 bin if c.recorded => format!(
                     "State of the simulated run, averaged over bins of {}. Of the recording it is not available.",
@@ -91,7 +111,7 @@ impl RequestsPage {
                 0 => "State of both runs.".to_owned(),
                 bin => format!("State of both runs, averaged over bins of {}.", bin_text(bin, c)),
             },
-            timeline: timeline(c, 174.0 * MM, 19.0 * MM),
+            timeline: timeline(c, 174.0 * MM, room.panels),
         }
     }
 }
@@ -125,10 +145,10 @@ fn worst_row(c: &Comparison, row: &RequestRow) -> Worst {
     }
 }
 
-fn percentile_charts(c: &Comparison, samples: &[Samples]) -> Vec<Chart> {
+fn percentile_charts(c: &Comparison, samples: &[Samples], height: f64) -> Vec<Chart> {
     let curves: Vec<_> = samples.iter().map(|s| error_by_percentile(&s.measured, &s.simulated)).collect();
     let span = percentile_span(c, &curves);
-    samples.iter().zip(curves).map(|(s, curve)| percentile_chart(c, s, &curve, span)).collect()
+    samples.iter().zip(curves).map(|(s, curve)| percentile_chart(c, s, &curve, span, height)).collect()
 }
 
 /// Half height of the three charts: room for nine tenths of the curves' points.
@@ -140,8 +160,8 @@ fn percentile_span(c: &Comparison, curves: &[Vec<(u32, f64, f64)>]) -> f64 {
     Axis::panel((most * 1.15).max(floor)).hi
 }
 
-fn percentile_chart(c: &Comparison, s: &Samples, curve: &[(u32, f64, f64)], span: f64) -> Chart {
-    let (width, height) = (THIRD, 37.0 * MM);
+fn percentile_chart(c: &Comparison, s: &Samples, curve: &[(u32, f64, f64)], span: f64, height: f64) -> Chart {
+    let width = THIRD;
     if curve.is_empty() {
         return Chart::missing(s.metric, width, height, s.why_empty());
     }

@@ -1,5 +1,6 @@
 //! The highest request rate of every configuration of an experiment, by simulation.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,10 +17,10 @@ use crate::metrics::{RequestRecord, RequestStatus, RunRecord};
 use crate::predictor::{Place, Predictor};
 use crate::report::{self, Contents};
 use crate::scheduler::{ClusterConfig, RequestId, SchedulerConfig};
-use crate::sim::{Moment, Nanoseconds, Outcome, Pace, Stage, asked, run};
+use crate::sim::{Moment, Nanoseconds, Outcome, Pace, Stage, asked, prefixes_for, run};
 use crate::spec::{Arrivals, CapacitySpec};
 use crate::store::{self, Digest, StagedDir};
-use crate::workload::{Workload, WorkloadRequest};
+use crate::workload::{Prefixes, Workload, WorkloadRequest};
 
 /// What a search left behind.
 #[derive(Debug)]
@@ -109,8 +110,12 @@ impl Session<'_> {
     fn probed(&self, index: usize, predictor: Arc<dyn Predictor>) -> Result<Probed, RunError> {
         let run = &self.resolved.lock.runs[index];
         let workload = self.resolved.workload(index)?;
-        let said = match self.resolved.cells[index].experiment.workload.arrivals {
-            Arrivals::Poisson { qps } | Arrivals::Gamma { qps, .. } => Some(qps),
+        let asked = &self.resolved.cells[index].experiment.workload;
+        let said = match asked.arrivals {
+            // Of sessions it is the rate at which they begin.
+            Arrivals::Poisson { qps } | Arrivals::Gamma { qps, .. } => {
+                Some(qps).filter(|_| asked.sessions.is_none())
+            }
             Arrivals::Static | Arrivals::Trace { .. } | Arrivals::Recorded => None,
         };
         let rate =
@@ -118,6 +123,7 @@ impl Session<'_> {
         Ok(Probed {
             scheduler: run.scheduler.clone(),
             cluster: run.cluster.clone(),
+            prefixes: prefixes_for(&workload, &run.scheduler).map(Cow::into_owned),
             workload,
             rate,
             predictor,
@@ -155,6 +161,8 @@ struct Probed {
     cluster: ClusterConfig,
     /// Arrives at `rate` requests/s: at another one its arrivals are scaled, and nothing else differs.
     workload: Arc<Workload>,
+    /// What prompts have in common, in blocks of the scheduler.
+    prefixes: Option<Prefixes>,
     rate: f64,
     predictor: Arc<dyn Predictor>,
 }
@@ -186,7 +194,7 @@ impl Simulate for Probes {
             &probed.scheduler,
             &probed.cluster,
             self.router_seed,
-            &mut asked(&requests, probed.workload.prefixes.as_ref(), &probed.scheduler),
+            &mut asked(&requests, probed.prefixes.as_ref()),
             &mut watching,
         );
         if let Some(overload) = watching.overload {

@@ -5,7 +5,7 @@ use super::RunError;
 use super::record::StageRecord;
 use crate::compare::{CompareInput, Pin, SloLimits};
 use crate::lock::{self, Lock, Measured};
-use crate::metrics::{RunKind, RunMeta, RunRecord};
+use crate::metrics::{Replay, RunKind, RunMeta, RunRecord};
 use crate::spec::{Arrivals, Slo};
 use crate::store::{Digest, FileDigest};
 
@@ -153,6 +153,8 @@ fn pins(lock: &Lock, index: usize, measured: &RunMeta) -> Vec<Pin> {
 pub struct Runs {
     pub real: Vec<(RunRecord, RunMeta)>,
     pub sim: (RunRecord, RunMeta),
+    /// The measured runs replayed, where that can be done.
+    pub replays: Vec<Replay>,
     pub files: Vec<FileDigest>,
 }
 
@@ -177,6 +179,7 @@ pub fn compare_input(
         files: runs.files,
         real: runs.real,
         sim: runs.sim,
+        replays: runs.replays,
         pass_percent: compared.pass.0,
         warn_percent: compared.warn.0,
         lock_digest,

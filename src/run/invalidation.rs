@@ -9,8 +9,8 @@ use super::steps::Step;
 use super::{Quiet, Request, Session, Stage};
 use crate::lock::{self, BundlePin, HardwareFact, Lock, RunPin, SimPin, Stages};
 use crate::spec::{
-    Backend, CandleBackend, CapacitySpec, Cell, Compare, Dtype, Interconnect, Overhead, ProfileSource, SimLog, Slo,
-    Source, Vidur,
+    Backend, CandleBackend, CapacitySpec, Cell, Compare, Dtype, Grid, Interconnect, Overhead, ProfileSource,
+    SimLog, Slo, Source, Vidur,
 };
 use crate::store::{self, Digest, FileDigest};
 
@@ -151,6 +151,10 @@ fn cases() -> Vec<Case> {
         lock("overhead", |lock| {
             let Backend::Sim(sim) = &mut lock.experiment.backends[2] else { panic!() };
             sim.overhead = Some(Overhead { step: "1ms".parse().unwrap(), source: None });
+        }),
+        lock("grid", |lock| {
+            let Backend::Sim(sim) = &mut lock.experiment.backends[2] else { panic!() };
+            sim.grid = Some(Grid { degree: Some(2), ..Grid::default() });
         }),
         lock("log", |lock| {
             let Backend::Sim(sim) = &mut lock.experiment.backends[2] else { panic!() };
@@ -404,6 +408,7 @@ fn a_diff_says_which_stages_have_another_key() {
     capacity: verdict: compare, report (all)
     interconnect: simulation: sim, compare, report (all)
     overhead: simulation: sim, compare, report (all)
+    grid: simulation: sim, compare, report (all)
     log: simulation: sim, compare, report (all)
     vidur: simulation: sim, compare, report (all)
     router seed: simulation: sim, compare, report (all)

@@ -8,6 +8,7 @@ use super::RunError;
 use super::device::device_guard;
 use super::facts::{self, Runs};
 use super::record::{StageRecord, StageState};
+use super::replays::{can_replay, replay_all};
 use super::restore::Restored;
 use super::session::Session;
 use super::steps::{self, Compared, Step};
@@ -16,7 +17,7 @@ use crate::capacity::Price;
 use crate::compare::{self, Comparison};
 use crate::engine::Engine;
 use crate::lock::{self, Measured, ResolveError, RunPin, SimPin};
-use crate::metrics;
+use crate::metrics::{self, Replay, RunMeta, RunRecord};
 use crate::predictor::Predictor;
 use crate::profile::{self, Profile};
 use crate::report::{self, Contents, Prices};
@@ -216,7 +217,8 @@ impl Session<'_> {
         };
         let observer = self.observer;
         let (mut workload, tokenizer) = (self.resolved.workload(index)?, self.resolved.tokenizer()?);
-        if self.resolved.cells[index].experiment.workload.trace.is_some() {
+        let asked = &self.resolved.cells[index].experiment.workload;
+        if asked.trace.is_some() || asked.sessions.is_some() {
             workload = Arc::new(workload::with_texts(&workload, &self.resolved.streams(), &tokenizer)?);
         }
         self.engine()?;
@@ -323,13 +325,14 @@ impl Session<'_> {
             .map(|record| Ok(metrics::read_run(&self.path(&record.output)?)?))
             .collect::<Result<Vec<_>, RunError>>()?;
         let simulated = metrics::read_run(&self.path(&sim.output)?)?;
+        let replays = self.replays(index, &measured)?;
         let lock = &self.resolved.lock;
         let files = facts::files(real, sim);
         let allow_foreign_bundle = self.request.allow_foreign_bundle;
         let input = facts::compare_input(
             lock,
             index,
-            Runs { real: measured, sim: simulated, files },
+            Runs { real: measured, sim: simulated, replays, files },
             lock_digest,
             allow_foreign_bundle,
         )?;
@@ -337,6 +340,19 @@ impl Session<'_> {
         write_comparison(folder, &comparison)?;
         let worst = comparison.headline.iter().map(|row| row.error_percent.abs()).fold(0.0, f64::max);
         Ok(format!("largest headline error {worst:.1} %"))
+    }
+
+    /// Replays the measured runs under the simulated policy, for the error budget. None where that cannot be done,
+    /// or the profile is not at hand.
+    fn replays(&mut self, index: usize, measured: &[(RunRecord, RunMeta)]) -> Result<Vec<Replay>, RunError> {
+        if !can_replay(&self.resolved.lock.runs[index], measured) {
+            return Ok(Vec::new());
+        }
+        let Some(folder) = self.bundle_folder()? else { return Ok(Vec::new()) };
+        // A comparison of results that came from elsewhere needs no profile; their budget would.
+        let Ok(profile) = self.read_profile(&folder) else { return Ok(Vec::new()) };
+        let predictor = self.predictor(index, &profile)?;
+        Ok(replay_all(&self.resolved.lock.runs[index], predictor.as_ref(), measured))
     }
 
     pub(super) fn report_step<'r>(&self, comparisons: impl Iterator<Item = &'r StageRecord>) -> Step {

@@ -161,6 +161,7 @@ pub fn sim_step(lock: &Lock, run: &RunPin) -> Option<Step> {
     let optional = [
         ("cluster", (!run.cluster.is_single()).then(|| json(&run.cluster))),
         ("interconnect", lock.experiment.hardware.interconnect.as_ref().map(json)),
+        ("grid", sim.grid.as_ref().map(json)),
         ("log", (sim.log != SimLog::default()).then(|| json(&sim.log))),
         ("overhead", sim.overhead.as_ref().map(json)),
         ("vidur", sim.vidur.as_ref().map(json)),

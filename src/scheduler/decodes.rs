@@ -6,6 +6,7 @@
 //! how many members need a KV block in a step is known by the remainders of
 //! these offsets. Only joining and leaving look at members.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use super::RequestId;
@@ -30,9 +31,27 @@ pub struct Decoding {
     pub remaining: u32,
 }
 
-/// Requests in decode that step together.
+/// Requests in decode that step together. It changes hands several times a step, so it is a pointer.
 #[derive(Debug)]
-pub struct DecodeGroup {
+pub struct DecodeGroup(Box<Group>);
+
+impl Deref for DecodeGroup {
+    type Target = Group;
+
+    fn deref(&self) -> &Group {
+        &self.0
+    }
+}
+
+impl DerefMut for DecodeGroup {
+    fn deref_mut(&mut self) -> &mut Group {
+        &mut self.0
+    }
+}
+
+/// What a [`DecodeGroup`] points at.
+#[derive(Debug)]
+pub struct Group {
     /// Tokens in a KV block; 0 when members never need one.
     block_size: u32,
     /// Steps made.
@@ -54,7 +73,7 @@ impl DecodeGroup {
     /// An empty group over blocks of `block_size` tokens, 0 for members that never need a block.
     pub fn new(block_size: u32) -> Self {
         let counted = if block_size <= COUNTED_BLOCK_SIZE { block_size } else { 0 };
-        Self {
+        Self(Box::new(Group {
             block_size,
             step: 0,
             members: Arc::new(Vec::new()),
@@ -63,9 +82,11 @@ impl DecodeGroup {
             context_sum: 0,
             max_offset: i64::MIN,
             by_remainder: vec![0; counted as usize],
-        }
+        }))
     }
+}
 
+impl Group {
     /// Number of members.
     #[inline]
     pub fn len(&self) -> usize {
@@ -167,14 +188,27 @@ impl DecodeGroup {
 
     fn end_members(&mut self, ended: &mut Vec<RequestId>) {
         let step = self.step;
-        let members = Arc::make_mut(&mut self.members);
-        let mut kept = 0;
-        for index in 0..members.len() {
-            let member = members[index];
-            if self.last_step[index] > step {
-                members[kept] = member;
-                self.last_step[kept] = self.last_step[index];
+        let (mut kept, mut next_end, mut max_offset) = (0, i64::MAX, i64::MIN);
+        // A step under way looks at the members as they were: it keeps its list, and the group gets another.
+        let mut others = Vec::new();
+        let in_place = match Arc::get_mut(&mut self.members) {
+            Some(_) => true,
+            None => {
+                others.reserve_exact(self.members.len());
+                false
+            }
+        };
+        for index in 0..self.last_step.len() {
+            let (member, end) = (self.members[index], self.last_step[index]);
+            if end > step {
+                match in_place {
+                    true => Arc::make_mut(&mut self.members)[kept] = member,
+                    false => others.push(member),
+                }
+                self.last_step[kept] = end;
                 kept += 1;
+                next_end = next_end.min(end);
+                max_offset = max_offset.max(member.offset);
             } else {
                 ended.push(member.request);
                 self.context_sum -= (member.offset + step) as u64;
@@ -183,9 +217,12 @@ impl DecodeGroup {
                 }
             }
         }
-        members.truncate(kept);
+        match in_place {
+            true => Arc::make_mut(&mut self.members).truncate(kept),
+            false => self.members = Arc::new(others),
+        }
         self.last_step.truncate(kept);
-        self.find_extremes();
+        (self.next_end, self.max_offset) = (next_end, max_offset);
     }
 
     fn outside(&self, member: Member, end: i64) -> Decoding {

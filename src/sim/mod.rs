@@ -7,16 +7,18 @@ mod cluster;
 #[cfg(test)]
 mod properties;
 mod recorder;
+mod replay;
 #[cfg(test)]
 mod virtual_clock;
 
 pub use clock::{Clock, Moment, Nanoseconds, Seconds};
 pub use cluster::{Asked, Outcome, Pace, Stage, run};
-pub use recorder::{Deployed, StepTotals, asked, simulate, simulate_requests};
+pub use recorder::{Deployed, StepTotals, asked, prefixes_for, simulate, simulate_requests};
+pub use replay::replay;
 
 /// Version of the simulator, predictors and schedulers included: raised with every change that moves a
 /// result, so that older results are not taken for its own.
-pub const SIMULATOR_VERSION: u32 = 1;
+pub const SIMULATOR_VERSION: u32 = 2;
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,7 @@
 //! A simulation as a record: what a run's files are made of.
 
+use std::borrow::Cow;
+
 use super::clock::{Moment, Nanoseconds};
 use super::cluster::{Asked, Outcome, Pace, Stage, run};
 use crate::drive::Report;
@@ -17,13 +19,21 @@ pub struct Deployed<'a> {
     pub router_seed: u64,
 }
 
-/// Requests as they arrive, with the prefixes of their prompts where the scheduler keeps any.
+/// The prefixes of a workload's prompts in the scheduler's blocks, where it keeps any.
+pub fn prefixes_for<'w>(workload: &'w Workload, scheduler: &SchedulerConfig) -> Option<Cow<'w, Prefixes>> {
+    let prefixes = workload.prefixes.as_ref().filter(|_| scheduler.prefix_caching)?;
+    Some(match prefixes.block_size() == scheduler.block_size {
+        true => Cow::Borrowed(prefixes),
+        false => Cow::Owned(prefixes.in_blocks(scheduler.block_size)),
+    })
+}
+
+/// Requests as they arrive, with the ids of their prompts' blocks, which are of the scheduler's size
+/// ([`prefixes_for`]).
 pub fn asked<'w>(
     requests: &'w [WorkloadRequest],
     prefixes: Option<&'w Prefixes>,
-    scheduler: &SchedulerConfig,
 ) -> impl ExactSizeIterator<Item = Asked<'w>> {
-    let prefixes = prefixes.filter(|_| scheduler.prefix_caching);
     requests.iter().enumerate().map(move |(index, request)| Asked {
         arrival: Moment(request.arrival_time_ns),
         prefill_tokens: request.num_prefill_tokens,
@@ -42,7 +52,8 @@ pub fn simulate(
     workload: &Workload,
     progress: &dyn Progress,
 ) -> RunRecord {
-    let mut requests = asked(&workload.requests, workload.prefixes.as_ref(), deployed.scheduler);
+    let prefixes = prefixes_for(workload, deployed.scheduler);
+    let mut requests = asked(&workload.requests, prefixes.as_deref());
     let mut recorder = Recorder {
         predictor,
         steps: StepLog::default(),
@@ -88,8 +99,9 @@ pub fn simulate_requests(
     workload: &Workload,
     progress: &dyn Progress,
 ) -> (RunRecord, StepTotals) {
+    let prefixes = prefixes_for(workload, deployed.scheduler);
     let serve = |emitted: Option<Vec<u32>>| {
-        let mut requests = asked(&workload.requests, workload.prefixes.as_ref(), deployed.scheduler);
+        let mut requests = asked(&workload.requests, prefixes.as_deref());
         let mut counter = Counter {
             predictor,
             emitted,
@@ -108,7 +120,8 @@ pub fn simulate_requests(
         (outcomes, counter.emitted, counter.totals)
     };
     let counts = || Some(vec![0; workload.requests.len()]);
-    let (mut outcomes, mut emitted, mut totals) = serve(needs_counts(deployed.scheduler, &[]).then(counts).flatten());
+    let (mut outcomes, mut emitted, mut totals) =
+        serve(needs_counts(deployed.scheduler, &[]).then(counts).flatten());
     // Counting looks at every token, and is seldom needed: it is worth a second run.
     if emitted.is_none() && needs_counts(deployed.scheduler, &outcomes) {
         (outcomes, emitted, totals) = serve(counts());
@@ -220,7 +233,7 @@ impl Pace<Nanoseconds> for Counter<'_> {
 }
 
 /// What became of each request; `emitted` are its output tokens, where they were counted.
-fn rows(workload: &Workload, outcomes: &[Outcome], emitted: Option<&[u32]>) -> Vec<RequestRecord> {
+pub(super) fn rows(workload: &Workload, outcomes: &[Outcome], emitted: Option<&[u32]>) -> Vec<RequestRecord> {
     (0..)
         .zip(&workload.requests)
         .zip(outcomes)

@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use super::check::{CODE, backends_of, part};
 use super::engine::{EngineSettings, KvSize};
-use super::experiment::{Backend, Compare, Dtype, Experiment, Hardware, Lengths, Slo, WorkloadSpec};
+use super::experiment::{
+    Backend, Compare, Dtype, Experiment, Hardware, Lengths, Sessions, Slo, WorkloadSpec,
+};
 use super::memory::{self, KvCache, kv_cache};
 use super::place::Finding;
 use super::units::{ByteSize, Duration};
@@ -57,7 +59,20 @@ struct Asked {
 }
 
 impl Asked {
-    fn of(lengths: Option<&Lengths>, decode_tokens: Option<u64>) -> Self {
+    /// Of requests that go together into sessions: the longest has all that was said in one.
+    fn of(lengths: Option<&Lengths>, decode_tokens: Option<u64>, sessions: Option<(Sessions, u64)>) -> Self {
+        let alone = Self::alone(lengths, decode_tokens);
+        let Some(sessions) = sessions else { return alone };
+        let (sessions, requests) = sessions;
+        let (turns, system) = (u64::from(sessions.turns).min(requests), u64::from(sessions.system_prompt));
+        let longest = alone.longest.map(|(at, tokens)| match turns {
+            1 => (at, tokens + system),
+            turns => ("/workload/sessions/turns", tokens.saturating_mul(turns) + system),
+        });
+        Self { longest, prefill: alone.prefill + system, ..alone }
+    }
+
+    fn alone(lengths: Option<&Lengths>, decode_tokens: Option<u64>) -> Self {
         let given = decode_tokens.unwrap_or(1);
         let (longest, prefill, decode) = match lengths {
             Some(Lengths::Fixed { prefill, decode }) => {
@@ -84,11 +99,15 @@ impl Asked {
 
 impl View {
     pub fn of(experiment: &Experiment) -> Self {
-        let WorkloadSpec { lengths, decode_tokens, .. } = &experiment.workload;
+        let WorkloadSpec { lengths, decode_tokens, sessions, requests, .. } = &experiment.workload;
         let engines = experiment.backends.iter().enumerate();
         let engines = engines.filter_map(|(index, backend)| Engine::of(index, backend));
         Self {
-            asked: Asked::of(lengths.as_ref(), decode_tokens.map(u64::from)),
+            asked: Asked::of(
+                lengths.as_ref(),
+                decode_tokens.map(u64::from),
+                sessions.clone().map(|sessions| (sessions, requests.map_or(u64::MAX, u64::from))),
+            ),
             engines: engines.collect(),
             real: experiment.compare.as_ref().map(|compare| compare.real.clone()),
             slo: experiment.slo.clone(),
@@ -100,12 +119,14 @@ impl View {
     pub fn of_instance(instance: &Value) -> Self {
         let lengths: Option<Lengths> = part(instance, "/workload/lengths");
         let decode_tokens = instance.pointer("/workload/decode-tokens").and_then(Value::as_u64);
+        let requests = instance.pointer("/workload/requests").and_then(Value::as_u64).unwrap_or(u64::MAX);
+        let sessions = part(instance, "/workload/sessions").map(|sessions: Sessions| (sessions, requests));
         let engines = backends_of(instance).iter().enumerate();
         let engines =
             engines.filter_map(|(index, backend)| Engine::of(index, &Backend::deserialize(backend).ok()?));
         let or_default = |pointer: &str| instance.pointer(pointer).is_none();
         Self {
-            asked: Asked::of(lengths.as_ref(), decode_tokens),
+            asked: Asked::of(lengths.as_ref(), decode_tokens, sessions),
             engines: engines.collect(),
             real: part(instance, "/compare").map(|compare: Compare| compare.real),
             slo: part(instance, "/slo").unwrap_or_default(),
@@ -380,10 +401,10 @@ mod tests {
     #[test]
     fn the_shortest_request_is_no_longer_than_any_that_is_drawn() {
         let lengths = Lengths::Uniform { min: 12, max: 40, prefill_to_decode: 4.0 };
-        let Asked { longest, prefill, decode, single } = Asked::of(Some(&lengths), None);
+        let Asked { longest, prefill, decode, single } = Asked::of(Some(&lengths), None, None);
         assert_eq!((longest, prefill, decode, single), (Some(("/workload/lengths/max", 40)), 9, 2, false));
         let Asked { prefill, decode, single, .. } =
-            Asked::of(Some(&Lengths::Fixed { prefill: 9, decode: None }), Some(1));
+            Asked::of(Some(&Lengths::Fixed { prefill: 9, decode: None }), Some(1), None);
         assert_eq!((prefill, decode, single), (9, 1, true));
     }
 }

@@ -81,6 +81,16 @@ fn check_vidur(index: usize, sim: &SimBackend, out: &mut Vec<Finding>) {
         }
         _ => {}
     }
+    let (linear, forest) = sim.grid.map(|grid| grid.of_each()).unwrap_or_default();
+    for (setting, of) in [(linear, Predictor::Linear), (forest, Predictor::Forest)] {
+        if let Some(setting) = setting.filter(|_| sim.predictor != of) {
+            let kind = if of == Predictor::Linear { "linear" } else { "forest" };
+            let message = format!("`{setting}` is a setting of the `{kind}` predictor");
+            let finding = Finding::new(at(&format!("grid/{setting}")), CODE, message);
+            let finding = finding.label("of another predictor").also(at("predictor"), "the predictor");
+            out.push(finding.help(format!("leave it away, or write `predictor \"{kind}\"`")));
+        }
+    }
     if sim.vidur.is_some() && sim.profile == ProfileSource::Auto {
         let finding = Finding::new(at("profile"), CODE, "xp measures no tables of Vidur's");
         let finding = finding.label("measures this machine's CPU").also(at("vidur"), "a folder of Vidur's");

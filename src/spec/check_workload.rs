@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::check::{CODE, part};
-use super::check_texts::check_path;
+use super::check_texts::{check_path, check_unit};
 use super::experiment::{Arrivals, Lengths, Trace, TraceFormat};
 use super::place::Finding;
 use super::violations::MISSING;
@@ -12,11 +12,31 @@ use super::violations::MISSING;
 pub(super) fn workload(instance: &Value, out: &mut Vec<Finding>) {
     check_lengths(instance, out);
     check_trace(instance, out);
+    check_sessions(instance, out);
     if let Some(prompts) = instance.pointer("/workload/prompts").and_then(Value::as_str) {
         check_path("/workload/prompts".to_owned(), prompts, out);
     }
     if let Some(Arrivals::Trace { path }) = part(instance, "/workload/arrivals") {
         check_path("/workload/arrivals/path".to_owned(), &path, out);
+    }
+}
+
+/// Sessions are made of lengths that are drawn or read, a turn each.
+fn check_sessions(instance: &Value, out: &mut Vec<Finding>) {
+    const SESSIONS: &str = "/workload/sessions";
+    if instance.pointer(SESSIONS).is_none() {
+        return;
+    }
+    check_unit(instance, format!("{SESSIONS}/think-time"), "duration", out);
+    for (field, why) in [
+        ("trace", "the requests of a `trace` are what they are"),
+        ("prompts", "the texts of `prompts` do not grow"),
+    ] {
+        if instance.pointer("/workload").is_some_and(|workload| workload.get(field).is_some()) {
+            let finding = Finding::new(SESSIONS, CODE, why).label("makes requests of turns").on_name();
+            let finding = finding.also(format!("/workload/{field}"), "says them already");
+            out.push(finding.help(format!("keep one: `sessions` wants `lengths`, not `{field}`")));
+        }
     }
 }
 

@@ -181,10 +181,37 @@ pub struct WorkloadSpec {
     pub lengths: Option<Lengths>,
     #[serde(default)]
     pub arrivals: Arrivals,
+    /// Puts requests together into conversations; `lengths` then say what a turn adds, and `arrivals` when sessions
+    /// begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<Sessions>,
     /// Output tokens of every request; excludes a length distribution that says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1048576))]
     pub decode_tokens: Option<u32>,
+}
+
+/// Conversations of several turns: each prompt is all that was said before, and something new.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Sessions {
+    /// Requests of a session.
+    #[schemars(range(min = 1, max = 10000))]
+    pub turns: u32,
+    /// Mean of the exponential time from the arrival of one turn to that of the next.
+    pub think_time: Duration,
+    /// Tokens that begin every prompt of every session.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1048576))]
+    pub system_prompt: u32,
+    /// Tokens of the blocks by which prompts are known to begin alike.
+    #[serde(default = "default_session_block")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub block: u32,
+}
+
+fn default_session_block() -> u32 {
+    16
 }
 
 /// A published trace, read as it is.
@@ -351,6 +378,9 @@ pub struct SimBackend {
     pub profile: ProfileSource,
     #[serde(default)]
     pub predictor: Predictor,
+    /// Settings of the `linear` and `forest` predictors that are not chosen by cross-validation but said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grid: Option<Grid>,
     /// What the engine takes in every step besides its kernels, where the profile does not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overhead: Option<Overhead>,
@@ -360,6 +390,58 @@ pub struct SimBackend {
     /// Says that the profile is a folder of Vidur's, and which of its tables are meant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vidur: Option<Vidur>,
+}
+
+/// Settings of a regression, with scikit-learn's names; each that is not said is chosen among Vidur's defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Grid {
+    /// Of `linear`: highest degree of a polynomial's term.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 6))]
+    pub degree: Option<u32>,
+    /// Of `linear`: a column of ones among the terms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub include_bias: Option<bool>,
+    /// Of `linear`: no squares, only products of different features.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interaction_only: Option<bool>,
+    /// Of `linear`: a constant, fitted by centring.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fit_intercept: Option<bool>,
+    /// Of `forest`: number of trees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub estimators: Option<u32>,
+    /// Of `forest`: deepest leaf of a tree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub max_depth: Option<u32>,
+    /// Of `forest`: fewest rows of a node that is split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 1000000))]
+    pub min_samples_split: Option<u32>,
+}
+
+impl Grid {
+    /// The first setting of linear regressions, and the first of forests.
+    pub(super) fn of_each(&self) -> (Option<&'static str>, Option<&'static str>) {
+        let first = |settings: &[(bool, &'static str)]| {
+            settings.iter().find_map(|(said, name)| said.then_some(*name))
+        };
+        let linear = first(&[
+            (self.degree.is_some(), "degree"),
+            (self.include_bias.is_some(), "include-bias"),
+            (self.interaction_only.is_some(), "interaction-only"),
+            (self.fit_intercept.is_some(), "fit-intercept"),
+        ]);
+        let forest = first(&[
+            (self.estimators.is_some(), "estimators"),
+            (self.max_depth.is_some(), "max-depth"),
+            (self.min_samples_split.is_some(), "min-samples-split"),
+        ]);
+        (linear, forest)
+    }
 }
 
 /// What is kept of a simulation.

@@ -133,6 +133,7 @@ static WORKLOAD: Object = Object {
         scalar("prompts"),
         object("lengths", &LENGTHS),
         object("arrivals", &ARRIVALS),
+        object("sessions", &SESSIONS),
         scalar("decode-tokens"),
     ],
     kinds: NO_KINDS,
@@ -142,6 +143,13 @@ static WORKLOAD: Object = Object {
 static TRACE: Object = Object {
     args: &["path"],
     fields: &[scalar("format"), scalar("time-scale"), scalar("max-tokens"), scalar("block")],
+    kinds: NO_KINDS,
+    known_names: NO_NAMES,
+};
+
+static SESSIONS: Object = Object {
+    args: NO_ARGS,
+    fields: &[scalar("turns"), scalar("think-time"), scalar("system-prompt"), scalar("block")],
     kinds: NO_KINDS,
     known_names: NO_NAMES,
 };
@@ -229,6 +237,7 @@ static BACKEND: Object = Object {
             fields: &[
                 scalar("profile"),
                 scalar("predictor"),
+                object("grid", &GRID),
                 object("overhead", &OVERHEAD),
                 scalar("log"),
                 object("vidur", &VIDUR),
@@ -254,6 +263,21 @@ static BACKEND: Object = Object {
 
 static OVERHEAD: Object =
     Object { args: &["step"], fields: &[scalar("source")], kinds: NO_KINDS, known_names: NO_NAMES };
+
+static GRID: Object = Object {
+    args: NO_ARGS,
+    fields: &[
+        scalar("degree"),
+        scalar("include-bias"),
+        scalar("interaction-only"),
+        scalar("fit-intercept"),
+        scalar("estimators"),
+        scalar("max-depth"),
+        scalar("min-samples-split"),
+    ],
+    kinds: NO_KINDS,
+    known_names: NO_NAMES,
+};
 
 static VIDUR: Object = Object {
     args: &["device"],

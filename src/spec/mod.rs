@@ -58,9 +58,9 @@ pub use engine::{
     CandleBackend, EngineBackend, EngineSettings, KvSize, Parallel, RecordedBackend, Replicas, Sampling,
 };
 pub use experiment::{
-    Arrivals, Axis, Backend, CapacitySpec, Compare, Dtype, Experiment, Hardware, Interconnect, Lengths,
-    Model, Overhead, Predictor, ProfileSource, SimBackend, SimLog, Slo, Source, Trace, TraceFormat, Vidur,
-    WorkloadSpec,
+    Arrivals, Axis, Backend, CapacitySpec, Compare, Dtype, Experiment, Grid, Hardware, Interconnect, Lengths,
+    Model, Overhead, Predictor, ProfileSource, Sessions, SimBackend, SimLog, Slo, Source, Trace, TraceFormat,
+    Vidur, WorkloadSpec,
 };
 pub use format::canonical;
 pub use load::{Changes, Fault, Loaded, faults, load, load_text, read_stream, read_text, unfit};

@@ -4,13 +4,14 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::{Check, Verified, VerifyError, What};
+use crate::backend;
 use crate::capacity;
 use crate::compare::{self, CompareInput, Comparison};
 use crate::lock::{self, Lock};
-use crate::metrics;
+use crate::metrics::{self, Replay, RunMeta, RunRecord};
 use crate::progress::Progress;
 use crate::report::{self, CAPACITY, Contents, LOCK, PRICES, Prices};
-use crate::run::{Project, Runs, Stage, StageRecord, StageState, StageStore, compare_input};
+use crate::run::{Project, Runs, Stage, StageRecord, StageState, StageStore, compare_input, replay_all};
 use crate::store::{self, Digest, FetchError, FileDigest, ObjectStore, StagedDir};
 
 /// No honest report is larger, in bytes.
@@ -223,13 +224,22 @@ fn figures(project: &Project, objects: &ObjectStore, attached: &Attached, lock: 
         Ok(runs) => runs,
         Err(error) => return Check::differs(What::Figures, name, error.to_string()),
     };
-    let runs = Runs { real, sim, files: attached.comparison.files.clone() };
+    let lock_of_budget = lock.filter(|_| attached.comparison.budget.is_some());
+    let replays = lock_of_budget.and_then(|lock| replays(project, &attached.comparison, lock, &real));
+    let is_replayed = replays.is_some();
+    let replays = replays.unwrap_or_default();
+    let runs = Runs { real, sim, replays, files: attached.comparison.files.clone() };
     let input = match input(&attached.comparison, lock, runs) {
         Ok(input) => input,
         Err(why) => return Check::differs(What::Figures, name, why),
     };
+    // Without the profile nothing tells whose an error is: how large it is can be told all the same.
+    let again = compare::compare(&input).map(|again| match is_replayed {
+        true => again,
+        false => Comparison { budget: attached.comparison.budget.clone(), ..again },
+    });
     let here = env!("CARGO_PKG_VERSION");
-    match compare::compare(&input) {
+    match again {
         Ok(again) if again == attached.comparison => Check::same(What::Figures, name),
         Ok(_) if attached.comparison.xp_version != here => {
             absent(format!("xp {} computed them, and this is {here}", attached.comparison.xp_version))
@@ -237,6 +247,21 @@ fn figures(project: &Project, objects: &ObjectStore, attached: &Attached, lock: 
         Ok(_) => Check::differs(What::Figures, name, "its runs give other figures".to_owned()),
         Err(error) => Check::differs(What::Figures, name, error.to_string()),
     }
+}
+
+/// The measured runs replayed; None where the profile is not here, or not as it was.
+fn replays(
+    project: &Project,
+    comparison: &Comparison,
+    lock: &Lock,
+    real: &[(RunRecord, RunMeta)],
+) -> Option<Vec<Replay>> {
+    let index = lock.runs.iter().position(|run| run.id == comparison.run)?;
+    let pin = lock.bundle.as_ref()?;
+    let profile = backend::read_profile(lock, &project.root().join(&pin.path)).ok()?;
+    let sim = lock::simulated_backend(&lock.experiment).filter(|_| profile.digest() == pin.sha256)?;
+    let predictor = backend::predictor(lock, index, sim, &profile, None).ok()?;
+    Some(replay_all(&lock.runs[index], predictor.as_ref(), real))
 }
 
 /// Takes a run's file from its place in the project, if it is the one.
@@ -263,6 +288,7 @@ fn input(comparison: &Comparison, lock: Option<&Lock>, runs: Runs) -> Result<Com
         files: runs.files,
         real: runs.real,
         sim: runs.sim,
+        replays: runs.replays,
         pass_percent: comparison.pass_percent,
         warn_percent: comparison.warn_percent,
         lock_digest: comparison.lock_digest,

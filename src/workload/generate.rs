@@ -1,11 +1,12 @@
 use std::path::Path;
 
 use super::lengths::{MAX_TOKENS, Pair};
+use super::sessions::{Turns, turns};
 use super::stream::Stream;
 use super::trace::{self, Traced};
 use super::{Prefixes, Seeds, Workload, WorkloadError, WorkloadRequest, arrivals, lengths, prompts};
 use crate::model::Tokenizer;
-use crate::spec::{Arrivals, Lengths, WorkloadSpec};
+use crate::spec::{Arrivals, Lengths, Sessions, WorkloadSpec};
 
 /// Most requests that are held in memory.
 pub(super) const MAX_REQUESTS: u32 = 10_000_000;
@@ -21,6 +22,7 @@ pub(super) const MAX_REQUESTS: u32 = 10_000_000;
 /// - Texts are either those of `prompts`, whose lengths are their tokens, or synthetic ones of
 ///   exactly the drawn length. Requests of a very large workload share synthetic prompts by
 ///   length, and a workload whose texts would be larger still has none.
+/// - Requests of sessions have lengths alone, and ids of the blocks that they share.
 /// - Without a tokenizer there are lengths only.
 ///
 /// # Errors
@@ -76,6 +78,9 @@ pub fn generate_with_notes(
                 Asked::of(lengths::lengths(lengths, wanted, &mut Stream::new(seeds.lengths, 0), root)?)
             }
         };
+    if let Some(sessions) = &spec.sessions {
+        return Ok((of_sessions(spec, sessions, &pairs, seeds, root)?, notes));
+    }
     let (gaps, times) = match arrivals {
         Some(times) => (arrivals::between(&times), times),
         None => {
@@ -122,6 +127,37 @@ pub fn generate_with_notes(
         (None, _) => Vec::new(),
     };
     Ok((Workload { requests, prompts, prefixes }, notes))
+}
+
+/// A workload of conversations: lengths alone, and what prompts have in common.
+fn of_sessions(
+    spec: &WorkloadSpec,
+    sessions: &Sessions,
+    pairs: &[Pair],
+    seeds: &Seeds,
+    root: &Path,
+) -> Result<Workload, WorkloadError> {
+    let said = pairs.iter().map(|&(prefill, decode)| Some((prefill, spec.decode_tokens.or(decode)?)));
+    let said: Vec<(u32, u32)> = said.collect::<Option<_>>().ok_or(WorkloadError::NoDecode)?;
+    let count = (said.len() as u32).div_ceil(sessions.turns.max(1));
+    let gaps = arrivals::gaps(&spec.arrivals, count, &mut Stream::new(seeds.arrivals, 0), root)?;
+    if let (Arrivals::Trace { path }, true) = (&spec.arrivals, gaps.len() < count as usize) {
+        let (rows, requests) = (gaps.len(), count);
+        return Err(WorkloadError::TooFew { file: path.clone(), what: "rows", rows, requests });
+    }
+    let Turns { lengths, arrivals, prefixes } =
+        turns(sessions, &said, &gaps, &mut Stream::new(seeds.arrivals, 1))?;
+    let gaps = arrivals::between(&arrivals);
+    let request =
+        |(index, ((lengths, gap), arrival)): (usize, ((&(u32, u32), &u64), &u64))| WorkloadRequest {
+            prompt_id: index as u32,
+            num_prefill_tokens: lengths.0,
+            num_decode_tokens: lengths.1,
+            inter_arrival_ns: *gap,
+            arrival_time_ns: *arrival,
+        };
+    let requests = lengths.iter().zip(&gaps).zip(&arrivals).enumerate().map(request).collect();
+    Ok(Workload { requests, prompts: Vec::new(), prefixes: Some(prefixes) })
 }
 
 /// A workload of lengths alone with texts made to measure, for an engine that has to have some. A workload that has
@@ -187,6 +223,7 @@ pub(super) mod tests {
             prompts: None,
             lengths: Some(lengths),
             arrivals,
+            sessions: None,
             decode_tokens: None,
         }
     }

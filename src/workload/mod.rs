@@ -14,6 +14,7 @@ mod prefixes;
 mod prompts;
 mod read;
 pub mod seed;
+mod sessions;
 mod stream;
 mod table;
 mod trace;

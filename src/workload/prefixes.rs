@@ -44,11 +44,39 @@ impl Prefixes {
         self.ends.is_empty()
     }
 
+    /// The same in blocks of another size. A block's id is made of the id of the block that holds its last token, so
+    /// prompts that share it share all of its tokens; tokens that they share of a block that differs are not seen.
+    pub fn in_blocks(&self, block_size: u32) -> Self {
+        if block_size == self.block_size || block_size == 0 {
+            return self.clone();
+        }
+        let (from, to) = (u64::from(self.block_size), u64::from(block_size));
+        let mut out = Self::new(block_size);
+        for request in 0..self.len() {
+            let ids = self.of(request);
+            let blocks = ids.len() as u64 * from / to;
+            out.push((0..blocks).map(|block| {
+                let last = ((block + 1) * to).div_ceil(from) - 1;
+                mix(ids[last as usize], block)
+            }));
+        }
+        out
+    }
+
     /// Keeps the first `requests` requests.
     pub fn truncate(&mut self, requests: usize) {
         self.ends.truncate(requests);
         self.ids.truncate(self.ends.last().copied().unwrap_or(0));
     }
+}
+
+/// An id of an id and a number (the finalizer of SplitMix64; Steele, Lea and Flood, "Fast splittable pseudorandom
+/// number generators", OOPSLA 2014).
+pub(super) fn mix(id: u64, number: u64) -> u64 {
+    let mut z = id ^ number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 #[cfg(test)]
@@ -69,5 +97,19 @@ mod tests {
         assert_eq!((prefixes.len(), prefixes.of(0), prefixes.of(1)), (1, &[1, 2][..], &[][..]));
         prefixes.truncate(0);
         assert!(prefixes.is_empty() && prefixes.block_size() == 16);
+    }
+
+    #[test]
+    fn blocks_of_another_size_are_shared_where_all_their_tokens_are() {
+        let mut prefixes = Prefixes::new(12);
+        prefixes.push([1, 2, 3]);
+        prefixes.push([1, 2, 9]);
+        for (size, blocks, shared) in [(12, 3, 2), (4, 9, 6), (24, 1, 1), (18, 2, 1), (8, 4, 3), (40, 0, 0)] {
+            let other = prefixes.in_blocks(size);
+            let same = other.of(0).iter().zip(other.of(1)).take_while(|(one, other)| one == other).count();
+            assert_eq!((other.block_size(), other.of(0).len(), same), (size, blocks, shared), "{size}");
+            let different: std::collections::BTreeSet<_> = other.of(0).iter().collect();
+            assert_eq!(different.len(), blocks);
+        }
     }
 }

@@ -255,8 +255,9 @@ fn a_lock_of_an_older_format_is_read_and_brought_up_to_date() {
     let (_, after) = after.split_once("}\n").unwrap();
     let old = format!("{}metrics-version 1\n{after}", before.replacen("lock 2", "lock 1", 1));
     project.write(LOCK, &old);
-    // It says all that is needed.
-    project.ok(&["workload", "--locked", SPEC]);
+    // It says all that is needed: its results are of the first simulator, and nothing else is out of date.
+    let said = project.fails(1, &["workload", "--locked", SPEC]);
+    assert!(said.contains("versions.simulator: locked 1, wanted") && !said.contains("metrics"), "{said}");
     project.ok(&["diff", LOCK, LOCK]);
     assert_eq!(text(&project, LOCK), old);
     let said = project.fails(1, &["lock", "--check", SPEC]);

@@ -74,6 +74,7 @@ fn of_folders(args: &CompareArgs) -> Result<Comparison, CliError> {
         allow_foreign_bundle: args.allow_foreign_bundle,
         slo: Default::default(),
         sim: simulated,
+        replays: Vec::new(),
         real,
     };
     let comparison = compare::compare(&input)?;

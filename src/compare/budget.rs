@@ -1,0 +1,134 @@
+//! The error budget: which part of an error is the predictor's, and which the policy's.
+//!
+//! A measured run is replayed: the simulated policy forms its batches, and each step takes as long as it was
+//! measured to. What is still wrong then is not the predictor's: the policy forms other batches, or time passes
+//! between steps. The rest of the error is the predictor's, so the two add up.
+
+use super::align::{Aligned, replayed_spans};
+use super::comparison::{Budget, BudgetRow, MetricRow};
+use super::headline::{METRICS, STATISTICS};
+use super::round::{error_percent, round};
+use crate::metrics::{Replay, percentile_of_sorted};
+
+/// Splits the errors of the headline. None without a replay of every repeat, or where a replay served other requests
+/// or tokens than are compared.
+pub(super) fn budget(aligned: &Aligned, headline: &[MetricRow], replays: &[Replay]) -> Option<Budget> {
+    if replays.is_empty() || replays.len() != aligned.real.len() {
+        return None;
+    }
+    let spans = replays.iter().map(|replay| replayed_spans(&replay.record, aligned));
+    let spans = spans.collect::<Option<Vec<_>>>()?;
+    let mut rows = Vec::with_capacity(headline.len());
+    for metric in METRICS {
+        let sorted = |mut values: Vec<f64>| {
+            values.sort_by(f64::total_cmp);
+            values
+        };
+        let real: Vec<Vec<f64>> = aligned.real.iter().map(|run| sorted(run.values(metric))).collect();
+        let replayed: Vec<Vec<f64>> = spans.iter().map(|run| sorted(run.values(metric))).collect();
+        for statistic in STATISTICS {
+            let name = statistic.name();
+            let of = |row: &&MetricRow| row.metric == metric.name() && row.stat == name;
+            let Some(row) = headline.iter().find(of) else { continue };
+            let mean = |runs: &[Vec<f64>]| {
+                runs.iter().filter_map(|run| statistic.of_sorted(run)).sum::<f64>() / runs.len() as f64
+            };
+            let policy = round(error_percent(mean(&real), mean(&replayed)));
+            rows.push(BudgetRow {
+                metric: row.metric.clone(),
+                stat: row.stat.clone(),
+                policy_percent: policy,
+                predictor_percent: round(row.error_percent - policy),
+            });
+        }
+    }
+    let durations = || replays.iter().flat_map(|replay| &replay.durations_ns);
+    let total = |pick: fn(&(u64, u64)) -> u64| durations().map(|pair| pick(pair) as f64).sum::<f64>();
+    let (measured_ns, predicted_ns) = (total(|pair| pair.0), total(|pair| pair.1));
+    let mut errors: Vec<f64> = durations()
+        .filter(|(measured, _)| *measured > 0)
+        .map(|(measured, predicted)| error_percent(*measured as f64, *predicted as f64).abs())
+        .collect();
+    errors.sort_by(f64::total_cmp);
+    let percentile = |share: f64| percentile_of_sorted(&errors, share).map_or(0.0, round);
+    Some(Budget {
+        num_steps: durations().count() as u64,
+        num_steps_apart: replays.iter().map(|replay| replay.apart).sum(),
+        steps_percent: round(error_percent(measured_ns, predicted_ns)),
+        step_p50_percent: percentile(0.5),
+        step_p90_percent: percentile(0.9),
+        rows,
+    })
+}
+
+/// Whether a budget is one of these errors: a row for each of theirs, parts that add up.
+pub(super) fn fits(budget: &Budget, headline: &[MetricRow]) -> bool {
+    let sums = |part: &BudgetRow, row: &MetricRow| {
+        let sum = part.policy_percent + part.predictor_percent;
+        // Each part is rounded to six digits.
+        let slack = 1e-5 * (part.policy_percent.abs() + part.predictor_percent.abs()) + 1e-9;
+        part.metric == row.metric && part.stat == row.stat && (sum - row.error_percent).abs() <= slack
+    };
+    let spread = [budget.step_p50_percent, budget.step_p90_percent];
+    budget.rows.len() == headline.len()
+        && budget.rows.iter().zip(headline).all(|(part, row)| sums(part, row))
+        && budget.steps_percent.is_finite()
+        && spread.iter().all(|percent| percent.is_finite() && *percent >= 0.0)
+        && spread.is_sorted()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::assemble::tests::input;
+    use super::super::{CompareInput, compare};
+    use super::*;
+    use crate::metrics::RunRecord;
+
+    fn replay(record: &RunRecord, scale_percent: u64) -> Replay {
+        let step = |step: crate::metrics::StepView<'_>| {
+            let took = step.end_ns - step.start_ns;
+            (took, took * scale_percent / 100)
+        };
+        Replay {
+            durations_ns: record.steps.iter().map(step).collect(),
+            record: RunRecord { steps: Default::default(), ..record.clone() },
+            apart: 0,
+        }
+    }
+
+    #[test]
+    fn where_the_policy_is_right_all_error_is_the_predictors() {
+        let mut input = input(40, 110);
+        input.replays = input.real.iter().map(|(record, _)| replay(record, 110)).collect();
+        let made = compare(&input).unwrap();
+        let budget = made.budget.clone().unwrap();
+        assert!((9.0..=10.0).contains(&budget.steps_percent), "{budget:?}");
+        assert_eq!((budget.num_steps_apart, budget.rows.len()), (0, 12));
+        for (part, row) in budget.rows.iter().zip(&made.headline) {
+            assert_eq!((part.policy_percent, part.predictor_percent), (0.0, row.error_percent));
+        }
+        assert!(fits(&budget, &made.headline));
+        let mut other = budget;
+        other.rows[3].predictor_percent += 1.0;
+        assert!(!fits(&other, &made.headline));
+    }
+
+    #[test]
+    fn parts_add_up_where_the_policy_is_wrong() {
+        let mut input = input(40, 110);
+        input.replays = input.real.iter().map(|_| replay(&input.sim.0, 100)).collect();
+        let made = compare(&input).unwrap();
+        let budget = made.budget.unwrap();
+        assert!(budget.rows.iter().any(|row| row.policy_percent > 1.0), "{budget:?}");
+        assert!(fits(&budget, &made.headline));
+        assert_eq!(budget.steps_percent, 0.0);
+    }
+
+    #[test]
+    fn there_is_none_without_a_replay_of_every_repeat() {
+        let none = input(20, 100);
+        assert!(compare(&none).unwrap().budget.is_none());
+        let one = CompareInput { replays: vec![replay(&none.real[0].0, 100)], ..none };
+        assert!(compare(&one).unwrap().budget.is_none());
+    }
+}

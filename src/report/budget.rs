@@ -1,0 +1,121 @@
+//! The error budget of a run: a bar for each headline error, in its predictor's and its policy's part.
+
+use serde::Serialize;
+
+use super::axis::Axis;
+use super::curve::round;
+use super::number::{count, percent, size_percent};
+use crate::compare::{Budget, BudgetRow, Comparison, MetricRow};
+
+#[derive(Debug, Serialize)]
+pub(super) struct BudgetSection {
+    note: String,
+    alt: String,
+    /// Places of ticks, and zero's.
+    ticks: Vec<(f64, String)>,
+    zero: f64,
+    rows: Vec<BudgetBar>,
+}
+
+/// One error. Ends of bars are fractions of the width.
+#[derive(Debug, Serialize)]
+struct BudgetBar {
+    name: String,
+    predictor: [f64; 2],
+    policy: [f64; 2],
+    /// The machine's own spread, around zero.
+    noise: Option<[f64; 2]>,
+    total_at: f64,
+    total: String,
+    parts: [String; 2],
+}
+
+impl BudgetSection {
+    /// The section of a comparison whose measured runs were replayed.
+    pub(super) fn of(c: &Comparison) -> Option<BudgetSection> {
+        let budget = c.budget.as_ref()?;
+        let shown = |(part, row): &(&BudgetRow, &MetricRow)| {
+            let all = [part.predictor_percent, part.policy_percent, row.error_percent];
+            (row.stat == "P50" || row.stat == "P99") && all.iter().all(|percent| percent.is_finite())
+        };
+        let rows: Vec<(&BudgetRow, &MetricRow)> = budget.rows.iter().zip(&c.headline).filter(shown).collect();
+        if rows.is_empty() {
+            return None;
+        }
+        let ends = rows.iter().flat_map(|(part, row)| {
+            let [(_, predictor), (_, policy)] = stacked(part);
+            [predictor, policy, row.error_percent, 0.0]
+        });
+        let (low, high) = ends.fold((0.0, 0.0), |(low, high): (f64, f64), end| (low.min(end), high.max(end)));
+        let axis = Axis::linear(low.min(-0.5), high.max(0.5));
+        let at = |value: f64| round(axis.at(value).clamp(0.0, 1.0));
+        let bar = |(part, row): &(&BudgetRow, &MetricRow)| {
+            let [predictor, policy] = stacked(part).map(|(from, to)| [at(from), at(to)]);
+            BudgetBar {
+                name: format!("{} {}", row.metric, row.stat),
+                predictor,
+                policy,
+                noise: row.noise_percent.map(|noise| [at(-noise), at(noise)]),
+                total_at: at(row.error_percent),
+                total: percent(row.error_percent),
+                parts: [percent(part.predictor_percent), percent(part.policy_percent)],
+            }
+        };
+        let bars: Vec<BudgetBar> = rows.iter().map(bar).collect();
+        let told = bars.iter().map(|bar| {
+            let [predictor, policy] = &bar.parts;
+            format!("{} {}: predictor {predictor}, policy {policy}", bar.name, bar.total)
+        });
+        Some(BudgetSection {
+            note: note(budget),
+            alt: format!("Error budget. {}.", told.collect::<Vec<_>>().join("; ")),
+            ticks: axis.ticks.iter().map(|(value, _)| (at(*value), tick(*value))).collect(),
+            zero: at(0.0),
+            rows: bars,
+        })
+    }
+}
+
+/// Where the two bars begin and end: one after the other on the same side of zero, else each from zero.
+fn stacked(part: &BudgetRow) -> [(f64, f64); 2] {
+    let (predictor, policy) = (part.predictor_percent, part.policy_percent);
+    let from = if predictor * policy > 0.0 { predictor } else { 0.0 };
+    [(0.0, predictor), (from, from + policy)]
+}
+
+fn tick(value: f64) -> String {
+    if value == 0.0 { "0\u{202f}%".to_owned() } else { percent(value) }
+}
+
+fn note(budget: &Budget) -> String {
+    let apart = match budget.num_steps_apart {
+        0 => "the batches are the measured ones".to_owned(),
+        n => format!("{} batches are not the measured ones", count(n)),
+    };
+    format!(
+        "The measured runs replayed, {} steps as long as measured: {apart}. What is wrong then is the policy’s, the rest \
+         the predictor’s: {} on all steps, {} on a single one at P50, {} at P90.",
+        count(budget.num_steps),
+        percent(budget.steps_percent),
+        size_percent(budget.step_p50_percent),
+        size_percent(budget.step_p90_percent)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_stacked_on_their_side_of_zero() {
+        let part = |predictor_percent, policy_percent| BudgetRow {
+            metric: "TTFT".to_owned(),
+            stat: "P50".to_owned(),
+            policy_percent,
+            predictor_percent,
+        };
+        assert_eq!(stacked(&part(2.0, 1.0)), [(0.0, 2.0), (2.0, 3.0)]);
+        assert_eq!(stacked(&part(-2.0, -1.0)), [(0.0, -2.0), (-2.0, -3.0)]);
+        assert_eq!(stacked(&part(2.0, -1.0)), [(0.0, 2.0), (0.0, -1.0)]);
+    }
+}

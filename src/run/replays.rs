@@ -1,0 +1,17 @@
+use crate::lock::RunPin;
+use crate::metrics::{Replay, RunMeta, RunRecord};
+use crate::predictor::Predictor;
+use crate::sim::{self, Deployed};
+
+/// Whether measured runs can be replayed: their steps are known, and are those of one replica on one device.
+pub(super) fn can_replay(run: &RunPin, measured: &[(RunRecord, RunMeta)]) -> bool {
+    let has_steps = |(record, meta): &(RunRecord, RunMeta)| meta.has_steps() && record.has_steps();
+    run.cluster.is_single() && run.scheduler.pipeline_stages == 1 && measured.iter().all(has_steps)
+}
+
+/// Each measured repeat of a run under its simulated policy, in steps of measured durations.
+pub fn replay_all(run: &RunPin, predictor: &dyn Predictor, measured: &[(RunRecord, RunMeta)]) -> Vec<Replay> {
+    // With one replica the router draws nothing.
+    let deployed = Deployed { scheduler: &run.scheduler, cluster: &run.cluster, router_seed: 0 };
+    measured.iter().map(|(record, _)| sim::replay(&deployed, predictor, record)).collect()
+}

@@ -1,0 +1,179 @@
+//! A measured run's durations under the simulated policy: what is left of an error when every step takes as long as
+//! it was measured to.
+
+use super::clock::Nanoseconds;
+use super::cluster::{Pace, Stage, run};
+use super::recorder::{Deployed, asked, rows};
+use crate::metrics::{Replay, RequestRecord, RequestStatus, RunRecord, StepMember, StepView};
+use crate::predictor::{Place, Predictor};
+use crate::scheduler::{Batch, BatchEntry};
+use crate::workload::{Workload, WorkloadRequest};
+
+/// Replays a measured run of one replica on one device. A request is asked for the tokens that it got.
+///
+/// The k-th batch takes as long as the k-th measured step. One that is another batch takes what the predictor says,
+/// times how much longer the k-th measured step took than predicted; past the last measured step, than the last.
+pub fn replay(deployed: &Deployed<'_>, predictor: &dyn Predictor, measured: &RunRecord) -> Replay {
+    let request = |row: &RequestRecord| WorkloadRequest {
+        prompt_id: row.request_id,
+        num_prefill_tokens: row.num_prefill_tokens,
+        num_decode_tokens: match row.status {
+            RequestStatus::Ok => row.num_decode_tokens_actual,
+            RequestStatus::Error => row.num_decode_tokens,
+        },
+        inter_arrival_ns: 0,
+        arrival_time_ns: row.arrival_time_ns,
+    };
+    let requests: Vec<WorkloadRequest> = measured.requests.iter().map(request).collect();
+    let predict = |step: StepView<'_>| {
+        let entry = |member: &StepMember| BatchEntry {
+            request: member.request,
+            tokens: member.tokens,
+            context: member.context,
+            is_prefill: member.is_prefill,
+            emits: member.emits,
+        };
+        let batch = Batch::of(step.members.iter().map(entry));
+        (step.end_ns - step.start_ns, predictor.step_ns(&batch))
+    };
+    let mut replayer = Replayer {
+        predictor,
+        measured,
+        durations_ns: measured.steps.iter().map(predict).collect(),
+        next: 0,
+        apart: 0,
+    };
+    let outcomes = {
+        let mut asked = asked(&requests, None);
+        run::<Nanoseconds, _>(
+            deployed.scheduler,
+            deployed.cluster,
+            deployed.router_seed,
+            &mut asked,
+            &mut replayer,
+        )
+    };
+    let Replayer { durations_ns, next, apart, .. } = replayer;
+    let missing = durations_ns.len().saturating_sub(next) as u64;
+    let workload = Workload { requests, ..Workload::default() };
+    let record = RunRecord { requests: rows(&workload, &outcomes, None), ..RunRecord::default() };
+    Replay { record, durations_ns, apart: apart + missing }
+}
+
+struct Replayer<'a> {
+    predictor: &'a dyn Predictor,
+    measured: &'a RunRecord,
+    durations_ns: Vec<(u64, u64)>,
+    /// Batches that started.
+    next: usize,
+    apart: u64,
+}
+
+impl Pace<Nanoseconds> for Replayer<'_> {
+    fn span(&mut self, stage: &Stage<'_>) -> u64 {
+        let at = self.next;
+        self.next += 1;
+        let member = |entry: BatchEntry| StepMember {
+            request: stage.slots[entry.request as usize],
+            tokens: entry.tokens,
+            context: entry.context,
+            is_prefill: entry.is_prefill,
+            emits: entry.emits,
+        };
+        let known = self.durations_ns.get(at).copied();
+        if let Some((took_ns, _)) = known
+            && stage.batch.entries().map(member).eq(self.measured.steps.step(at).members.iter().copied())
+        {
+            return took_ns;
+        }
+        self.apart += 1;
+        let predicted_ns = self.predictor.stage_ns(stage.batch, &Place::from(stage));
+        match known.or(self.durations_ns.last().copied()) {
+            Some((took_ns, of_step_ns)) if of_step_ns > 0 => {
+                (predicted_ns as f64 * (took_ns as f64 / of_step_ns as f64)).round() as u64
+            }
+            _ => predicted_ns,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::StepLog;
+    use crate::progress::Silent;
+    use crate::scheduler::{ClusterConfig, Policy, SchedulerConfig};
+    use crate::sim::simulate;
+
+    /// 100 ns a step and 10 a token; `scale` times it.
+    struct Linear(u64);
+
+    impl Predictor for Linear {
+        fn step_ns(&self, batch: &Batch) -> u64 {
+            self.0 * (100 + 10 * u64::from(batch.num_tokens()))
+        }
+    }
+
+    fn workload() -> Workload {
+        let request = |at: u64| WorkloadRequest {
+            prompt_id: 0,
+            num_prefill_tokens: 3 + (at % 7) as u32 * 3,
+            num_decode_tokens: 1 + (at % 5) as u32,
+            inter_arrival_ns: 130,
+            arrival_time_ns: at * 130,
+        };
+        Workload { requests: (0..30).map(request).collect(), ..Workload::default() }
+    }
+
+    fn config() -> SchedulerConfig {
+        SchedulerConfig::new(Policy::Sarathi, (8, 4), (4, 40, 0), 64)
+    }
+
+    fn served(config: &SchedulerConfig, predictor: &dyn Predictor) -> RunRecord {
+        let cluster = ClusterConfig::default();
+        let deployed = Deployed { scheduler: config, cluster: &cluster, router_seed: 0 };
+        simulate(&deployed, predictor, &workload(), &Silent)
+    }
+
+    fn replayed(config: &SchedulerConfig, measured: &RunRecord) -> Replay {
+        let cluster = ClusterConfig::default();
+        let deployed = Deployed { scheduler: config, cluster: &cluster, router_seed: 0 };
+        replay(&deployed, &Linear(1), measured)
+    }
+
+    fn times(record: &RunRecord) -> Vec<(Option<u64>, Option<u64>)> {
+        let of = |row: &RequestRecord| (row.first_token_time_ns, row.completion_time_ns);
+        record.requests.iter().map(of).collect()
+    }
+
+    #[test]
+    fn measured_durations_under_the_same_policy_give_the_measured_run() {
+        let measured = served(&config(), &Linear(3));
+        let replay = replayed(&config(), &measured);
+        assert_eq!((times(&replay.record), replay.apart), (times(&measured), 0));
+        assert!(replay.durations_ns.iter().all(|(took, predicted)| *took == 3 * predicted));
+    }
+
+    #[test]
+    fn another_policy_forms_other_batches_at_the_measured_pace() {
+        let measured = served(&config(), &Linear(3));
+        let other = SchedulerConfig { chunk_size: 4, ..config() };
+        let replay = replayed(&other, &measured);
+        assert!(replay.apart > 0);
+        // Its own batches, three times as long as predicted.
+        assert_eq!(times(&replay.record), times(&served(&other, &Linear(3))));
+    }
+
+    #[test]
+    fn a_request_that_stopped_early_is_asked_for_what_it_got() {
+        let mut measured = served(&config(), &Linear(1));
+        let last = measured.requests[4].num_decode_tokens;
+        assert!(last > 1);
+        measured.requests[4].num_decode_tokens_actual = last - 1;
+        let replay = replayed(&config(), &measured);
+        assert_eq!(replay.record.requests[4].num_decode_tokens_actual, last - 1);
+        // Nothing measured: nothing to go by but the predictor.
+        let nothing = RunRecord { steps: StepLog::default(), ..measured };
+        assert_eq!(replayed(&config(), &nothing).record.requests.len(), 30);
+    }
+}
