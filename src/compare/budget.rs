@@ -1,8 +1,8 @@
 //! The error budget: which part of an error is the predictor's, and which the policy's.
 //!
-//! A measured run is replayed: the simulated policy forms its batches, and each step takes as long as it was
-//! measured to. What is still wrong then is not the predictor's: the policy forms other batches, or time passes
-//! between steps. The rest of the error is the predictor's, so the two add up.
+//! A measured run is replayed: the simulated policy forms its batches, and each takes as long as it was measured to.
+//! What is still wrong then is not the predictor's: the policy forms other batches. The rest of the error is the
+//! predictor's, so the two add up.
 
 use super::align::{Aligned, replayed_spans};
 use super::comparison::{Budget, BudgetRow, MetricRow};

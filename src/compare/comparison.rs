@@ -48,7 +48,7 @@ pub struct MetricRow {
 pub struct BudgetRow {
     pub metric: String,
     pub stat: String,
-    /// What is left when every step takes as long as it was measured to: other batches, and time between steps.
+    /// What is left when every step takes as long as it was measured to: other batches.
     pub policy_percent: f64,
     /// The rest: steps that take longer or shorter than predicted.
     pub predictor_percent: f64,

@@ -44,10 +44,11 @@ impl BudgetSection {
         }
         let ends = rows.iter().flat_map(|(part, row)| {
             let [(_, predictor), (_, policy)] = stacked(part);
-            [predictor, policy, row.error_percent, 0.0]
+            let noise = row.noise_percent.filter(|noise| noise.is_finite()).unwrap_or(0.0);
+            [predictor, policy, row.error_percent, noise, -noise]
         });
         let (low, high) = ends.fold((0.0, 0.0), |(low, high): (f64, f64), end| (low.min(end), high.max(end)));
-        let axis = Axis::linear(low.min(-0.5), high.max(0.5));
+        let axis = Axis::linear(low, high.max(0.5));
         let at = |value: f64| round(axis.at(value).clamp(0.0, 1.0));
         let bar = |(part, row): &(&BudgetRow, &MetricRow)| {
             let [predictor, policy] = stacked(part).map(|(from, to)| [at(from), at(to)]);

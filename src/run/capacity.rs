@@ -6,18 +6,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::facts;
+use super::record::StageState;
 use super::session::Session;
 use super::{Observer, Request, RunError};
 use crate::capacity::{
-    self, Answer, Capacity, Load, Objectives, Overload, Percentiles, Plan, PlannedCell, Range, Setting,
-    Simulate, Watch,
+    self, Answer, Capacity, Load, MeasuredInput, Objectives, Overload, Percentiles, Plan, PlannedCell, Range,
+    Setting, Simulate, Watch,
 };
 use crate::lock::RunPin;
-use crate::metrics::{RequestRecord, RequestStatus, RunRecord};
+use crate::metrics::{self, RequestRecord, RequestStatus, RunRecord, StepLog};
 use crate::predictor::{Place, Predictor};
+use crate::progress::Silent;
 use crate::report::{self, Contents};
 use crate::scheduler::{ClusterConfig, RequestId, SchedulerConfig};
-use crate::sim::{Moment, Nanoseconds, Outcome, Pace, Stage, asked, prefixes_for, run};
+use crate::sim::{
+    Deployed, Moment, Nanoseconds, Outcome, Pace, Stage, asked, prefixes_for, run, simulate_requests,
+};
 use crate::spec::{Arrivals, CapacitySpec};
 use crate::store::{self, Digest, StagedDir};
 use crate::workload::{Prefixes, Workload, WorkloadRequest};
@@ -47,12 +51,15 @@ impl Session<'_> {
             return Err(RunError::NoCapacity);
         };
         let profile = self.pin()?.ok_or(RunError::NoCapacity)?;
-        let plan = self.capacity_plan(&spec)?;
+        let mut plan = self.capacity_plan(&spec)?;
         plan.check()?;
         let mut cells = Vec::with_capacity(plan.cells.len());
         for index in 0..plan.cells.len() {
             let predictor = self.predictor(index, &profile)?;
             cells.push(self.probed(index, predictor)?);
+        }
+        for (index, (planned, probed)) in plan.cells.iter_mut().zip(&cells).enumerate() {
+            planned.measured = self.measured(index, probed, &plan.objectives)?;
         }
         let seed = self.resolved.lock.seeds.router.unwrap_or_default();
         let probes = Probes { cells, router_seed: seed };
@@ -128,6 +135,37 @@ impl Session<'_> {
             rate,
             predictor,
         })
+    }
+
+    /// What `xp run` measured of a configuration, if it did: the first repeat that is there, at the experiment's own
+    /// rate, beside the simulation of the same requests.
+    fn measured(
+        &self,
+        index: usize,
+        probed: &Probed,
+        objectives: &Objectives,
+    ) -> Result<Vec<MeasuredInput>, RunError> {
+        let repeats = self.resolved.lock.experiment.compare.as_ref().map_or(1, |compare| compare.repeats);
+        for repeat in 0..repeats {
+            let step = match self.real_step(index, repeat) {
+                Ok(Some(step)) => step,
+                Ok(None) | Err(_) => break,
+            };
+            let StageState::Fresh(record) = self.stages.state_of(&step) else { continue };
+            let (measured, _) = metrics::read_run(&self.path(&record.output)?)?;
+            let deployed = Deployed {
+                scheduler: &probed.scheduler,
+                cluster: &probed.cluster,
+                router_seed: self.resolved.lock.seeds.router.unwrap_or_default(),
+            };
+            let (simulated, _) =
+                simulate_requests(&deployed, probed.predictor.as_ref(), &probed.workload, &Silent);
+            // Delays are not compared: the log of steps, which tells them, is not kept here.
+            let without_steps = RunRecord { steps: StepLog::default(), ..measured };
+            let load = |run: &RunRecord| Load::of(run, objectives);
+            return Ok(vec![(probed.rate, load(&without_steps), load(&simulated))]);
+        }
+        Ok(Vec::new())
     }
 
     fn write_capacity(&self, capacity: &Capacity) -> Result<(PathBuf, PathBuf), RunError> {

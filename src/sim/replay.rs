@@ -1,7 +1,7 @@
 //! A measured run's durations under the simulated policy: what is left of an error when every step takes as long as
 //! it was measured to.
 
-use super::clock::Nanoseconds;
+use super::clock::{Moment, Nanoseconds};
 use super::cluster::{Pace, Stage, run};
 use super::recorder::{Deployed, asked, rows};
 use crate::metrics::{Replay, RequestRecord, RequestStatus, RunRecord, StepMember, StepView};
@@ -11,8 +11,10 @@ use crate::workload::{Workload, WorkloadRequest};
 
 /// Replays a measured run of one replica on one device. A request is asked for the tokens that it got.
 ///
-/// The k-th batch takes as long as the k-th measured step. One that is another batch takes what the predictor says,
-/// times how much longer the k-th measured step took than predicted; past the last measured step, than the last.
+/// A batch that was measured about that time takes as long as it was measured to; one that could start when the
+/// measured step before had ended, or when its first request came, ends when the measured one did, so that the engine's
+/// own time between steps counts as the step's. A batch that was not measured takes what the predictor says, times
+/// how much longer than predicted the step took that was measured at that time.
 pub fn replay(deployed: &Deployed<'_>, predictor: &dyn Predictor, measured: &RunRecord) -> Replay {
     let request = |row: &RequestRecord| WorkloadRequest {
         prompt_id: row.request_id,
@@ -40,6 +42,7 @@ pub fn replay(deployed: &Deployed<'_>, predictor: &dyn Predictor, measured: &Run
         predictor,
         measured,
         durations_ns: measured.steps.iter().map(predict).collect(),
+        now_ns: 0,
         next: 0,
         apart: 0,
     };
@@ -53,26 +56,43 @@ pub fn replay(deployed: &Deployed<'_>, predictor: &dyn Predictor, measured: &Run
             &mut replayer,
         )
     };
-    let Replayer { durations_ns, next, apart, .. } = replayer;
-    let missing = durations_ns.len().saturating_sub(next) as u64;
+    let Replayer { durations_ns, apart, .. } = replayer;
     let workload = Workload { requests, ..Workload::default() };
     let record = RunRecord { requests: rows(&workload, &outcomes, None), ..RunRecord::default() };
-    Replay { record, durations_ns, apart: apart + missing }
+    Replay { record, durations_ns, apart }
 }
 
 struct Replayer<'a> {
     predictor: &'a dyn Predictor,
     measured: &'a RunRecord,
     durations_ns: Vec<(u64, u64)>,
-    /// Batches that started.
+    now_ns: u64,
+    /// The first measured step that ends later than now.
     next: usize,
     apart: u64,
 }
 
+/// Measured steps before and after the current one that are looked at.
+const WINDOW: usize = 2;
+
+impl Replayer<'_> {
+    /// How long a batch takes that was measured as step `at`.
+    fn measured_ns(&self, at: usize) -> u64 {
+        let step = self.measured.steps.step(at);
+        let before_ns = at.checked_sub(1).map_or(0, |before| self.measured.steps.step(before).end_ns);
+        match (before_ns..=step.start_ns).contains(&self.now_ns) {
+            true => step.end_ns - self.now_ns,
+            false => step.end_ns - step.start_ns,
+        }
+    }
+}
+
 impl Pace<Nanoseconds> for Replayer<'_> {
     fn span(&mut self, stage: &Stage<'_>) -> u64 {
-        let at = self.next;
-        self.next += 1;
+        let steps = &self.measured.steps;
+        while self.next < steps.len() && steps.step(self.next).end_ns <= self.now_ns {
+            self.next += 1;
+        }
         let member = |entry: BatchEntry| StepMember {
             request: stage.slots[entry.request as usize],
             tokens: entry.tokens,
@@ -80,12 +100,15 @@ impl Pace<Nanoseconds> for Replayer<'_> {
             is_prefill: entry.is_prefill,
             emits: entry.emits,
         };
-        let known = self.durations_ns.get(at).copied();
-        if let Some((took_ns, _)) = known
-            && stage.batch.entries().map(member).eq(self.measured.steps.step(at).members.iter().copied())
-        {
-            return took_ns;
+        let is_it =
+            |at: &usize| stage.batch.entries().map(member).eq(steps.step(*at).members.iter().copied());
+        let near = self.next.saturating_sub(WINDOW)..steps.len().min(self.next + WINDOW + 1);
+        // The nearest first: the current step, those after it, those before it.
+        let found = (self.next..near.end).find(is_it).or_else(|| (near.start..self.next).rev().find(is_it));
+        if let Some(at) = found {
+            return self.measured_ns(at);
         }
+        let known = self.durations_ns.get(self.next).copied();
         self.apart += 1;
         let predicted_ns = self.predictor.stage_ns(stage.batch, &Place::from(stage));
         match known.or(self.durations_ns.last().copied()) {
@@ -94,6 +117,11 @@ impl Pace<Nanoseconds> for Replayer<'_> {
             }
             _ => predicted_ns,
         }
+    }
+
+    fn stops(&mut self, now: Moment) -> bool {
+        self.now_ns = now.0;
+        false
     }
 }
 
@@ -155,12 +183,27 @@ mod tests {
     }
 
     #[test]
+    fn the_engines_own_time_between_steps_counts_as_the_steps() {
+        let mut measured = served(&config(), &Linear(3));
+        // Every step starts a little later than it could, and all times after an idle one stay as they are.
+        let mut steps = StepLog::default();
+        for step in measured.steps.iter() {
+            let start_ns = step.start_ns + (step.end_ns - step.start_ns) / 10;
+            let queue = (step.running, step.waiting);
+            steps.push(start_ns, step.end_ns, step.members.iter().copied(), queue, (step.kv_blocks, 0));
+        }
+        measured.steps = steps;
+        let replay = replayed(&config(), &measured);
+        assert_eq!((times(&replay.record), replay.apart), (times(&measured), 0));
+    }
+
+    #[test]
     fn another_policy_forms_other_batches_at_the_measured_pace() {
         let measured = served(&config(), &Linear(3));
         let other = SchedulerConfig { chunk_size: 4, ..config() };
         let replay = replayed(&other, &measured);
         assert!(replay.apart > 0);
-        // Its own batches, three times as long as predicted.
+        // Its own batches, three times as long as predicted; those that were measured just as long as they were.
         assert_eq!(times(&replay.record), times(&served(&other, &Linear(3))));
     }
 

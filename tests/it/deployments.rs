@@ -294,3 +294,44 @@ fn a_run_is_exported_as_series_and_as_a_timeline() {
     project.fails(1, &["export", run, "--series", "series"]);
     project.fails(2, &["export", run]);
 }
+
+/// What was measured of a configuration stands beside the search, and tells whether the simulator's choice is right.
+#[test]
+fn a_search_knows_what_was_measured() {
+    let project = Project::empty();
+    project.write(
+        "experiments/both.kdl",
+        r#"experiment "both" {
+    model "qwen3-tiny"
+    hardware "cpu" threads=1 price-per-hour=1
+    workload "few" {
+        requests 6
+        lengths "uniform" min=12 max=40
+        arrivals "poisson" qps=50
+    }
+    backend "sarathi" kv-memory="4MiB"
+    backend "sim"
+    slo ttft-p99="60s"
+    compare real="sarathi" sim="sim" pass="500%" warn="900%" repeats=1
+    capacity min-qps=1 max-qps=400
+    matrix { backend.sarathi.chunk-size 16 64; }
+}
+"#,
+    );
+    let searched = |project: &Project| {
+        project.ok(&["capacity", "experiments/both.kdl"]);
+        let bytes = std::fs::read(project.only("runs/capacity").join("capacity.json")).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&bytes).unwrap()
+    };
+    let before = searched(&project);
+    assert!(before["fidelity"].is_null(), "{before}");
+    project.ok(&["run", "experiments/both.kdl"]);
+    let after = searched(&project);
+    for cell in after["cells"].as_array().unwrap() {
+        let at = &cell["measured"][0];
+        assert_eq!((&at["qps"], &at["measured"]["served"]), (&50.0.into(), &6.into()), "{cell}");
+        assert_eq!(at["measured"]["output_tokens"], at["simulated"]["output_tokens"]);
+    }
+    assert_eq!(after["fidelity"]["candidates"], 2, "{after}");
+    project.ok(&["verify", "reports/both-capacity.pdf"]);
+}

@@ -12,6 +12,7 @@ mod folders;
 mod format;
 mod fuzz_replay;
 mod git;
+mod goldens;
 mod hub;
 mod json;
 mod keeping;
