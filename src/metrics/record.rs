@@ -2,7 +2,7 @@
 //! time is the end of the step that yielded it, so tokens cost no memory.
 
 use super::definitions::TokenSpan;
-use crate::scheduler::{Batch, RequestId};
+use crate::scheduler::{Batch, BatchEntry, RequestId};
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -82,6 +82,21 @@ pub struct StepMember {
     pub emits: bool,
 }
 
+impl StepMember {
+    /// A share of a batch, which may name its request by another number.
+    pub fn of(entry: &BatchEntry, request: RequestId) -> Self {
+        let BatchEntry { tokens, context, is_prefill, emits, .. } = *entry;
+        Self { request, tokens, context, is_prefill, emits }
+    }
+}
+
+impl From<&StepMember> for BatchEntry {
+    fn from(member: &StepMember) -> Self {
+        let StepMember { request, tokens, context, is_prefill, emits } = *member;
+        Self { request, tokens, context, is_prefill, emits }
+    }
+}
+
 /// All steps of a run in order, as columns: a million steps are a few vectors.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StepLog {
@@ -141,13 +156,7 @@ impl StepLog {
         self.push(
             start_ns,
             end_ns,
-            batch.entries().map(|e| StepMember {
-                request: e.request,
-                tokens: e.tokens,
-                context: e.context,
-                is_prefill: e.is_prefill,
-                emits: e.emits,
-            }),
+            batch.entries().map(|entry| StepMember::of(&entry, entry.request)),
             queue,
             (kv_blocks, 0),
         );

@@ -172,13 +172,8 @@ impl Pace<Nanoseconds> for Recorder<'_> {
         }
         let Some(formed) = self.formed.get_mut(stage.batch_id as usize) else { return };
         formed.row = self.steps.len();
-        let members = stage.batch.entries().map(|entry| StepMember {
-            request: stage.slots[entry.request as usize],
-            tokens: entry.tokens,
-            context: entry.context,
-            is_prefill: entry.is_prefill,
-            emits: entry.emits,
-        });
+        let members =
+            stage.batch.entries().map(|entry| StepMember::of(&entry, stage.slots[entry.request as usize]));
         self.steps.push(start.0, end.0, members, formed.queue, (formed.kv_blocks, stage.replica));
     }
 

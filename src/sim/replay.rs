@@ -28,14 +28,7 @@ pub fn replay(deployed: &Deployed<'_>, predictor: &dyn Predictor, measured: &Run
     };
     let requests: Vec<WorkloadRequest> = measured.requests.iter().map(request).collect();
     let predict = |step: StepView<'_>| {
-        let entry = |member: &StepMember| BatchEntry {
-            request: member.request,
-            tokens: member.tokens,
-            context: member.context,
-            is_prefill: member.is_prefill,
-            emits: member.emits,
-        };
-        let batch = Batch::of(step.members.iter().map(entry));
+        let batch = Batch::of(step.members.iter().map(BatchEntry::from));
         (step.end_ns - step.start_ns, predictor.step_ns(&batch))
     };
     let mut replayer = Replayer {
@@ -93,13 +86,7 @@ impl Pace<Nanoseconds> for Replayer<'_> {
         while self.next < steps.len() && steps.step(self.next).end_ns <= self.now_ns {
             self.next += 1;
         }
-        let member = |entry: BatchEntry| StepMember {
-            request: stage.slots[entry.request as usize],
-            tokens: entry.tokens,
-            context: entry.context,
-            is_prefill: entry.is_prefill,
-            emits: entry.emits,
-        };
+        let member = |entry: BatchEntry| StepMember::of(&entry, stage.slots[entry.request as usize]);
         let is_it =
             |at: &usize| stage.batch.entries().map(member).eq(steps.step(*at).members.iter().copied());
         let near = self.next.saturating_sub(WINDOW)..steps.len().min(self.next + WINDOW + 1);

@@ -150,7 +150,7 @@ fn goldens_show_what_they_are_for() {
         assert!(begun.len() > requests.len(), "{name}: nobody was preempted");
     }
     assert!(golden("three-replicas-prefix_aware").lines().any(|line| line.split(' ').nth(2) == Some("2")));
-    assert!(golden("sarathi").contains("90"), "one request is refused");
+    assert!(golden("sarathi").contains("exceed the context"), "one request is refused");
     assert_ne!(golden("sarathi-vidur"), golden("sarathi-short-of-memory"));
 }
 
