@@ -233,11 +233,10 @@ fn xp(root: &Path, arguments: &[&str]) {
 fn event_loop(root: &Path) -> (f64, f64, usize) {
     xp(root, &["run", "experiments/vidur.kdl"]);
     let lock = xp::lock::read(&root.join("locks/vidur.lock.kdl")).expect("a lock");
-    let simulated = |backend| match backend {
-        &xp::spec::Backend::Sim(ref sim) => Some(sim),
-        _ => None,
+    let mut backends = lock.experiment.backends.iter();
+    let Some(xp::spec::Backend::Sim(sim)) = backends.find(|backend| backend.name() == "sim") else {
+        panic!("no simulation is locked")
     };
-    let sim = lock.experiment.backends.iter().find_map(simulated).expect("a simulation");
     let profile = xp::backend::read_profile(&lock, &root.join("profile")).expect("a profile");
     let trained = root.join(".xp/trained");
     let predictor = xp::backend::predictor(&lock, 0, sim, &profile, Some(&trained)).expect("a predictor");

@@ -148,15 +148,15 @@ fn of_sessions(
     let Turns { lengths, arrivals, prefixes } =
         turns(sessions, &said, &gaps, &mut Stream::new(seeds.arrivals, 1))?;
     let gaps = arrivals::between(&arrivals);
-    let request =
-        |(index, ((lengths, gap), arrival)): (usize, ((&(u32, u32), &u64), &u64))| WorkloadRequest {
-            prompt_id: index as u32,
-            num_prefill_tokens: lengths.0,
-            num_decode_tokens: lengths.1,
-            inter_arrival_ns: *gap,
-            arrival_time_ns: *arrival,
-        };
-    let requests = lengths.iter().zip(&gaps).zip(&arrivals).enumerate().map(request).collect();
+    let timed = gaps.iter().zip(&arrivals);
+    let requests = (0..).zip(&lengths).zip(timed).map(|((index, lengths), (gap, arrival))| WorkloadRequest {
+        prompt_id: index,
+        num_prefill_tokens: lengths.0,
+        num_decode_tokens: lengths.1,
+        inter_arrival_ns: *gap,
+        arrival_time_ns: *arrival,
+    });
+    let requests = requests.collect();
     Ok(Workload { requests, prompts: Vec::new(), prefixes: Some(prefixes) })
 }
 
