@@ -412,9 +412,13 @@ impl Session<'_> {
         self.resolved.lock.bundle.as_ref().map(|pin| pin.path.clone()).unwrap_or_default()
     }
 
-    /// Where the pinned bundle lies.
+    /// Where the pinned bundle lies, or while none is pinned, the one that the experiment names.
     pub fn bundle_folder(&self) -> Result<Option<PathBuf>, RunError> {
-        let pin = self.resolved.lock.bundle.as_ref();
-        Ok(pin.map(|pin| self.bundle_place(&pin.path)).transpose()?)
+        let named = || match &self.sim_backend()?.profile {
+            ProfileSource::Folder(folder) => Some(folder.clone()),
+            ProfileSource::Auto => None,
+        };
+        let pinned = self.resolved.lock.bundle.as_ref().map(|pin| pin.path.clone());
+        Ok(pinned.or_else(named).map(|path| self.bundle_place(&path)).transpose()?)
     }
 }

@@ -175,6 +175,16 @@ impl Group {
         }
     }
 
+    /// Appends the members whose last token the next step yields, in order.
+    #[inline]
+    pub fn ending(&self, ended: &mut Vec<RequestId>) {
+        let step = self.step + 1;
+        if step >= self.next_end {
+            let ends = self.last_step.iter().zip(self.members.iter()).filter(|(end, _)| **end <= step);
+            ended.extend(ends.map(|(_, member)| member.request));
+        }
+    }
+
     /// Makes a step: every member has one more token in the cache and one less to emit. Those that have
     /// none left leave; their ids are appended to `ended`, in order.
     #[inline]
@@ -187,41 +197,31 @@ impl Group {
     }
 
     fn end_members(&mut self, ended: &mut Vec<RequestId>) {
-        let step = self.step;
-        let (mut kept, mut next_end, mut max_offset) = (0, i64::MAX, i64::MIN);
-        // A step under way looks at the members as they were: it keeps its list, and the group gets another.
-        let mut others = Vec::new();
-        let in_place = match Arc::get_mut(&mut self.members) {
-            Some(_) => true,
-            None => {
-                others.reserve_exact(self.members.len());
-                false
-            }
-        };
-        for index in 0..self.last_step.len() {
-            let (member, end) = (self.members[index], self.last_step[index]);
-            if end > step {
-                match in_place {
-                    true => Arc::make_mut(&mut self.members)[kept] = member,
-                    false => others.push(member),
-                }
-                self.last_step[kept] = end;
+        let Self { block_size, step, members, last_step, context_sum, by_remainder, .. } = self;
+        let (mut index, mut kept, mut next_end, mut max_offset) = (0, 0, i64::MAX, i64::MIN);
+        let mut stays = |member: &Member| {
+            let end = last_step[index];
+            index += 1;
+            if end > *step {
+                last_step[kept] = end;
                 kept += 1;
                 next_end = next_end.min(end);
                 max_offset = max_offset.max(member.offset);
-            } else {
-                ended.push(member.request);
-                self.context_sum -= (member.offset + step) as u64;
-                if let Some(count) = remainder(self.block_size, &mut self.by_remainder, member.offset) {
-                    *count -= 1;
-                }
+                return true;
             }
+            ended.push(member.request);
+            *context_sum -= (member.offset + *step) as u64;
+            if let Some(count) = remainder(*block_size, by_remainder, member.offset) {
+                *count -= 1;
+            }
+            false
+        };
+        match Arc::get_mut(members) {
+            Some(members) => members.retain(stays),
+            // A step under way looks at the members as they were: it keeps its list, and the group gets another.
+            None => *members = Arc::new(members.iter().copied().filter(|member| stays(member)).collect()),
         }
-        match in_place {
-            true => Arc::make_mut(&mut self.members).truncate(kept),
-            false => self.members = Arc::new(others),
-        }
-        self.last_step.truncate(kept);
+        last_step.truncate(kept);
         (self.next_end, self.max_offset) = (next_end, max_offset);
     }
 
@@ -360,8 +360,10 @@ mod tests {
                     Call::Drain => prop_assert_eq!(group.drain(), std::mem::take(&mut list)),
                     Call::Advance => {
                         let before = group.next_step();
-                        let (mut ended, mut wanted) = (Vec::new(), Vec::new());
+                        let (mut ended, mut wanted, mut announced) = (Vec::new(), Vec::new(), Vec::new());
+                        group.ending(&mut announced);
                         group.advance(&mut ended);
+                        prop_assert_eq!(&announced, &ended);
                         let contexts: Vec<_> = list.iter().map(|member| (member.request, member.context)).collect();
                         prop_assert_eq!(before.iter().collect::<Vec<_>>(), contexts, "a step is what it was when it was formed");
                         for member in &mut list {

@@ -32,8 +32,8 @@
 //!
 //! # Batches
 //!
-//! What a batch computes is counted when it is formed: a request's state is that
-//! after all batches it is in. Until a batch is complete its requests are in it
+//! What a batch computes of a prompt is counted when it is formed: the request's state is that
+//! after all batches it is in. A decode's is counted when its batch is complete. Until a batch is complete its requests are in it
 //! and nowhere else (its decodes in a *lane*, since a pipeline has several
 //! batches under way); then they are *paused* until the next is formed, in
 //! the order in which they stood in their batches. Those whose last token it
@@ -107,6 +107,8 @@ pub struct Replica<K> {
     lanes: Vec<Option<DecodeGroup>>,
     /// Groups without members.
     spare: Vec<DecodeGroup>,
+    /// Decodes that ended with a batch: it has told of them.
+    ended: Vec<RequestId>,
 }
 
 impl<K: KvStore> Replica<K> {
@@ -127,6 +129,7 @@ impl<K: KvStore> Replica<K> {
             paused: Paused::default(),
             lanes: Vec::new(),
             spare: Vec::new(),
+            ended: Vec::new(),
         }
     }
 
@@ -413,11 +416,9 @@ impl<K: KvStore> Replica<K> {
     }
 
     /// The batch is formed: decodes and chunks are under way.
-    pub fn seal(&mut self, mut group: DecodeGroup, batch: &mut Batch) {
+    pub fn seal(&mut self, group: DecodeGroup, batch: &mut Batch) {
         batch.decodes = group.next_step();
-        if !group.is_empty() {
-            group.advance(&mut batch.ending);
-        }
+        group.ending(&mut batch.ending);
         for chunk in &batch.chunks {
             if chunk.emits && self.states[chunk.request as usize].remaining == 0 {
                 batch.ending.push(chunk.request);
@@ -458,13 +459,19 @@ impl<K: KvStore> Replica<K> {
         batch.clear();
     }
 
-    /// The decodes of a batch under way, without those that end with it.
+    /// The decodes of a batch under way, a step further and without those that end with it. Until then the group
+    /// shares its members with the batch, so that neither copies them.
     pub fn take_lane(&mut self, batch: &mut Batch) -> DecodeGroup {
         // The batch gives up its view, so that the group need not copy its members to change them.
         batch.decodes = super::Decodes::default();
         let lane = self.lanes.get_mut(batch.lane as usize).and_then(Option::take);
         debug_assert!(lane.is_some() || batch.is_empty(), "completed twice");
-        lane.unwrap_or_else(|| self.empty_group())
+        let Some(mut group) = lane else { return self.empty_group() };
+        if !group.is_empty() {
+            self.ended.clear();
+            group.advance(&mut self.ended);
+        }
+        group
     }
 
     /// How a request goes on after a chunk; None when it ended with it.

@@ -118,6 +118,13 @@ fn operators_are_trained_once_pinned_and_verified() {
 }
 
 #[test]
+fn a_profile_that_is_named_needs_no_lock() {
+    let project = project("", &format!("predictor \"linear\"\n{ALONE}"));
+    project.ok(&["sim", SPEC, "--out", "simulated"]);
+    assert!(project.path("simulated/steps.csv").exists() && !project.path(LOCK).exists());
+}
+
+#[test]
 fn several_devices_are_predicted_with_the_tables_of_their_network() {
     let alone = project("", &format!("predictor \"interpolate\"\n{ALONE}"));
     alone.ok(&["run", SPEC]);
