@@ -40,8 +40,8 @@ pub(super) fn align(real: &[&RunRecord], sim: &RunRecord) -> Result<Aligned, Com
             *tokens = yielded.min(*tokens);
         }
     }
-    // The tokens of a recording have no times of their own: it is compared whole, or not at all.
-    for run in real.iter().filter(|run| !run.has_steps()) {
+    // Where steps are not known, tokens have no times of their own: a request is compared whole, or not at all.
+    for run in real.iter().chain([&sim]).filter(|run| !run.has_steps()) {
         for (tokens, request) in tokens.iter_mut().zip(&run.requests) {
             if *tokens < request.num_decode_tokens_actual {
                 *tokens = 0;
@@ -150,6 +150,12 @@ mod tests {
         assert_eq!((aligned.sim.spans[1].tokens, aligned.real[0].spans[1].tokens), (4, 4));
         assert_eq!(aligned.real[0].spans[0], aligned.sim.spans[0]);
         assert_eq!((aligned.real[0].gaps.len(), aligned.sim.gaps.len()), (0, 5));
+        // A simulation that kept its requests alone cannot be cut, either.
+        let alone = RunRecord { steps: Default::default(), ..run() };
+        let mut stopped = run();
+        stopped.requests[1].num_decode_tokens_actual = 2;
+        let aligned = align(&[&stopped], &alone).unwrap();
+        assert_eq!((aligned.ids.as_slice(), aligned.excluded), (&[0][..], 1));
         // What cannot be cut to a shorter run is left out.
         let mut short = run();
         short.requests[0].num_decode_tokens_actual = 2;
