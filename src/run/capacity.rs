@@ -19,9 +19,7 @@ use crate::predictor::{Place, Predictor};
 use crate::progress::Silent;
 use crate::report::{self, Contents};
 use crate::scheduler::{ClusterConfig, RequestId, SchedulerConfig};
-use crate::sim::{
-    Deployed, Moment, Nanoseconds, Outcome, Pace, Stage, asked, prefixes_for, run, simulate_requests,
-};
+use crate::sim::{Deployed, Moment, Nanoseconds, Outcome, Pace, Stage, prefixes_for, simulate_requests};
 use crate::spec::{Arrivals, CapacitySpec};
 use crate::store::{self, Digest, StagedDir};
 use crate::workload::{Prefixes, Workload, WorkloadRequest};
@@ -153,11 +151,7 @@ impl Session<'_> {
             };
             let StageState::Fresh(record) = self.stages.state_of(&step) else { continue };
             let (measured, _) = metrics::read_run(&self.path(&record.output)?)?;
-            let deployed = Deployed {
-                scheduler: &probed.scheduler,
-                cluster: &probed.cluster,
-                router_seed: self.resolved.lock.seeds.router.unwrap_or_default(),
-            };
+            let deployed = probed.deployed(self.resolved.lock.seeds.router.unwrap_or_default());
             let (simulated, _) =
                 simulate_requests(&deployed, probed.predictor.as_ref(), &probed.workload, &Silent);
             // Delays are not compared: the log of steps, which tells them, is not kept here.
@@ -205,6 +199,12 @@ struct Probed {
     predictor: Arc<dyn Predictor>,
 }
 
+impl Probed {
+    fn deployed(&self, router_seed: u64) -> Deployed<'_> {
+        Deployed { scheduler: &self.scheduler, cluster: &self.cluster, router_seed }
+    }
+}
+
 struct Probes {
     cells: Vec<Probed>,
     router_seed: u64,
@@ -228,13 +228,8 @@ impl Simulate for Probes {
             watch: Watch::new(objectives, watched),
             overload: None,
         };
-        let outcomes = run::<Nanoseconds, _>(
-            &probed.scheduler,
-            &probed.cluster,
-            self.router_seed,
-            &mut asked(&requests, probed.prefixes.as_ref()),
-            &mut watching,
-        );
+        let deployed = probed.deployed(self.router_seed);
+        let outcomes = deployed.serve(&requests, probed.prefixes.as_ref(), &mut watching);
         if let Some(overload) = watching.overload {
             return Ok(Answer::Stopped(overload));
         }

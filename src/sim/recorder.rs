@@ -19,6 +19,18 @@ pub struct Deployed<'a> {
     pub router_seed: u64,
 }
 
+impl Deployed<'_> {
+    /// Serves requests, whose prefixes are in the scheduler's blocks ([`prefixes_for`]), on whole nanoseconds.
+    pub fn serve(
+        &self,
+        requests: &[WorkloadRequest],
+        prefixes: Option<&Prefixes>,
+        pace: &mut impl Pace<Nanoseconds>,
+    ) -> Vec<Outcome> {
+        run(self.scheduler, self.cluster, self.router_seed, &mut asked(requests, prefixes), pace)
+    }
+}
+
 /// The prefixes of a workload's prompts in the scheduler's blocks, where it keeps any.
 pub fn prefixes_for<'w>(workload: &'w Workload, scheduler: &SchedulerConfig) -> Option<Cow<'w, Prefixes>> {
     let prefixes = workload.prefixes.as_ref().filter(|_| scheduler.prefix_caching)?;
@@ -53,20 +65,13 @@ pub fn simulate(
     progress: &dyn Progress,
 ) -> RunRecord {
     let prefixes = prefixes_for(workload, deployed.scheduler);
-    let mut requests = asked(&workload.requests, prefixes.as_deref());
     let mut recorder = Recorder {
         predictor,
         steps: StepLog::default(),
         formed: Vec::new(),
         report: Report::start(progress, workload.requests.len()),
     };
-    let outcomes = run::<Nanoseconds, _>(
-        deployed.scheduler,
-        deployed.cluster,
-        deployed.router_seed,
-        &mut requests,
-        &mut recorder,
-    );
+    let outcomes = deployed.serve(&workload.requests, prefixes.as_deref(), &mut recorder);
     let queue = recorder.queue();
     recorder.report.finish(queue);
     let steps = recorder.steps;
@@ -101,7 +106,6 @@ pub fn simulate_requests(
 ) -> (RunRecord, StepTotals) {
     let prefixes = prefixes_for(workload, deployed.scheduler);
     let serve = |emitted: Option<Vec<u32>>| {
-        let mut requests = asked(&workload.requests, prefixes.as_deref());
         let mut counter = Counter {
             predictor,
             emitted,
@@ -109,22 +113,15 @@ pub fn simulate_requests(
             totals: StepTotals { num_steps: 0, duration_ns: 0 },
             report: Report::start(progress, workload.requests.len()),
         };
-        let outcomes = run::<Nanoseconds, _>(
-            deployed.scheduler,
-            deployed.cluster,
-            deployed.router_seed,
-            &mut requests,
-            &mut counter,
-        );
+        let outcomes = deployed.serve(&workload.requests, prefixes.as_deref(), &mut counter);
         counter.report.finish(counter.queue);
         (outcomes, counter.emitted, counter.totals)
     };
-    let counts = || Some(vec![0; workload.requests.len()]);
-    let (mut outcomes, mut emitted, mut totals) =
-        serve(needs_counts(deployed.scheduler, &[]).then(counts).flatten());
+    let counts = || vec![0; workload.requests.len()];
+    let (mut outcomes, mut emitted, mut totals) = serve(needs_counts(deployed.scheduler, &[]).then(counts));
     // Counting looks at every token, and is seldom needed: it is worth a second run.
     if emitted.is_none() && needs_counts(deployed.scheduler, &outcomes) {
-        (outcomes, emitted, totals) = serve(counts());
+        (outcomes, emitted, totals) = serve(Some(counts()));
     }
     let requests = rows(workload, &outcomes, emitted.as_deref());
     (RunRecord { requests, ..RunRecord::default() }, totals)

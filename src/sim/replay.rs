@@ -2,8 +2,8 @@
 //! it was measured to.
 
 use super::clock::{Moment, Nanoseconds};
-use super::cluster::{Pace, Stage, run};
-use super::recorder::{Deployed, asked, rows};
+use super::cluster::{Pace, Stage};
+use super::recorder::{Deployed, rows};
 use crate::metrics::{Replay, RequestRecord, RequestStatus, RunRecord, StepMember, StepView};
 use crate::predictor::{Place, Predictor};
 use crate::scheduler::{Batch, BatchEntry};
@@ -39,16 +39,7 @@ pub fn replay(deployed: &Deployed<'_>, predictor: &dyn Predictor, measured: &Run
         next: 0,
         apart: 0,
     };
-    let outcomes = {
-        let mut asked = asked(&requests, None);
-        run::<Nanoseconds, _>(
-            deployed.scheduler,
-            deployed.cluster,
-            deployed.router_seed,
-            &mut asked,
-            &mut replayer,
-        )
-    };
+    let outcomes = deployed.serve(&requests, None, &mut replayer);
     let Replayer { durations_ns, apart, .. } = replayer;
     let workload = Workload { requests, ..Workload::default() };
     let record = RunRecord { requests: rows(&workload, &outcomes, None), ..RunRecord::default() };

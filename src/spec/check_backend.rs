@@ -6,8 +6,9 @@ use serde_json::Value;
 use super::check::{CODE, CPU, backends_of};
 use super::check_texts::{check_path, check_unit};
 use super::engine::{EngineSettings, KvSize};
-use super::experiment::{Backend, Predictor, ProfileSource, SimBackend};
+use super::experiment::Backend;
 use super::place::Finding;
+use super::simulator::{Predictor, ProfileSource, SimBackend};
 use super::suggest::quoted;
 use crate::scheduler::Policy;
 

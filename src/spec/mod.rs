@@ -43,6 +43,7 @@ mod presets;
 mod recording;
 mod recover;
 mod schema;
+mod simulator;
 mod starter;
 mod suggest;
 mod units;
@@ -58,9 +59,8 @@ pub use engine::{
     CandleBackend, EngineBackend, EngineSettings, KvSize, Parallel, RecordedBackend, Replicas, Sampling,
 };
 pub use experiment::{
-    Arrivals, Axis, Backend, CapacitySpec, Compare, Dtype, Experiment, Grid, Hardware, Interconnect, Lengths,
-    Model, Overhead, Predictor, ProfileSource, Sessions, SimBackend, SimLog, Slo, Source, Trace, TraceFormat,
-    Vidur, WorkloadSpec,
+    Arrivals, Axis, Backend, CapacitySpec, Compare, Dtype, Experiment, Hardware, Interconnect, Lengths,
+    Model, Sessions, Slo, Source, Trace, TraceFormat, WorkloadSpec,
 };
 pub use format::canonical;
 pub use load::{Changes, Fault, Loaded, faults, load, load_text, read_stream, read_text, unfit};
@@ -70,6 +70,7 @@ pub use overrides::{Override, take_data};
 pub use parse::parse_kdl;
 pub use recording::{RecordedColumns, TimeUnit};
 pub use schema::experiment_schema;
+pub use simulator::{Grid, Overhead, Predictor, ProfileSource, SimBackend, SimLog, Vidur};
 pub use starter::starter;
 pub use units::{Bandwidth, ByteSize, Duration, ParseUnitError, Percent};
 pub use world::World;
