@@ -29,4 +29,5 @@ pub mod source;
 pub mod spec;
 pub mod store;
 pub mod verify;
+pub mod worker;
 pub mod workload;

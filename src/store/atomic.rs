@@ -122,6 +122,17 @@ impl StagedDir {
         &self.staging.path
     }
 
+    /// Makes a folder visible that can be made again, under a name that is free: after a loss of power it may
+    /// hold less than it did.
+    ///
+    /// # Errors
+    /// The system refuses, or something has the name.
+    pub fn commit_unsynced(self) -> io::Result<()> {
+        file::rename(self.path(), &self.target)?;
+        self.staging.keep();
+        Ok(())
+    }
+
     /// Makes the folder visible under its final name, once all of it is on the disk. A folder that was
     /// there is replaced, and stays if that fails; a file is never replaced.
     pub fn commit(self) -> io::Result<()> {
