@@ -4,6 +4,7 @@ mod candle;
 mod predict;
 mod recorded;
 mod sim;
+mod transformers;
 mod vidur;
 
 pub use candle::CandleRunner;
@@ -11,6 +12,7 @@ pub use predict::{predictor, read_profile};
 pub(crate) use recorded::parse_recording;
 pub use recorded::{RecordedRunner, RecordingError};
 pub use sim::SimRunner;
+pub use transformers::TransformersRunner;
 pub use vidur::trained_files;
 
 use crate::lock::{ModelPin, RunPin};
@@ -23,6 +25,7 @@ use crate::profile::llmservingsim::KernelProfileError;
 use crate::profile::vidur::VidurProfileError;
 use crate::progress::Progress;
 use crate::spec::Dtype;
+use crate::worker::WorkerError;
 use crate::workload::Workload;
 
 /// What one run of a lock asks of a backend.
@@ -54,6 +57,9 @@ pub enum BackendError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Recording(#[from] RecordingError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Worker(#[from] WorkerError),
     #[error(transparent)]
     #[diagnostic(transparent)]
     Operators(#[from] PredictorError),
@@ -98,6 +104,7 @@ fn meta(job: &Job<'_>, backend: &str, kind: RunKind, record: &RunRecord) -> RunM
         hardware: Vec::new(),
         fingerprint: None,
         reference_ns: None,
+        worker: None,
         requests_only: false,
         num_requests: record.requests.len() as u64,
         num_steps: record.steps.len() as u64,

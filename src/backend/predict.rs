@@ -8,9 +8,9 @@ use crate::predictor::kernels::{
     Deployment, ExpertShape, KernelPredictor, Link, MAX_STEP, ModelShape, Network, Parallelism,
     vllm_graph_sizes,
 };
-use crate::predictor::{Interpolate, Predictor, WithOverhead};
+use crate::predictor::{Interpolate, PaddedSteps, Predictor, WithOverhead};
 use crate::profile::{FormatError, Kernels, Profile};
-use crate::scheduler::SchedulerConfig;
+use crate::scheduler::{Policy, SchedulerConfig};
 use crate::spec::{self, SimBackend};
 
 /// Reads a folder as the kind of profile that a lock's simulated backend names.
@@ -54,6 +54,13 @@ fn without_overhead(
         |why: &str, help: &str| Err(BackendError::Predictor { why: why.to_owned(), help: help.to_owned() });
     match (sim.predictor, profile) {
         (spec::Predictor::Interpolate, Profile::Own(bundle)) => Ok(Box::new(Interpolate::new(bundle)?)),
+        (spec::Predictor::Interpolate, Profile::Steps(steps)) => match lock.runs[index].scheduler.policy {
+            Policy::Static => Ok(Box::new(PaddedSteps::new(steps)?)),
+            _ => refuse(
+                "the profile is of padded batches of whole prompts",
+                "it predicts the policy `static` alone; measure a profile of the engine whose settings are simulated",
+            ),
+        },
         (spec::Predictor::Kernels, Profile::Kernels(kernels)) => {
             Ok(Box::new(of_kernels(lock, index, sim, kernels)?))
         }
@@ -71,8 +78,8 @@ fn without_overhead(
         (spec::Predictor::Interpolate, Profile::Kernels(_)) => {
             refuse("the profile is of a GPU's kernels", "write `predictor \"kernels\"`")
         }
-        (spec::Predictor::Kernels, Profile::Own(_)) => refuse(
-            "the profile is of xp's own engine, and has no kernels of a GPU",
+        (spec::Predictor::Kernels, Profile::Own(_) | Profile::Steps(_)) => refuse(
+            "the profile was measured by xp, and has no kernels of a GPU",
             "write `predictor \"interpolate\"`, or name the folder of a kernel profile",
         ),
     }

@@ -199,6 +199,16 @@ impl Engine {
 
 /// Tokenizes all prompts before the clock starts.
 fn sequences(workload: &Workload, tokenizer: &Tokenizer) -> Result<Vec<Sequence>, EngineError> {
+    let prompts = prompts(workload, tokenizer)?;
+    let asked = workload.requests.iter().map(|request| request.num_decode_tokens as usize);
+    Ok(prompts.into_iter().zip(asked).map(|(prompt, outputs)| Sequence::new(prompt, outputs)).collect())
+}
+
+/// The tokens of every request's prompt, in request order.
+///
+/// # Errors
+/// The workload has no texts, or the tokenizer makes another number of tokens of one.
+pub fn prompts(workload: &Workload, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>, EngineError> {
     if workload.prompts.is_empty() && !workload.requests.is_empty() {
         return Err(EngineError::NoPrompts);
     }
@@ -212,7 +222,7 @@ fn sequences(workload: &Workload, tokenizer: &Tokenizer) -> Result<Vec<Sequence>
                 let (wanted, found) = (spec.num_prefill_tokens, prompt.len());
                 return Err(EngineError::Prompt { request, wanted, found });
             }
-            Ok(Sequence::new(prompt.clone(), spec.num_decode_tokens as usize))
+            Ok(prompt.clone())
         })
         .collect()
 }

@@ -30,7 +30,7 @@ const LISTS: &[ListRule] = &[
 ];
 
 /// Fields that are lists of scalars, written as several arguments.
-const SCALAR_LISTS: &[&str] = &["values", "presets", "overrides"];
+const SCALAR_LISTS: &[&str] = &["values", "presets", "overrides", "packages"];
 
 /// The key field of a list's elements, for naming facts.
 pub(super) fn key_of(field: &str) -> Option<&'static str> {

@@ -86,6 +86,7 @@ const WORKLOADS: &str = "runs.*.workload.sha256";
 const SCHEDULERS: &str = "runs.*.scheduler.**";
 const CLUSTERS: &str = "runs.*.cluster.**";
 const RECORDINGS: &str = "runs.*.recorded.sha256";
+const WORKERS: &str = "runs.*.worker.**";
 const SIMULATIONS: &str = "runs.*.sim.sha256";
 
 /// A fact that does nothing but what the facts do that it decides.
@@ -175,7 +176,7 @@ pub(super) const RULES: &[Rule] = &[
     ),
     setting(
         &["experiment.backends.<measured>.**"],
-        &[SCHEDULERS, CLUSTERS, "seeds.router", RECORDINGS, MEASURED, "bundle.**"],
+        &[SCHEDULERS, CLUSTERS, "seeds.router", RECORDINGS, WORKERS, MEASURED, "bundle.**"],
         "the measured engine's settings, each with its default",
     ),
     Rule {
@@ -264,6 +265,7 @@ pub(super) const RULES: &[Rule] = &[
     key(&[CLUSTERS], Impact::Simulation, SIM, "a run's replicas and devices, resolved"),
     key(&[RECORDINGS], Impact::Measurement, REAL, "the content of a run's recording"),
     setting(&["runs.*.recorded.**"], &[RECORDINGS], "a recording's place and size"),
+    key(&[WORKERS], Impact::Measurement, REAL, "the program and the packages of a run's Python worker"),
     Rule {
         quoted: false,
         ..key(&[SIMULATIONS], Impact::Simulation, SIM, "the digest of a run's simulated result")

@@ -42,7 +42,7 @@ pub use merge::{Labels, MergeConflict, Merged, merge};
 pub use merge_conflict::{ConflictError, TextConflict, Version, conflicts, refuse as refuse_conflicts, take};
 pub use pins::{
     BundlePin, FORMAT, HardwareFact, Lock, ModelPin, RecordedPin, RunPin, SeedsPin, SetPin, SimPin, SpecPin,
-    Versions, WorkloadPin,
+    Versions, WorkerPin, WorkloadPin,
 };
 pub(crate) use read::parse_kdl_text;
 pub use read::{LockError, MAX_LOCK_BYTES, lock_schema, parse, read, read_any, read_side};

@@ -143,6 +143,9 @@ pub struct RunPin {
     /// The recording that takes the place of a measurement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recorded: Option<RecordedPin>,
+    /// The Python worker that measures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<WorkerPin>,
     /// The simulated result; simulation is deterministic, so a stranger can check it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sim: Option<SimPin>,
@@ -178,6 +181,18 @@ pub struct RecordedPin {
     pub path: String,
     pub bytes: u64,
     pub sha256: Digest,
+}
+
+/// What the Python worker of a `transformers` backend is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct WorkerPin {
+    /// Version of what xp and the worker say to one another.
+    pub protocol: u32,
+    /// Digest of the worker's program.
+    pub script: Digest,
+    /// The packages it runs on, with exact versions, and where they come from: lines of a requirements file.
+    pub packages: Vec<String>,
 }
 
 /// Digest of a simulated result.

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::admit::admit;
-use super::pins::{FORMAT, Lock, ModelPin, RecordedPin, RunPin, SeedsPin, SetPin, SpecPin, Versions};
+use super::pins::{
+    FORMAT, Lock, ModelPin, RecordedPin, RunPin, SeedsPin, SetPin, SpecPin, Versions, WorkerPin,
+};
 use super::resolved::{Made, Resolved};
 use super::workloads::{Workloads, reads_texts};
 use crate::catalog::ModelConfig;
@@ -15,8 +17,10 @@ use crate::source::{self, Access, Pinned, SourceError};
 use crate::spec::{
     self, Backend, CandleBackend, Cell, Compare, EngineBackend, EngineSettings, Experiment, Hardware,
     KvCache, KvSize, MAX_MATRIX_REQUESTS, Model, ProfileSource, RecordedBackend, SimBackend, Source,
+    TransformersBackend,
 };
 use crate::store::{Digest, FileDigest};
+use crate::worker::{self, Requirements, RequirementsError};
 use crate::workload::{self, Seeds, WorkloadError};
 
 /// An experiment could not be resolved.
@@ -28,6 +32,9 @@ pub enum ResolveError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Workload(#[from] WorkloadError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Requirements(#[from] RequirementsError),
     /// No backend runs the workload for real.
     #[error("no backend of the experiment measures: `compare` needs a real one")]
     #[diagnostic(code(xp::lock::no_engine), help("add `backend \"sarathi\"`"))]
@@ -157,7 +164,11 @@ pub fn resolve(
         let scheduler = scheduler_config(&engine, &cell.experiment, &model.config, extent.longest)?;
         let recorded = match measured {
             Measured::Recorded(recorded) => Some(recording(recorded, access)?),
-            Measured::Candle(_) | Measured::Engine(_) => None,
+            Measured::Candle(_) | Measured::Transformers(_) | Measured::Engine(_) => None,
+        };
+        let worker = match measured {
+            Measured::Transformers(backend) => Some(worker_pin(backend, access)?),
+            Measured::Candle(_) | Measured::Recorded(_) | Measured::Engine(_) => None,
         };
         let set: Vec<SetPin> = cell
             .overrides
@@ -171,6 +182,7 @@ pub fn resolve(
             scheduler,
             cluster: cluster_config(&engine),
             recorded,
+            worker,
             sim: None,
         });
         extents.push(extent);
@@ -202,6 +214,19 @@ fn recording(recorded: &RecordedBackend, access: &Access<'_>) -> Result<Recorded
     let path = recorded.path.clone();
     let file = input_file(&path, access)?;
     Ok(RecordedPin { path, bytes: file.bytes, sha256: file.sha256 })
+}
+
+/// The pin of a worker.
+fn worker_pin(backend: &TransformersBackend, access: &Access<'_>) -> Result<WorkerPin, ResolveError> {
+    let requirements = match &backend.requirements {
+        Some(path) => Requirements::read(&workload::data_file(access.inputs, path)?, path)?,
+        None => Requirements::own(),
+    };
+    Ok(WorkerPin {
+        protocol: worker::PROTOCOL,
+        script: Digest::of(worker::SCRIPT),
+        packages: requirements.lines().to_vec(),
+    })
 }
 
 /// Digest of an input file.
@@ -248,7 +273,7 @@ impl<'a> Shared<'a> {
     fn of(experiment: &'a Experiment) -> Self {
         let sims = experiment.backends.iter().filter_map(|backend| match backend {
             Backend::Sim(sim) => Some(sim),
-            Backend::Candle(_) | Backend::Recorded(_) | Backend::Engine(_) => None,
+            _ => None,
         });
         Self {
             seed: experiment.seed,
@@ -281,11 +306,12 @@ fn run_id(name: &str, set: &[SetPin]) -> String {
     format!("{name}-{}", Digest::of_json(&settings).short(8))
 }
 
-/// The backend whose settings are simulated: an engine of xp's or a recording of another, which are measured, or an
-/// engine that is not.
+/// The backend whose settings are simulated: an engine that runs here or a recording of another, which are measured, or
+/// an engine that is not.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Measured<'a> {
     Candle(&'a CandleBackend),
+    Transformers(&'a TransformersBackend),
     Recorded(&'a RecordedBackend),
     Engine(&'a EngineBackend),
 }
@@ -294,6 +320,7 @@ impl<'a> Measured<'a> {
     fn of(backend: &'a Backend) -> Option<Self> {
         match backend {
             Backend::Candle(candle) => Some(Self::Candle(candle)),
+            Backend::Transformers(transformers) => Some(Self::Transformers(transformers)),
             Backend::Recorded(recorded) => Some(Self::Recorded(recorded)),
             Backend::Engine(engine) => Some(Self::Engine(engine)),
             Backend::Sim(_) => None,
@@ -304,6 +331,7 @@ impl<'a> Measured<'a> {
     pub fn name(self) -> &'a str {
         match self {
             Self::Candle(candle) => &candle.name,
+            Self::Transformers(transformers) => &transformers.name,
             Self::Recorded(recorded) => &recorded.name,
             Self::Engine(engine) => &engine.name,
         }
@@ -313,6 +341,7 @@ impl<'a> Measured<'a> {
     pub fn engine(self) -> EngineSettings {
         match self {
             Self::Candle(candle) => candle.settings(),
+            Self::Transformers(transformers) => transformers.settings(),
             Self::Recorded(recorded) => recorded.settings(),
             Self::Engine(engine) => engine.settings(),
         }

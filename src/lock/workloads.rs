@@ -14,7 +14,7 @@ use crate::workload::{self, Seeds, WorkloadRequest};
 
 /// Whether an experiment has an engine that is fed texts. What is simulated alone has lengths, and no texts are made.
 pub(super) fn reads_texts(experiment: &Experiment) -> bool {
-    experiment.backends.iter().any(|backend| matches!(backend, Backend::Candle(_)))
+    experiment.backends.iter().any(|backend| matches!(backend, Backend::Candle(_) | Backend::Transformers(_)))
 }
 
 /// Whether lengths are those of texts.

@@ -59,6 +59,9 @@ pub struct RunMeta {
     /// Mean duration of the engine's reference step around the run, ns; of a simulation: while its bundle
     /// was measured. The same step on the same machine: a difference is the machine's.
     pub reference_ns: Option<u64>,
+    /// The Python worker that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<WorkerMeta>,
     /// A simulation that kept its requests alone: there are no files of steps and tokens.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub requests_only: bool,
@@ -67,6 +70,23 @@ pub struct RunMeta {
     pub output_tokens: u64,
     /// End of the last step, ns from run start; of a recorded run its last token.
     pub duration_ns: u64,
+}
+
+/// What the Python worker of a measured run was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerMeta {
+    /// Version of its Python.
+    pub python: String,
+    /// Packages and their versions, sorted by name.
+    pub packages: Vec<(String, String)>,
+    /// Threads that torch computed with.
+    pub threads: u32,
+    /// Name of the GPU it ran on; absent on a CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Which of transformers' attention implementations ran.
+    pub attention: String,
 }
 
 /// The versions alone: read first, because a newer format may have other fields.

@@ -19,7 +19,7 @@ mod write_run;
 
 pub use definitions::{DEFINITIONS, Definition, Metric, PERCENTILE_METHOD, SloLimits, TokenSpan, goodput};
 pub use error::ContractError;
-pub use meta::{RUN_FORMAT, RunKind, RunMeta, read_meta};
+pub use meta::{RUN_FORMAT, RunKind, RunMeta, WorkerMeta, read_meta};
 pub(crate) use read_run::parse_run;
 pub use read_run::read_run;
 pub use record::{RequestRecord, RequestStatus, RunRecord, StepLog, StepMember, StepView};

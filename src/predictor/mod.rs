@@ -5,11 +5,13 @@ mod grid;
 mod interpolate;
 pub mod kernels;
 mod overhead;
+mod padded;
 pub mod regression;
 pub mod vidur;
 
 pub use interpolate::Interpolate;
 pub use overhead::WithOverhead;
+pub use padded::PaddedSteps;
 
 use crate::scheduler::Batch;
 

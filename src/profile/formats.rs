@@ -1,4 +1,5 @@
-//! A profile of any format that xp reads: its own bundles, kernel profiles of GPUs, and folders of Vidur's.
+//! A profile of any format that xp reads: its own bundles and step profiles, kernel profiles of GPUs, and folders of
+//! Vidur's.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +7,8 @@ use super::llmservingsim::{
     KernelProfile, KernelProfileError, KernelProfileMeta, read_kernel_meta, read_kernel_profile,
 };
 use super::vidur::{VidurFolder, VidurProfileError, VidurTables};
-use super::{Bundle, ProfileError, read_bundle};
+use super::whole_steps::STEPS_FILE;
+use super::{Bundle, ProfileError, StepProfile, content_digest, read_bundle, read_steps, write_bundle, write_steps};
 use crate::store::{self, Digest, FileDigest};
 
 /// A profile that was read and checked.
@@ -14,6 +16,8 @@ use crate::store::{self, Digest, FileDigest};
 pub enum Profile {
     /// A bundle that xp measured.
     Own(Box<Bundle>),
+    /// Whole steps that xp measured of an engine in another process.
+    Steps(Box<StepProfile>),
     /// Kernels of a GPU as LLMServingSim publishes them.
     Kernels(Box<Kernels>),
     /// Operators of a GPU as Vidur publishes them.
@@ -38,6 +42,27 @@ impl Kernels {
     }
 }
 
+/// The head of a profile that xp measured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MeasuredProfile<'a> {
+    /// Digest of all that it says.
+    pub content: Digest,
+    /// Digest of the model's shape and number format.
+    pub model_digest: Digest,
+    /// Name and version of the engine.
+    pub engine: &'a str,
+    /// Tokens of a step that it covers, where steps are bounded by them.
+    pub max_tokens: Option<u32>,
+    /// Requests in a step that it covers.
+    pub max_batch_size: u32,
+    /// Tokens of a request that it covers.
+    pub max_context: u32,
+    /// Tokens in a KV block, where the engine has blocks.
+    pub block_size: Option<u32>,
+    /// The machine's noise while it was measured.
+    pub noise_percent: f64,
+}
+
 /// A profile cannot be read.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum FormatError {
@@ -60,14 +85,17 @@ pub enum FormatError {
 }
 
 impl Profile {
-    /// Reads a folder: with `tables` it is one of Vidur's; one with a `meta.yaml` is a kernel profile, any other a
-    /// bundle of xp's.
+    /// Reads a folder: with `tables` it is one of Vidur's; one with a `meta.yaml` is a kernel profile, one with a
+    /// `steps.json` a step profile, any other a bundle of xp's.
     ///
     /// # Errors
     /// It is no profile, or one that contradicts itself; every error names the file.
     pub fn read(folder: &Path, tables: Option<&VidurTables>) -> Result<Self, FormatError> {
         if let Some(tables) = tables {
             return Ok(Self::Vidur(Box::new(VidurFolder::open(folder, tables)?)));
+        }
+        if folder.join(STEPS_FILE).is_file() {
+            return Ok(Self::Steps(Box::new(read_steps(folder)?)));
         }
         if !folder.join("meta.yaml").is_file() {
             return Ok(Self::Own(Box::new(read_bundle(folder)?)));
@@ -94,10 +122,53 @@ impl Profile {
         Ok(Self::Kernels(Box::new(Kernels { meta, folder: folder.to_owned(), files })))
     }
 
+    /// What xp measured says of itself; None of what comes from elsewhere.
+    pub fn measured(&self) -> Option<MeasuredProfile<'_>> {
+        match self {
+            Self::Own(bundle) => Some(MeasuredProfile {
+                content: content_digest(bundle),
+                model_digest: bundle.meta.model_digest,
+                engine: &bundle.meta.engine,
+                max_tokens: Some(bundle.meta.max_tokens),
+                max_batch_size: bundle.meta.max_batch_size,
+                max_context: bundle.meta.max_context,
+                block_size: Some(bundle.meta.block_size),
+                noise_percent: bundle.meta.noise_percent,
+            }),
+            Self::Steps(steps) => Some(MeasuredProfile {
+                content: self.digest(),
+                model_digest: steps.model_digest,
+                engine: &steps.engine,
+                max_tokens: None,
+                max_batch_size: steps.max_batch_size,
+                max_context: steps.max_context,
+                block_size: None,
+                noise_percent: steps.noise_percent,
+            }),
+            Self::Kernels(_) | Self::Vidur(_) => None,
+        }
+    }
+
+    /// Writes a profile that xp measured as a whole folder, replacing what was there.
+    ///
+    /// # Errors
+    /// The system refuses, or it comes from elsewhere.
+    pub fn write(&self, folder: &Path) -> Result<(), ProfileError> {
+        match self {
+            Self::Own(bundle) => write_bundle(folder, bundle),
+            Self::Steps(steps) => write_steps(folder, steps),
+            Self::Kernels(_) | Self::Vidur(_) => {
+                let source = std::io::ErrorKind::Unsupported.into();
+                Err(ProfileError::Write { path: folder.to_owned(), source })
+            }
+        }
+    }
+
     /// What a lock pins it by: the digest of its head, which holds those of its files, or of these.
     pub fn digest(&self) -> Digest {
         match self {
             Self::Own(bundle) => Digest::of_json(&bundle.meta),
+            Self::Steps(steps) => Digest::of_json(steps),
             Self::Kernels(_) | Self::Vidur(_) => Digest::of_json(&self.files()),
         }
     }
@@ -106,6 +177,7 @@ impl Profile {
     pub fn hardware(&self) -> Vec<(String, String)> {
         match self {
             Self::Own(bundle) => bundle.meta.hardware.clone(),
+            Self::Steps(steps) => steps.hardware.clone(),
             Self::Kernels(kernels) => {
                 let KernelProfileMeta { gpu, variant, vllm_version, model, .. } = &kernels.meta;
                 let facts = [("gpu", gpu), ("format", variant), ("vllm", vllm_version), ("model", model)];
@@ -125,6 +197,7 @@ impl Profile {
     pub fn fingerprint(&self) -> Digest {
         match self {
             Self::Own(bundle) => bundle.meta.fingerprint,
+            Self::Steps(steps) => steps.fingerprint,
             Self::Kernels(_) | Self::Vidur(_) => Digest::of_json(&self.hardware()),
         }
     }
@@ -133,6 +206,7 @@ impl Profile {
     pub fn reference_ns(&self) -> Option<u64> {
         match self {
             Self::Own(bundle) => Some(bundle.meta.reference_ns),
+            Self::Steps(steps) => Some(steps.reference_ns),
             Self::Kernels(_) | Self::Vidur(_) => None,
         }
     }
@@ -141,15 +215,17 @@ impl Profile {
     pub fn files(&self) -> &[FileDigest] {
         match self {
             Self::Own(bundle) => &bundle.meta.files,
+            Self::Steps(_) => &[],
             Self::Kernels(kernels) => &kernels.files,
             Self::Vidur(vidur) => vidur.files(),
         }
     }
 
-    /// The file that holds the digests of the others, where there is one.
+    /// The file that holds the digests of the others, or all there is.
     pub fn head(&self) -> Option<&'static str> {
         match self {
             Self::Own(_) => Some("bundle.json"),
+            Self::Steps(_) => Some(STEPS_FILE),
             Self::Kernels(_) | Self::Vidur(_) => None,
         }
     }

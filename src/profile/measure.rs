@@ -235,7 +235,7 @@ impl<'a> Bench<'a> {
 }
 
 /// Fisher and Yates.
-fn shuffle(order: &mut [usize], rng: &mut ChaCha8Rng) {
+pub(super) fn shuffle(order: &mut [usize], rng: &mut ChaCha8Rng) {
     for last in (1..order.len()).rev() {
         order.swap(last, (rng.next_u64() % (last as u64 + 1)) as usize);
     }

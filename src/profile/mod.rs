@@ -14,11 +14,12 @@ mod read;
 mod sample;
 mod samples;
 pub mod vidur;
+mod whole_steps;
 mod write;
 
 pub use bundle::{AttentionPoint, BUNDLE_FORMAT, Bundle, BundleMeta, Feature, OpCurve, OpPoint, StepSample};
 pub use error::ProfileError;
-pub use formats::{FormatError, Kernels, Profile};
+pub use formats::{FormatError, Kernels, MeasuredProfile, Profile};
 pub use machine::{MachineFacts, engine_id, machine};
 pub use measure::{Subject, measure};
 pub use plan::Limits;
@@ -27,4 +28,8 @@ pub use read::read_bundle;
 #[cfg(test)]
 pub(crate) use sample::sample_bundle;
 pub(crate) use write::render;
+pub(crate) use whole_steps::parse_steps;
+#[cfg(test)]
+pub(crate) use whole_steps::sample_steps;
+pub use whole_steps::{StepPoint, StepProfile, StepSubject, measure_steps, read_steps, write_steps};
 pub use write::{content_digest, write_bundle};

@@ -1,6 +1,7 @@
 //! Which bundle the simulation reads: the pinned one while it holds, else a
 //! new measurement.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -12,10 +13,11 @@ use super::restore::Restored;
 use super::session::{LockMode, Session};
 use super::status::Standing;
 use super::steps;
-use crate::backend;
-use crate::lock::{self, BundlePin, HardwareFact};
-use crate::profile::{self, Bundle, Limits, Profile, Subject};
-use crate::spec::{Experiment, Lengths, ProfileSource, SimBackend};
+use super::worker::worker_id;
+use crate::backend::{self, BackendError};
+use crate::lock::{self, BundlePin, HardwareFact, Measured};
+use crate::profile::{self, Limits, Profile, StepSubject, Subject};
+use crate::spec::{Experiment, Lengths, ProfileSource, SimBackend, TransformersBackend};
 use crate::store::{self, Digest, FileDigest};
 
 /// The longest prompt plus output that a length distribution can draw.
@@ -313,13 +315,14 @@ impl Session<'_> {
     /// Why a bundle does not fit this machine, model or experiment.
     fn mismatch(&self, bundle: &Profile) -> Option<String> {
         let machine = profile::machine(self.resolved.lock.experiment.hardware.threads);
-        let Profile::Own(own) = bundle else {
+        if bundle.measured().is_none() {
             return Some("it is of no machine that xp measured".to_owned());
-        };
-        if own.meta.fingerprint != machine.fingerprint {
+        }
+        let measured = bundle.fingerprint();
+        if measured != machine.fingerprint {
             return Some(format!(
                 "the machine differs: pinned {}…, this is {}…",
-                own.meta.fingerprint.short(12),
+                measured.short(12),
                 machine.fingerprint.short(12)
             ));
         }
@@ -329,32 +332,32 @@ impl Session<'_> {
     /// Why a bundle does not fit this model or experiment.
     fn misfit(&self, bundle: &Profile) -> Option<String> {
         // What a predictor makes of kernels, it checks itself.
-        let Profile::Own(bundle) = bundle else { return None };
-        if bundle.meta.model_digest != self.shape_digest() {
+        let head = bundle.measured()?;
+        if head.model_digest != self.shape_digest() {
             return Some("it is of a model of another shape or number format".to_owned());
         }
-        if bundle.meta.engine != profile::engine_id() {
-            return Some(format!(
-                "it is of another engine: {}, not {}",
-                bundle.meta.engine,
-                profile::engine_id()
-            ));
+        if let Some(wanted) = self.engines().into_iter().find(|wanted| *wanted != head.engine) {
+            return Some(format!("it is of another engine: {}, not {wanted}", head.engine));
         }
         let limits = self.limits();
-        let meta = &bundle.meta;
         let wanted = [
-            ("tokens in a step", meta.max_tokens, limits.max_tokens()),
-            ("requests in a step", meta.max_batch_size, limits.max_batch_size),
-            ("tokens of a request", meta.max_context, limits.max_context),
+            ("tokens in a step", head.max_tokens.unwrap_or(u32::MAX), limits.max_tokens()),
+            ("requests in a step", head.max_batch_size, limits.max_batch_size),
+            ("tokens of a request", head.max_context, limits.max_context),
         ];
         if let Some((what, covered, needed)) =
             wanted.into_iter().find(|(_, covered, needed)| covered < needed)
         {
             return Some(format!("it covers {covered} {what}, the experiment needs {needed}"));
         }
-        (meta.block_size != limits.block_size).then(|| {
-            format!("it was measured with KV blocks of {}, not {}", meta.block_size, limits.block_size)
-        })
+        let block_size = head.block_size.filter(|size| *size != limits.block_size)?;
+        Some(format!("it was measured with KV blocks of {block_size}, not {}", limits.block_size))
+    }
+
+    /// The engines whose steps the runs of this lock take: one, unless the matrix varies its packages.
+    fn engines(&self) -> BTreeSet<String> {
+        let runs = self.resolved.lock.runs.iter();
+        runs.map(|run| run.worker.as_ref().map_or_else(profile::engine_id, worker_id)).collect()
     }
 
     /// Digest of what decides the speed of a step: shape and number format, not the weights' values.
@@ -369,16 +372,21 @@ impl Session<'_> {
         self.observer.started(Stage::Profile, "", why);
         let bundle = self.measure()?;
         // Named by content: no bundle takes the place of another.
-        let content = profile::content_digest(&bundle).short(8);
-        let folder = format!("profiles/{}{content}", self.bundle_prefix(&bundle.meta.fingerprint));
-        profile::write_bundle(&self.path(&folder)?, &bundle)?;
+        let content = bundle.measured().map(|head| head.content.short(8)).unwrap_or_default();
+        let folder = format!("profiles/{}{content}", self.bundle_prefix(&bundle.fingerprint()));
+        bundle.write(&self.path(&folder)?)?;
         let bundle = Profile::read(&self.path(&folder)?, None)?;
         self.observer.finished(Stage::Profile, "", &folder, started.elapsed().as_secs_f64());
         Ok((folder, bundle))
     }
 
-    /// Measures this machine without writing anything.
-    pub fn measure(&mut self) -> Result<Bundle, RunError> {
+    /// Measures the engine on this machine without writing anything.
+    pub fn measure(&mut self) -> Result<Profile, RunError> {
+        let measured = lock::measured_backend(&self.resolved.cells[0].experiment)?;
+        if let Measured::Transformers(transformers) = measured {
+            let transformers = transformers.clone();
+            return self.measure_worker(&transformers);
+        }
         let tokenizer = self.resolved.tokenizer()?;
         let model = self.resolved.lock.experiment.model.name.clone();
         let subject = Subject {
@@ -391,7 +399,28 @@ impl Session<'_> {
         let observer = self.observer;
         let engine = self.engine()?;
         let _device = device_guard(observer);
-        Ok(profile::measure(engine, &subject, observer.progress())?)
+        Ok(Profile::Own(Box::new(profile::measure(engine, &subject, observer.progress())?)))
+    }
+
+    /// Measures the Python worker of the first run.
+    fn measure_worker(&mut self, spec: &TransformersBackend) -> Result<Profile, RunError> {
+        let mut worker = self.take_worker(0, spec)?;
+        let limits = self.limits();
+        let subject = StepSubject {
+            model: &self.resolved.lock.experiment.model.name,
+            shape: self.shape_digest(),
+            engine: &worker_id(&worker.0),
+            threads: self.resolved.lock.experiment.hardware.threads,
+            max_batch_size: limits.max_batch_size,
+            max_context: limits.max_context,
+        };
+        let device = device_guard(self.observer);
+        let measured =
+            profile::measure_steps(&mut worker.1.worker, &subject, self.observer.progress());
+        drop(device);
+        let steps = measured.map_err(BackendError::from)?;
+        self.worker = Some(worker);
+        Ok(Profile::Steps(Box::new(steps)))
     }
 
     fn pin_bundle(&mut self, path: String, bundle: &Profile) {

@@ -27,6 +27,7 @@ mod stages;
 mod status;
 mod steps;
 mod transfer;
+mod worker;
 mod worktree;
 
 pub use capacity::{Searched, search_capacity};

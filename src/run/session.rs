@@ -10,7 +10,7 @@ use super::event::Observer;
 use super::project::{Project, ProjectError};
 use super::record::{StageRecord, StageStore};
 use crate::engine::{ENGINE_VERSION, Engine};
-use crate::lock::{self, Lock, ProjectFiles, Resolved, SimPin, SpecPin, Stale, Versions};
+use crate::lock::{self, Lock, ProjectFiles, Resolved, SimPin, SpecPin, Stale, Versions, WorkerPin};
 use crate::metrics::METRICS_VERSION;
 use crate::predictor::Predictor;
 use crate::profile::Profile;
@@ -18,6 +18,7 @@ use crate::sim::SIMULATOR_VERSION;
 use crate::source::{Access, Network};
 use crate::spec::{self, Changes, Experiment, Override};
 use crate::store::{self, Digest, DigestCache, Memo};
+use crate::worker::LoadedWorker;
 use crate::workload::WORKLOAD_VERSION;
 
 /// How a lock may change.
@@ -82,6 +83,8 @@ pub struct Session<'a> {
     pub(super) observer: &'a dyn Observer,
     /// The engine, once it was needed.
     pub(super) engine: Option<Engine>,
+    /// The Python worker with its model, once it was needed, and what is pinned of it.
+    pub(super) worker: Option<(WorkerPin, LoadedWorker)>,
     /// Simulated results in run order, once they were pinned.
     pub(super) sims: Vec<StageRecord>,
     /// The predictor of the last simulated run, by what it was made from.
@@ -199,6 +202,7 @@ impl<'a> Session<'a> {
             memo,
             observer,
             engine: None,
+            worker: None,
             sims: Vec::new(),
             last_predictor: None,
         };

@@ -12,16 +12,17 @@ use super::replays::{can_replay, replay_all};
 use super::restore::Restored;
 use super::session::Session;
 use super::steps::{self, Compared, Step};
-use crate::backend::{self, Backend, CandleRunner, Job, RecordedRunner, SimRunner};
+use crate::backend::{self, Backend, CandleRunner, Job, RecordedRunner, SimRunner, TransformersRunner};
 use crate::capacity::Price;
 use crate::compare::{self, Comparison};
 use crate::engine::Engine;
 use crate::lock::{self, Measured, ResolveError, RunPin, SimPin};
 use crate::metrics::{self, Replay, RunMeta, RunRecord};
+use crate::model::Tokenizer;
 use crate::predictor::Predictor;
 use crate::profile::{self, Profile};
 use crate::report::{self, Contents, Prices};
-use crate::spec::RecordedBackend;
+use crate::spec::{RecordedBackend, TransformersBackend};
 use crate::store::{self, Digest, FileDigest, StagedDir};
 use crate::workload::{self, Workload, WorkloadMeta};
 
@@ -209,6 +210,10 @@ impl Session<'_> {
     pub fn make_real(&mut self, index: usize, repeat: u32, folder: &Path) -> Result<String, RunError> {
         let engine_spec = match lock::measured_backend(&self.resolved.cells[index].experiment)? {
             Measured::Candle(engine) => engine.clone(),
+            Measured::Transformers(transformers) => {
+                let transformers = transformers.clone();
+                return self.make_transformers(index, repeat, &transformers, folder);
+            }
             Measured::Recorded(recorded) => {
                 let recorded = recorded.clone();
                 return self.make_recorded(index, &recorded, folder);
@@ -216,11 +221,7 @@ impl Session<'_> {
             Measured::Engine(_) => return Err(ResolveError::NoEngine.into()),
         };
         let observer = self.observer;
-        let (mut workload, tokenizer) = (self.resolved.workload(index)?, self.resolved.tokenizer()?);
-        let asked = &self.resolved.cells[index].experiment.workload;
-        if asked.trace.is_some() || asked.sessions.is_some() {
-            workload = Arc::new(workload::with_texts(&workload, &self.resolved.streams(), &tokenizer)?);
-        }
+        let (workload, tokenizer) = self.texts(index)?;
         self.engine()?;
         let mut engine = self.engine.take().expect("just loaded");
         let mut runner = CandleRunner {
@@ -237,6 +238,38 @@ impl Session<'_> {
         let (record, meta) = served?;
         metrics::write_run(folder, &record, &meta)?;
         Ok(format!("{} steps, {} output tokens", meta.num_steps, meta.output_tokens))
+    }
+
+    /// Times a run on transformers into a folder.
+    fn make_transformers(
+        &mut self,
+        index: usize,
+        repeat: u32,
+        spec: &TransformersBackend,
+        folder: &Path,
+    ) -> Result<String, RunError> {
+        let (workload, tokenizer) = self.texts(index)?;
+        let mut worker = self.take_worker(index, spec)?;
+        let mut runner =
+            TransformersRunner { name: &spec.name, tokenizer: &tokenizer, worker: &mut worker.1 };
+        let device = device_guard(self.observer);
+        let served = runner.serve(&self.job(index, repeat, &workload), self.observer.progress());
+        drop(device);
+        let (record, meta) = served?;
+        // One that failed is not used again.
+        self.worker = Some(worker);
+        metrics::write_run(folder, &record, &meta)?;
+        Ok(format!("{} steps, {} output tokens", meta.num_steps, meta.output_tokens))
+    }
+
+    /// A run's workload with its texts, and the tokenizer.
+    fn texts(&self, index: usize) -> Result<(Arc<Workload>, Arc<Tokenizer>), RunError> {
+        let (mut workload, tokenizer) = (self.resolved.workload(index)?, self.resolved.tokenizer()?);
+        let asked = &self.resolved.cells[index].experiment.workload;
+        if asked.trace.is_some() || asked.sessions.is_some() {
+            workload = Arc::new(workload::with_texts(&workload, &self.resolved.streams(), &tokenizer)?);
+        }
+        Ok((workload, tokenizer))
     }
 
     /// Takes a run from its recording into a folder.

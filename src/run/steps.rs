@@ -10,7 +10,7 @@ use crate::compare::COMPARISON_FORMAT;
 use crate::lock::{self, BundlePin, Lock, Measured, ResolveError, RunPin};
 use crate::metrics::RUN_FORMAT;
 use crate::profile;
-use crate::spec::{Compare, Experiment, RecordedBackend, SimLog};
+use crate::spec::{Compare, Experiment, RecordedBackend, SimLog, TransformersBackend};
 use crate::store::{Digest, FileDigest};
 
 /// A stage of one run: label, inputs, and where its output goes.
@@ -92,6 +92,9 @@ pub(super) fn real_step(
 ) -> Result<Option<Step>, ResolveError> {
     let engine = match lock::measured_backend(cell)? {
         Measured::Candle(engine) => engine,
+        Measured::Transformers(transformers) => {
+            return Ok(Some(transformers_step(lock, transformers, run, machine, repeat)));
+        }
         Measured::Recorded(recorded) => return Ok(Some(recorded_step(lock, recorded, run, repeat))),
         Measured::Engine(_) => return Ok(None),
     };
@@ -115,6 +118,41 @@ pub(super) fn real_step(
     inputs.extend(scheduler_inputs(run));
     let label = format!("{}-r{}", run.id, u64::from(repeat) + 1);
     Ok(Some(Step::new(Stage::Real, "real_runs", label, inputs)))
+}
+
+/// One measured repeat of a run on transformers.
+fn transformers_step(
+    lock: &Lock,
+    transformers: &TransformersBackend,
+    run: &RunPin,
+    machine: &Digest,
+    repeat: u32,
+) -> Step {
+    let mut inputs = inputs([
+        ("backend", transformers.name.clone()),
+        ("device", lock.experiment.hardware.device.clone()),
+        ("dtype", json(&lock.experiment.model.dtype)),
+        ("engine version", lock.versions.engine.to_string()),
+        ("format", RUN_FORMAT.to_string()),
+        ("machine", machine.to_string()),
+        ("metrics", lock.versions.metrics.to_string()),
+        ("model", lock.resolved_model.sha256.to_string()),
+        ("model name", lock.experiment.model.name.clone()),
+        ("repeat", (u64::from(repeat) + 1).to_string()),
+        ("threads", lock.experiment.hardware.threads.to_string()),
+        ("weights seed", lock.seeds.weights.to_string()),
+        ("workload", run.workload.sha256.to_string()),
+    ]);
+    let worker = run.worker.as_ref();
+    inputs.extend(worker.into_iter().flat_map(|worker| {
+        [
+            ("worker packages".to_owned(), worker.packages.join(", ")),
+            ("worker program".to_owned(), format!("{}, protocol {}", worker.script, worker.protocol)),
+        ]
+    }));
+    inputs.extend(scheduler_inputs(run));
+    let label = format!("{}-r{}", run.id, u64::from(repeat) + 1);
+    Step::new(Stage::Real, "real_runs", label, inputs)
 }
 
 /// A run that was recorded elsewhere: of no machine, and keyed by its file.

@@ -57,6 +57,11 @@ impl Policy {
         matches!(self, Self::Sarathi | Self::VllmV1)
     }
 
+    /// Whether `chunk_size` bounds a step: the others take whole prompts, as many as are admitted.
+    pub fn limits_steps(self) -> bool {
+        !matches!(self, Self::Orca | Self::FasterTransformer | Self::Static)
+    }
+
     /// Whether a request holds the same memory from admission to its end, however little of it is used.
     pub fn reserves(self) -> bool {
         matches!(self, Self::Orca | Self::FasterTransformer | Self::Static)

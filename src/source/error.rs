@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use super::hub::HubError;
 use crate::catalog::known_models;
-use crate::model::TokenizerError;
+use crate::model::{ModelError, TokenizerError};
 use crate::store::ReadError;
 
 /// A model could not be resolved.
@@ -15,6 +15,9 @@ pub enum SourceError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Model(#[from] ModelError),
     #[error(transparent)]
     #[diagnostic(transparent)]
     Hub(#[from] HubError),

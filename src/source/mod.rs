@@ -3,6 +3,7 @@
 
 mod config;
 mod error;
+mod export;
 mod folder;
 mod hub;
 mod shape;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use config::parse as parse_config;
 use config::parse_shape;
 pub use error::SourceError;
+pub use export::model_folder;
 pub use hub::HubError;
 pub use shape::shape;
 pub use tensors::{TensorShape, tensor_table};

@@ -14,7 +14,7 @@ use super::place::Finding;
 use super::units::{ByteSize, Duration};
 use crate::catalog::ModelConfig;
 
-/// The architecture that xp's own engine runs.
+/// The architecture of which xp reads weights, and makes them up.
 const RUNS: &str = "qwen3";
 
 /// Bytes that a thread loads in a nanosecond at most. No core makes more than two 64-byte loads in a cycle, from the
@@ -36,14 +36,15 @@ pub(super) struct View {
 struct Engine {
     index: usize,
     settings: EngineSettings,
-    /// It runs on this machine's CPU: of others nothing is known of how fast they can be.
+    /// It is measured here: xp brings its model, and on a CPU it is known how fast a step can be at most.
     runs_here: bool,
 }
 
 impl Engine {
     fn of(index: usize, backend: &Backend) -> Option<Self> {
         let settings = backend.engine()?;
-        Some(Self { index, settings, runs_here: matches!(backend, Backend::Candle(_)) })
+        let runs_here = matches!(backend, Backend::Candle(_) | Backend::Transformers(_));
+        Some(Self { index, settings, runs_here })
     }
 }
 
@@ -152,7 +153,7 @@ impl View {
         }
         for Engine { index, settings, runs_here } in &self.engines {
             if *runs_here && shape.model_type != RUNS {
-                let message = format!("xp's own engine runs {RUNS} models, not {}", shape.model_type);
+                let message = format!("xp measures engines on {RUNS} models, not on {}", shape.model_type);
                 let finding = Finding::new(format!("/backends/{index}/name"), CODE, message);
                 let finding =
                     finding.label("cannot run the model").near("/model/name", "another architecture");
@@ -252,7 +253,10 @@ impl View {
             loaded / (threads * BYTES_PER_THREAD_NS)
         };
         // Each step of a prompt loads every layer, its last one and each decode the output projection too.
-        let prefills = self.asked.prefill.div_ceil(u64::from(engine.chunk_size.max(1)));
+        let prefills = match engine.scheduler.limits_steps() {
+            true => self.asked.prefill.div_ceil(u64::from(engine.chunk_size.max(1))),
+            false => 1,
+        };
         let decodes = self.asked.decode - 1;
         let bounds = [
             ("ttft-p99", self.slo.ttft_p99, least(prefills, 1), "the first token", prefills),
@@ -301,6 +305,9 @@ fn check_context(index: usize, engine: &EngineSettings, context: u64, out: &mut 
         let finding = Finding::new(format!("/backends/{index}/block-size"), CODE, message);
         let finding = finding.label("longer than any request");
         out.push(finding.near("/model/name", format!("{context} tokens of context")).help("16 is usual"));
+    }
+    if !engine.scheduler.limits_steps() {
+        return;
     }
     let batch = u64::from(engine.max_batch_size);
     let plural = if batch == 1 { "" } else { "s" };

@@ -124,7 +124,7 @@ fn check_compare(instance: &Value, out: &mut Vec<Finding>) {
     check_unit(instance, "/compare/warn".to_owned(), "percent", out);
     let items = backends_of(instance);
     let sides: [(&str, &[&str], &str); 2] =
-        [("real", &["candle", "recorded"], "measured"), ("sim", &["sim"], "simulated")];
+        [("real", &["candle", "transformers", "recorded"], "measured"), ("sim", &["sim"], "simulated")];
     for (side, kinds, what) in sides {
         let Some(name) = compare.get(side).and_then(Value::as_str) else { continue };
         let pointer = format!("/compare/{side}");

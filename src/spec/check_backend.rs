@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::check::{CODE, CPU, backends_of};
 use super::check_texts::{check_path, check_unit};
-use super::engine::{EngineSettings, KvSize};
+use super::engine::{EngineSettings, KvSize, TransformersBackend};
 use super::experiment::Backend;
 use super::place::Finding;
 use super::simulator::{Predictor, ProfileSource, SimBackend};
@@ -23,6 +23,7 @@ pub(super) fn backend(instance: &Value, index: usize, out: &mut Vec<Finding>) {
     check_unit(instance, at("watermark"), "percent", out);
     check_unit(instance, at("memory-utilization"), "percent", out);
     check_unit(instance, at("overhead/step"), "duration", out);
+    check_unit(instance, at("step-timeout"), "duration", out);
     let Some(item) = backends_of(instance).get(index) else { return };
     if item.get("kv-blocks").is_some() && item.get("kv-memory").is_some() {
         let finding = Finding::new(at("kv-blocks"), CODE, "the KV cache has two sizes").label("in blocks");
@@ -35,6 +36,7 @@ pub(super) fn backend(instance: &Value, index: usize, out: &mut Vec<Finding>) {
     }
     match &backend {
         Backend::Recorded(recorded) => check_path(at("path"), &recorded.path, out),
+        Backend::Transformers(transformers) => check_transformers(index, transformers, out),
         Backend::Sim(sim) => {
             let device = instance.pointer("/hardware/device").and_then(Value::as_str).unwrap_or(CPU);
             check_vidur(index, sim, out);
@@ -59,6 +61,23 @@ pub(super) fn backend(instance: &Value, index: usize, out: &mut Vec<Finding>) {
             }
         }
         Backend::Candle(_) | Backend::Engine(_) => {}
+    }
+}
+
+/// What a Python worker cannot do.
+fn check_transformers(index: usize, backend: &TransformersBackend, out: &mut Vec<Finding>) {
+    let at = |field: &str| format!("/backends/{index}/{field}");
+    if backend.scheduler != Policy::Static {
+        let message = format!("transformers computes no batches of `{}`", backend.scheduler.name());
+        let finding = Finding::new(at("scheduler"), CODE, message).label("must be `static`");
+        out.push(finding.help("leave it away: whole batches from their prompts to the end of their last request, or requests one at a time with `max-batch-size 1`"));
+    }
+    if let Some(path) = &backend.requirements {
+        check_path(at("requirements"), path, out);
+    }
+    if backend.step_timeout.0 == 0 {
+        let finding = Finding::new(at("step-timeout"), CODE, "no step ends within no time");
+        out.push(finding.label("no time").help("`120s` is the default"));
     }
 }
 

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::recording::RecordedColumns;
-use super::units::{ByteSize, Percent};
+use super::units::{ByteSize, Duration, Percent};
 use crate::scheduler::{Compat, Policy, RouterKind};
 
 /// The settings that decide what an engine's scheduler does and on how many devices, of whatever kind of backend.
@@ -175,6 +175,72 @@ impl CandleBackend {
             watermark: self.watermark,
             max_context: self.max_context,
             max_waiting_steps: self.max_waiting_steps.unwrap_or(WAITING_STEPS),
+            prefix_caching: false,
+            async_scheduling: false,
+            compat: Compat::None,
+            cuda_graphs: true,
+            parallel: Parallel::default(),
+            replicas: Replicas::default(),
+        }
+    }
+}
+
+fn static_policy() -> Policy {
+    Policy::Static
+}
+fn small_batch() -> u32 {
+    8
+}
+fn default_step_timeout() -> Duration {
+    Duration(120_000_000_000)
+}
+/// Tokens in a KV block of a cache that knows no blocks: what memory is counted in.
+const COUNTED_BLOCK: u32 = 16;
+
+/// Settings of Hugging Face transformers, which a Python worker runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct TransformersBackend {
+    /// What `compare`, `--set` and the matrix call it.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"))]
+    pub name: String,
+    /// `static`: whole batches, as a `generate` call computes them.
+    #[serde(default = "static_policy")]
+    pub scheduler: Policy,
+    /// Requests of a batch; 1 serves them one at a time.
+    #[serde(default = "small_batch")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub max_batch_size: u32,
+    /// Memory for keys and values, padding aside: a batch is as large as it holds.
+    #[serde(default = "default_kv_memory")]
+    pub kv_memory: ByteSize,
+    /// Longest prompt plus output, in tokens; default: the model's context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 16777216))]
+    pub max_context: Option<u32>,
+    /// File of package versions, one `name==version` a line, relative to the data folder; default: xp's list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requirements: Option<String>,
+    /// The worker is ended, and the run fails, when a step takes longer.
+    #[serde(default = "default_step_timeout")]
+    pub step_timeout: Duration,
+}
+
+impl TransformersBackend {
+    /// Its settings as an engine.
+    pub fn settings(&self) -> EngineSettings {
+        EngineSettings {
+            name: self.name.clone(),
+            scheduler: self.scheduler,
+            // The policy takes prompts whole.
+            chunk_size: default_chunk(),
+            max_batch_size: self.max_batch_size,
+            block_size: COUNTED_BLOCK,
+            kv: KvSize::Memory(self.kv_memory),
+            kv_element_bytes: None,
+            watermark: Percent(0.0),
+            max_context: self.max_context,
+            max_waiting_steps: WAITING_STEPS,
             prefix_caching: false,
             async_scheduling: false,
             compat: Compat::None,

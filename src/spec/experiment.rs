@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::engine::{CandleBackend, EngineBackend, EngineSettings, RecordedBackend};
+use super::engine::{CandleBackend, EngineBackend, EngineSettings, RecordedBackend, TransformersBackend};
 use super::simulator::SimBackend;
 use super::units::{Bandwidth, ByteSize, Duration, Percent};
 
@@ -112,8 +112,8 @@ fn default_revision() -> String {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Hardware {
-    /// `cpu`, which xp's own engine runs on, or a device that is simulated: a name of the catalog, or any name
-    /// with the device's `memory`.
+    /// `cpu`, which xp's own engine runs on, or another device, that is simulated, or that transformers runs on: a
+    /// name of the catalog, or any name with the device's `memory`.
     #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"))]
     pub device: String,
     /// Compute threads.
@@ -337,6 +337,8 @@ pub enum Arrivals {
 pub enum Backend {
     /// The project's own engine on candle.
     Candle(CandleBackend),
+    /// Hugging Face transformers in a Python worker.
+    Transformers(TransformersBackend),
     /// The discrete-event simulator.
     Sim(SimBackend),
     /// A run that was measured elsewhere, read from a file.
@@ -350,6 +352,7 @@ impl Backend {
     pub fn name(&self) -> &str {
         match self {
             Self::Candle(backend) => &backend.name,
+            Self::Transformers(backend) => &backend.name,
             Self::Sim(backend) => &backend.name,
             Self::Recorded(backend) => &backend.name,
             Self::Engine(backend) => &backend.name,
@@ -360,6 +363,7 @@ impl Backend {
     pub fn engine(&self) -> Option<EngineSettings> {
         match self {
             Self::Candle(candle) => Some(candle.settings()),
+            Self::Transformers(transformers) => Some(transformers.settings()),
             Self::Recorded(recorded) => Some(recorded.settings()),
             Self::Engine(engine) => Some(engine.settings()),
             Self::Sim(_) => None,

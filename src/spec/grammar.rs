@@ -232,6 +232,18 @@ static BACKEND: Object = Object {
             ],
         },
         Kind {
+            name: "transformers",
+            args: NO_ARGS,
+            fields: &[
+                scalar("scheduler"),
+                scalar("max-batch-size"),
+                scalar("kv-memory"),
+                scalar("max-context"),
+                scalar("requirements"),
+                scalar("step-timeout"),
+            ],
+        },
+        Kind {
             name: "sim",
             args: NO_ARGS,
             fields: &[
@@ -256,6 +268,7 @@ static BACKEND: Object = Object {
     known_names: &[
         KnownName { name: "sarathi", kind: "candle", settings: &[("scheduler", "sarathi")] },
         KnownName { name: "candle", kind: "candle", settings: &[] },
+        KnownName { name: "transformers", kind: "transformers", settings: &[] },
         KnownName { name: "vidur", kind: "sim", settings: &[] },
         KnownName { name: "sim", kind: "sim", settings: &[] },
     ],

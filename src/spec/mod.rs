@@ -57,6 +57,7 @@ pub(crate) use diagnostic::long_place;
 pub use diagnostic::{Mistake, SpecErrors};
 pub use engine::{
     CandleBackend, EngineBackend, EngineSettings, KvSize, Parallel, RecordedBackend, Replicas, Sampling,
+    TransformersBackend,
 };
 pub use experiment::{
     Arrivals, Axis, Backend, CapacitySpec, Compare, Dtype, Experiment, Hardware, Interconnect, Lengths,

@@ -38,6 +38,13 @@ pub struct Worker {
     pub packages: BTreeMap<String, String>,
 }
 
+/// A worker with its model.
+#[derive(Debug)]
+pub struct LoadedWorker {
+    pub worker: Worker,
+    pub loaded: LoadedModel,
+}
+
 impl Worker {
     /// Starts a worker and checks that it has the packages that are pinned.
     pub fn start(

@@ -11,7 +11,7 @@ mod requirements;
 #[cfg(test)]
 mod tests;
 
-pub use client::{SCRIPT, Worker};
+pub use client::{LoadedWorker, SCRIPT, Worker};
 pub use environment::{Interpreter, interpreter};
 pub use error::WorkerError;
 pub use machine::WorkerClock;

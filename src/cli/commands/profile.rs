@@ -6,7 +6,6 @@ use super::super::out_folder::{Contract, OutFolder};
 use super::super::output;
 use super::super::terminal::Terminal;
 use super::request;
-use crate::profile;
 use crate::run::Session;
 
 /// Measures a bundle and pins it, or writes one into a folder of one's own.
@@ -22,8 +21,8 @@ pub fn run(args: &ProfileArgs) -> Result<ExitCode, CliError> {
         Some(out) => {
             let bundle = session.measure()?;
             out.check()?;
-            profile::write_bundle(out.path(), &bundle)?;
-            let noise = bundle.meta.noise_percent;
+            bundle.write(out.path())?;
+            let noise = bundle.measured().map_or(0.0, |head| head.noise_percent);
             output::line(format_args!("{}: noise floor ±{noise:.1} %", out.path().display()))?;
         }
         None => drop(session.pin()?),
