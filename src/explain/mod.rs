@@ -31,7 +31,7 @@ pub struct Explanation {
 }
 
 /// In the order in which a person meets them.
-static TEXTS: [&str; 20] = [
+static TEXTS: [&str; 21] = [
     include_str!("spec.md"),
     include_str!("source.md"),
     include_str!("tokenizer.md"),
@@ -42,6 +42,7 @@ static TEXTS: [&str; 20] = [
     include_str!("profile.md"),
     include_str!("predictor.md"),
     include_str!("engine.md"),
+    include_str!("worker.md"),
     include_str!("backend.md"),
     include_str!("metrics.md"),
     include_str!("compare.md"),

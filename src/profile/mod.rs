@@ -28,7 +28,6 @@ pub use read::read_bundle;
 #[cfg(test)]
 pub(crate) use sample::sample_bundle;
 pub(crate) use write::render;
-pub(crate) use whole_steps::parse_steps;
 #[cfg(test)]
 pub(crate) use whole_steps::sample_steps;
 pub use whole_steps::{StepPoint, StepProfile, StepSubject, measure_steps, read_steps, write_steps};

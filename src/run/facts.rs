@@ -50,9 +50,18 @@ fn boxes(lock: &Lock, index: usize, measured: &RunMeta) -> Vec<(String, Vec<Stri
             format!("machine {}", measured.fingerprint.map(|print| print.short(12)).unwrap_or_default()),
         ),
     };
-    let engine = match is_recorded {
-        true => format!("{}, recorded", measured.backend),
-        false => format!("xp {}, candle", lock.xp),
+    let engine = match &measured.worker {
+        _ if is_recorded => format!("{}, recorded", measured.backend),
+        Some(worker) => {
+            let version = |name: &str| worker.packages.iter().find(|(known, _)| known == name);
+            let told = ["transformers", "torch"].into_iter().filter_map(version);
+            told.map(|(name, version)| format!("{name} {version}")).collect::<Vec<_>>().join(", ")
+        }
+        None => format!("xp {}, candle", lock.xp),
+    };
+    let prompts = match scheduler.policy.limits_steps() {
+        true => format!("chunks of {} tokens", scheduler.chunk_size),
+        false => "whole prompts".to_owned(),
     };
     let group = |head: &str, lines: Vec<String>| (head.to_owned(), lines);
     vec![
@@ -70,7 +79,7 @@ fn boxes(lock: &Lock, index: usize, measured: &RunMeta) -> Vec<(String, Vec<Stri
             vec![
                 engine,
                 format!("{:?}, {} requests", scheduler.policy, scheduler.max_batch_size),
-                format!("chunks of {} tokens", scheduler.chunk_size),
+                prompts,
             ],
         ),
         group(
@@ -125,6 +134,13 @@ fn pins(lock: &Lock, index: usize, measured: &RunMeta) -> Vec<Pin> {
     }
     if let Ok(Measured::Candle(engine)) = lock::measured_backend(experiment) {
         pin("Engine settings", "temperature", engine.sampling.temperature.to_string());
+    }
+    if let Some(worker) = &measured.worker {
+        pin("Engine settings", "python", worker.python.clone());
+        for (name, version) in worker.packages.iter().take(6) {
+            pin("Engine settings", name, version.clone());
+        }
+        pin("Engine settings", "attention", worker.attention.clone());
     }
     for set in &run.set {
         pin("Engine settings", &set.path, set.value.to_string());

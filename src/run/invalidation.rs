@@ -462,3 +462,43 @@ fn a_recording_is_keyed_by_its_file_and_its_columns() {
     moved.resolved.lock.runs.iter_mut().for_each(|run| run.recorded.as_mut().unwrap().path += "2");
     assert_eq!(told(&moved), ("compare, report".to_owned(), false));
 }
+
+#[test]
+fn a_worker_is_keyed_by_its_program_and_its_packages() {
+    const WORKER: &str = "backend \"spare\" kind=\"transformers\" kv-memory=\"4MiB\" step-timeout=\"9s\"";
+    let dir = tempfile::tempdir().unwrap();
+    let text = BASE.replacen(SPARE, WORKER, 1).replace("real=\"sarathi\"", "real=\"spare\"");
+    let old = open(dir.path(), &text);
+    let real = |session: &Session<'_>| session.real_step(0, 0).unwrap().unwrap().key();
+    let told = |new: &Session<'_>| {
+        let found = lock::diff(&old.resolved.lock, &new.resolved.lock);
+        let stages = found.invalidated.first().map(|group| group.stages.to_string()).unwrap_or_default();
+        (stages, real(new) != real(&old))
+    };
+    let measured = ("real, compare, report".to_owned(), true);
+    let edited = |edit: fn(&mut lock::WorkerPin)| {
+        let mut new = open(dir.path(), &text);
+        new.resolved.lock.runs.iter_mut().for_each(|run| edit(run.worker.as_mut().unwrap()));
+        told(&new)
+    };
+    assert_eq!(edited(|pin| pin.script = Digest::of("other")), measured);
+    assert_eq!(edited(|pin| pin.protocol += 1), measured);
+    assert_eq!(edited(|pin| pin.packages.push("tokenizers==1".to_owned())), measured);
+    // What is installed decides, not which file says so.
+    let list = lock::Lock::clone(&old.resolved.lock).runs[0].worker.clone().unwrap().packages.join("\n");
+    std::fs::write(dir.path().join("list.txt"), list).unwrap();
+    let named = text.replace("step-timeout=\"9s\"", "step-timeout=\"9s\" requirements=\"list.txt\"");
+    assert_eq!(told(&open(dir.path(), &named)), ("compare, report".to_owned(), false));
+    let patient = open(dir.path(), &text.replace("9s", "10s"));
+    assert_eq!(told(&patient), ("compare, report".to_owned(), false));
+    // A lock with a worker reads as it was written.
+    let lock = &old.resolved.lock;
+    assert_eq!(&lock::parse(Path::new("x"), &lock.to_kdl()).unwrap(), lock);
+    let reasons = lock::staleness(lock, &{
+        let mut other = lock.clone();
+        other.runs.iter_mut().for_each(|run| run.worker.as_mut().unwrap().packages[0] = "torch==1".to_owned());
+        other
+    });
+    let told = reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    assert!(told.contains("worker.packages: locked torch==2.15.0"), "{told}");
+}

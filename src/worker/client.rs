@@ -1,6 +1,7 @@
 //! The worker as xp sees it: typed requests, each with a deadline.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::process::Command;
 use std::time::Duration;
 
@@ -77,7 +78,8 @@ impl Worker {
             return Err(WorkerError::Protocol { found: hello.protocol, wanted: PROTOCOL });
         }
         if let Some(message) = hello.failed {
-            return Err(WorkerError::Import { message });
+            let source = io::Error::other("Python raised an error");
+            return Err(WorkerError::Import { message, source });
         }
         let mut wrong = Vec::new();
         for (name, wanted) in requirements.packages() {
@@ -185,17 +187,17 @@ impl Worker {
         match self.process.receive(within) {
             Ok(line) => Ok(line),
             Err(Silence::Ended(status)) => {
-                Err(WorkerError::Died { how: describe(status), doing, words: self.process.last_words() })
+                let (how, words) = (describe(status), self.process.last_words());
+                Err(WorkerError::Died { how, doing, words, source: io::ErrorKind::BrokenPipe.into() })
             }
             Err(Silence::TimedOut) => {
                 self.process.kill();
                 let words = self.process.last_words();
-                Err(WorkerError::Timeout { seconds: within.as_secs(), doing, words })
+                let (seconds, source) = (within.as_secs_f64(), io::ErrorKind::TimedOut.into());
+                Err(WorkerError::Timeout { seconds, doing, words, source })
             }
             Err(Silence::NoText { why, line }) => {
-                self.process.kill();
-                let words = self.process.last_words();
-                Err(WorkerError::Garbage { doing, why: why.to_owned(), line, words })
+                Err(self.garbage(&doing, why.to_owned(), &line))
             }
         }
     }
@@ -203,16 +205,24 @@ impl Worker {
     fn garbage(&mut self, doing: &str, why: String, line: &str) -> WorkerError {
         self.process.kill();
         let (doing, line) = (doing.to_owned(), shown(line.as_bytes()));
-        WorkerError::Garbage { doing, why, line, words: self.process.last_words() }
+        let (words, source) = (self.process.last_words(), io::ErrorKind::InvalidData.into());
+        WorkerError::Garbage { doing, why, line, words, source }
     }
 
     /// The worker lives on, and what it was asked is not done.
     fn complaint(&self, doing: String, Complaint { kind, message }: Complaint) -> WorkerError {
         match kind.as_str() {
-            "out_of_memory" => WorkerError::OutOfMemory { doing, message },
-            "no_device" => WorkerError::NoDevice { message },
+            "out_of_memory" => WorkerError::OutOfMemory {
+                doing,
+                message,
+                source: io::ErrorKind::OutOfMemory.into(),
+            },
+            "no_device" => WorkerError::NoDevice { message, source: io::ErrorKind::NotFound.into() },
             "not_finite" => WorkerError::NotFinite { message },
-            _ => WorkerError::Failed { doing, message, words: String::new() },
+            _ => {
+                let source = io::Error::other("Python raised an error");
+                WorkerError::Failed { doing, message, source }
+            }
         }
     }
 }

@@ -109,7 +109,7 @@ impl Environments {
         }
         let packages = packages(requirements);
         if network == Network::Offline {
-            return Err(WorkerError::Offline { packages, source: io::ErrorKind::NotFound.into() });
+            return Err(WorkerError::Offline { packages, source: io::ErrorKind::NetworkUnreachable.into() });
         }
         let io = |path: &Path| {
             let path = path.to_owned();
@@ -126,6 +126,10 @@ impl Environments {
             }
             let staged = StagedDir::new(&folder).map_err(io(&folder))?;
             self.install(requirements, staged.path(), &packages, progress)?;
+            if folder.exists() {
+                // Its interpreter is gone.
+                file::remove_dir_all(&folder).map_err(io(&folder))?;
+            }
             staged.commit_unsynced().map_err(io(&folder))
         });
         progress.finish();
@@ -201,6 +205,7 @@ fn run(command: Command, packages: &str, progress: &dyn Progress) -> Result<(), 
         program: program.clone(),
         how,
         words,
+        source: io::Error::other("there is no environment"),
     };
     let mut process =
         Process::start(command).map_err(|error| failed(format!("does not start: {error}"), String::new()))?;
@@ -215,5 +220,84 @@ fn run(command: Command, packages: &str, progress: &dyn Progress) -> Result<(), 
                 return Err(failed("has been silent for two hours".to_owned(), process.last_words()));
             }
         }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::progress::Silent;
+
+    /// A shell script as a program: `venv` makes an interpreter that is the same script, and every call is written down.
+    const INSTALLER: &str = r#"
+folder=$(dirname "$0")
+echo "$@" >>"$folder/calls"
+last=; for last in "$@"; do :; done
+case "$*" in
+--version) echo "uv 9" ;;
+*print*) echo "CPython 3.12.1" ;;
+*venv*) mkdir -p "$last/bin" && ln -s /bin/echo "$last/bin/python" ;;
+*install*) test ! -e "$folder/broken" || { echo "no such version" >&2; exit 7; }
+           grep -q torch "$last" && echo "Collecting torch" ;;
+esac"#;
+
+    fn environments(dir: &Path) -> Environments {
+        let path = dir.join("installer.sh");
+        fs::write(&path, INSTALLER).unwrap();
+        let shell = Interpreter { program: "/bin/sh".into(), args: vec![path.into()] };
+        Environments { cache: dir.join("cache"), python: shell.clone(), uv: Some(shell) }
+    }
+
+    fn list() -> Requirements {
+        Requirements::pinned(&["torch==2.9.1".to_owned(), "transformers==5.0".to_owned()])
+    }
+
+    fn kept(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir.join("cache/python")).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn an_environment_is_made_once_and_used_from_then_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let environments = environments(dir.path());
+        let offline = environments.interpreter(&list(), Network::Offline, &Silent).unwrap_err();
+        assert!(offline.to_string().contains("torch 2.9.1, transformers 5.0"), "{offline}");
+        assert!(!dir.path().join("cache").exists());
+        let made = environments.interpreter(&list(), Network::Online, &Silent).unwrap();
+        assert!(made.program.starts_with(dir.path()) && made.program.exists());
+        let text = fs::read_to_string(made.program.parent().unwrap().with_file_name("requirements.txt")).unwrap();
+        assert_eq!(text, "torch==2.9.1\ntransformers==5.0\n");
+        let calls = || fs::read_to_string(dir.path().join("calls")).unwrap();
+        assert_eq!(calls().matches("install").count(), 1, "{}", calls());
+        assert_eq!(environments.interpreter(&list(), Network::Offline, &Silent).unwrap(), made);
+        assert_eq!(calls().matches("install").count(), 1, "{}", calls());
+        // One whose interpreter went away is made again.
+        fs::remove_file(&made.program).unwrap();
+        assert_eq!(environments.interpreter(&list(), Network::Online, &Silent).unwrap(), made);
+        assert!(made.program.exists() && kept(dir.path()).len() == 2);
+        let other = Requirements::pinned(&["torch==2.9.2".to_owned(), "transformers==5.0".to_owned()]);
+        assert_ne!(environments.interpreter(&other, Network::Online, &Silent).unwrap(), made);
+    }
+
+    #[test]
+    fn an_environment_that_cannot_be_made_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let environments = environments(dir.path());
+        fs::write(dir.path().join("broken"), "").unwrap();
+        let error = environments.interpreter(&list(), Network::Online, &Silent).unwrap_err();
+        let text = "cannot install torch 2.9.1, transformers 5.0: sh ended with exit code 7\nno such version";
+        assert_eq!(error.to_string(), text);
+        assert_eq!(kept(dir.path()), ["writer"]);
+        fs::remove_file(dir.path().join("broken")).unwrap();
+        environments.interpreter(&list(), Network::Online, &Silent).unwrap();
+        let none = Environments { python: Interpreter::at("/no/python"), ..environments };
+        let error = none.interpreter(&list(), Network::Online, &Silent).unwrap_err();
+        assert!(matches!(error, WorkerError::NoPython { .. }), "{error}");
     }
 }

@@ -34,7 +34,7 @@ pub enum WorkerError {
             "nothing is kept of a part: the next try begins anew. Is there space, does the registry have these versions for this Python, is it reachable? `XP_PYTHON` names an interpreter that has them"
         )
     )]
-    Install { packages: String, program: String, how: String, words: String },
+    Install { packages: String, program: String, how: String, words: String, source: io::Error },
     /// The system refused a file of the environment.
     #[error("cannot use {}", path.display())]
     #[diagnostic(
@@ -61,7 +61,7 @@ pub enum WorkerError {
         code(xp::worker::import),
         help("delete the environment to have it made again, or repair the interpreter that `XP_PYTHON` names")
     )]
-    Import { message: String },
+    Import { message: String, source: io::Error },
     /// It speaks another version of the protocol.
     #[error("the worker speaks version {found} of the protocol, xp version {wanted}")]
     #[diagnostic(code(xp::worker::protocol), help("a worker and its xp come together: install xp again"))]
@@ -74,21 +74,21 @@ pub enum WorkerError {
             "nothing of the run is kept. A worker that was killed (signal 9) has often used up the memory: lower `max-batch-size` or take a smaller model"
         )
     )]
-    Died { how: String, doing: String, words: String },
+    Died { how: String, doing: String, words: String, source: io::Error },
     /// No answer came in time.
     #[error("the worker did not answer within {seconds} s while {doing}{words}")]
     #[diagnostic(
         code(xp::worker::timeout),
         help("it was ended. If a step may take that long, raise the backend's `step-timeout`")
     )]
-    Timeout { seconds: u64, doing: String, words: String },
+    Timeout { seconds: f64, doing: String, words: String, source: io::Error },
     /// What came over the pipe is no answer.
     #[error("the worker sent what is no answer while {doing}: {why}: {line}{words}")]
     #[diagnostic(
         code(xp::worker::garbage),
         help("it was ended. Does a package of the environment write to the worker's pipe?")
     )]
-    Garbage { doing: String, why: String, line: String, words: String },
+    Garbage { doing: String, why: String, line: String, words: String, source: io::Error },
     /// A step needs more memory than there is.
     #[error("there is not enough memory for {doing}: {message}")]
     #[diagnostic(
@@ -97,14 +97,14 @@ pub enum WorkerError {
             "nothing of the run is kept: lower `max-batch-size` or `kv-memory`, shorten the requests, or take a smaller model or number format"
         )
     )]
-    OutOfMemory { doing: String, message: String },
+    OutOfMemory { doing: String, message: String, source: io::Error },
     /// torch has no such device.
     #[error("the worker cannot use the device: {message}")]
     #[diagnostic(
         code(xp::worker::no_device),
         help("write `hardware \"cpu\"`, or run where torch sees a GPU")
     )]
-    NoDevice { message: String },
+    NoDevice { message: String, source: io::Error },
     /// Nothing can be said of what such weights compute.
     #[error("{message}")]
     #[diagnostic(
@@ -113,7 +113,7 @@ pub enum WorkerError {
     )]
     NotFinite { message: String },
     /// torch or transformers raised an error.
-    #[error("the worker failed while {doing}: {message}{words}")]
+    #[error("the worker failed while {doing}: {message}")]
     #[diagnostic(code(xp::worker::failed), help("the packages of the environment refuse the model or the step"))]
-    Failed { doing: String, message: String, words: String },
+    Failed { doing: String, message: String, source: io::Error },
 }

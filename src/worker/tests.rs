@@ -68,7 +68,7 @@ fn what_is_no_worker_is_refused() {
     let none = hello("\"5.0\"", "null").to_string();
     assert!(none.ends_with("has no transformers, the lock pins transformers 5.0"), "{none}");
     let import = refused(r#"echo '{"hello":{"protocol":1,"failed":"ImportError: no torch"}}'"#);
-    assert!(matches!(&import, WorkerError::Import { message } if message.contains("no torch")), "{import}");
+    assert!(matches!(&import, WorkerError::Import { message, .. } if message.contains("no torch")), "{import}");
     let died = refused("echo no such module >&2; exit 3").to_string();
     assert_eq!(died, "the worker ended with exit code 3 while starting\nno such module");
     let nothing = Worker::start(&Interpreter::at("/no/python"), &list(), 1, Duration::from_secs(1));
@@ -96,8 +96,8 @@ fn a_worker_that_hangs_is_ended_with_all_that_it_started() {
     let mut worker = start(dir.path(), &script).unwrap();
     let started = Instant::now();
     let error = worker.decode(&[0, 1]).unwrap_err();
-    assert!(matches!(&error, WorkerError::Timeout { seconds: 0, .. }), "{error}");
-    assert!(error.to_string().contains("while decoding a token of 2 requests"), "{error}");
+    assert!(matches!(&error, WorkerError::Timeout { .. }), "{error}");
+    assert!(error.to_string().contains("within 0.4 s while decoding a token of 2 requests"), "{error}");
     assert!(started.elapsed() < Duration::from_secs(5));
     let child = std::fs::read_to_string(child).unwrap();
     let lives = || Path::new("/proc").join(child.trim()).join("cmdline");

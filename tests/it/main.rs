@@ -31,4 +31,6 @@ mod vidur_goldens;
 mod vidur_predictor;
 mod vidur_profiles;
 mod vllm_fidelity;
+#[cfg(unix)]
+mod worker;
 mod write_layer;

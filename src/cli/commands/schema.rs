@@ -10,7 +10,7 @@ use super::{check, lock as lock_command, status};
 use crate::capacity::Capacity;
 use crate::compare::Comparison;
 use crate::metrics::RunMeta;
-use crate::profile::BundleMeta;
+use crate::profile::{BundleMeta, StepProfile};
 use crate::verify::Verified;
 use crate::workload::WorkloadMeta;
 use crate::{lock, spec, store};
@@ -23,6 +23,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("run_meta", schemars::schema_for!(RunMeta).into()),
         ("workload_meta", schemars::schema_for!(WorkloadMeta).into()),
         ("bundle", schemars::schema_for!(BundleMeta).into()),
+        ("steps", schemars::schema_for!(StepProfile).into()),
         ("comparison", schemars::schema_for!(Comparison).into()),
         ("capacity", schemars::schema_for!(Capacity).into()),
         ("json_check", schemars::schema_for!(Document<check::Check>).into()),

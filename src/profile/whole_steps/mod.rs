@@ -7,7 +7,6 @@ mod measure;
 mod read;
 
 pub use measure::{StepSubject, measure_steps};
-pub(crate) use read::parse_steps;
 pub use read::{read_steps, write_steps};
 
 use schemars::JsonSchema;

@@ -21,7 +21,7 @@ pub fn read_steps(folder: &Path) -> Result<StepProfile, ProfileError> {
 }
 
 /// Checks the text of a `steps.json`, which errors call `path`.
-pub(crate) fn parse_steps(path: &Path, text: &str) -> Result<StepProfile, ProfileError> {
+fn parse_steps(path: &Path, text: &str) -> Result<StepProfile, ProfileError> {
     let invalid = |line: usize, message: String| ProfileError::invalid(path, line as u64, message);
     let json = |error: serde_json::Error| invalid(error.line(), error.to_string());
     let value: serde_json::Value = serde_json::from_str(text).map_err(json)?;

@@ -10,6 +10,7 @@ mod layers;
 mod matrix;
 mod merge;
 mod syntax;
+mod transformers;
 
 use super::*;
 use layers::Files;
