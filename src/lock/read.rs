@@ -254,7 +254,7 @@ mod tests {
         xp: 1 is not of type "string" <1>
         experiment.backends.0.chunk-size: `chunk-size` takes a whole number from 1 to 1048576, not 0 <0>
         experiment.backends.0.chunk: `chunk` is no setting of a `candle` backend <3>
-        experiment.backends.0.kind: `kind` takes `candle`, `sim`, `recorded` or `engine`, not "cndle" <"cndle">
+        experiment.backends.0.kind: `kind` takes `candle`, `transformers`, `sim`, `recorded` or `engine`, not "cndle" <"cndle">
         experiment.backends.0.kv-memory: the size "99999999999999TiB" is too large <"99999999999999TiB">
         experiment.workload.arrivals.path: "/etc/passwd" is no path inside the project <"/etc/passwd">
         experiment.hardware.device: no device "tpu" <"tpu">

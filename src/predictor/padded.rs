@@ -50,13 +50,8 @@ mod tests {
     #[test]
     fn a_step_takes_what_its_rectangle_takes() {
         let predictor = PaddedSteps::new(&sample_steps()).unwrap();
-        let entry = |tokens, context, is_prefill| BatchEntry {
-            request: 0,
-            tokens,
-            context,
-            is_prefill,
-            emits: true,
-        };
+        let entry =
+            |tokens, context, is_prefill| BatchEntry { request: 0, tokens, context, is_prefill, emits: true };
         let ns = |entries: &[BatchEntry]| predictor.step_ns(&Batch::of(entries.iter().copied()));
         assert_eq!(ns(&[entry(100, 0, true), entry(7, 0, true), entry(30, 0, true)]), 100 * 3 * 100);
         assert_eq!(ns(&[entry(1, 200, false), entry(1, 20, false)]), 1000 * 2 + 2 * 200);

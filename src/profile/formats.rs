@@ -8,7 +8,9 @@ use super::llmservingsim::{
 };
 use super::vidur::{VidurFolder, VidurProfileError, VidurTables};
 use super::whole_steps::STEPS_FILE;
-use super::{Bundle, ProfileError, StepProfile, content_digest, read_bundle, read_steps, write_bundle, write_steps};
+use super::{
+    Bundle, ProfileError, StepProfile, content_digest, read_bundle, read_steps, write_bundle, write_steps,
+};
 use crate::store::{self, Digest, FileDigest};
 
 /// A profile that was read and checked.

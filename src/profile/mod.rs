@@ -27,8 +27,8 @@ pub(crate) use read::parse_bundle;
 pub use read::read_bundle;
 #[cfg(test)]
 pub(crate) use sample::sample_bundle;
-pub(crate) use write::render;
 #[cfg(test)]
 pub(crate) use whole_steps::sample_steps;
 pub use whole_steps::{StepPoint, StepProfile, StepSubject, measure_steps, read_steps, write_steps};
+pub(crate) use write::render;
 pub use write::{content_digest, write_bundle};

@@ -415,8 +415,7 @@ impl Session<'_> {
             max_context: limits.max_context,
         };
         let device = device_guard(self.observer);
-        let measured =
-            profile::measure_steps(&mut worker.1.worker, &subject, self.observer.progress());
+        let measured = profile::measure_steps(&mut worker.1.worker, &subject, self.observer.progress());
         drop(device);
         let steps = measured.map_err(BackendError::from)?;
         self.worker = Some(worker);

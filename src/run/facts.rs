@@ -76,11 +76,7 @@ fn boxes(lock: &Lock, index: usize, measured: &RunMeta) -> Vec<(String, Vec<Stri
         group("Hardware", vec![device, format!("{} compute threads", experiment.hardware.threads), machine]),
         group(
             "Engine",
-            vec![
-                engine,
-                format!("{:?}, {} requests", scheduler.policy, scheduler.max_batch_size),
-                prompts,
-            ],
+            vec![engine, format!("{:?}, {} requests", scheduler.policy, scheduler.max_batch_size), prompts],
         ),
         group(
             "Workload",

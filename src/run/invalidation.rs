@@ -59,6 +59,9 @@ fn engine<'a>(lock: &'a mut Lock, name: &str) -> &'a mut CandleBackend {
     }
 }
 
+/// A worker in the place of the spare engine.
+const WORKER: &str = "backend \"spare\" kind=\"transformers\" kv-memory=\"4MiB\" step-timeout=\"9s\"";
+
 /// A change of a lock.
 struct Case {
     name: &'static str,
@@ -98,6 +101,12 @@ fn cases() -> Vec<Case> {
                 BASE.replacen(SPARE, RECORDED, 1)
                     .replace("real=\"sarathi\"", "real=\"spare\"")
                     .replace(" repeats=2", ""),
+            ),
+        },
+        Case {
+            name: "measured by a worker",
+            change: Change::Text(
+                BASE.replacen(SPARE, WORKER, 1).replace("real=\"sarathi\"", "real=\"spare\""),
             ),
         },
         lock("description", |lock| lock.experiment.description = None),
@@ -385,6 +394,7 @@ fn a_diff_says_which_stages_have_another_key() {
     order of an axis: cosmetic: compare, report (all)
     no comparison: measurement: real (all)
     measured elsewhere: measurement: sim, real, compare, report (all)
+    measured by a worker: measurement: sim, real, compare, report (all)
     description: cosmetic: compare, report (all)
     report: cosmetic: compare, report (all)
     data folder: cosmetic: compare, report (all)
@@ -465,7 +475,6 @@ fn a_recording_is_keyed_by_its_file_and_its_columns() {
 
 #[test]
 fn a_worker_is_keyed_by_its_program_and_its_packages() {
-    const WORKER: &str = "backend \"spare\" kind=\"transformers\" kv-memory=\"4MiB\" step-timeout=\"9s\"";
     let dir = tempfile::tempdir().unwrap();
     let text = BASE.replacen(SPARE, WORKER, 1).replace("real=\"sarathi\"", "real=\"spare\"");
     let old = open(dir.path(), &text);
@@ -496,9 +505,12 @@ fn a_worker_is_keyed_by_its_program_and_its_packages() {
     assert_eq!(&lock::parse(Path::new("x"), &lock.to_kdl()).unwrap(), lock);
     let reasons = lock::staleness(lock, &{
         let mut other = lock.clone();
-        other.runs.iter_mut().for_each(|run| run.worker.as_mut().unwrap().packages[0] = "torch==1".to_owned());
+        other
+            .runs
+            .iter_mut()
+            .for_each(|run| run.worker.as_mut().unwrap().packages[0] = "torch==1".to_owned());
         other
     });
     let told = reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    assert!(told.contains("worker.packages: locked torch==2.15.0"), "{told}");
+    assert!(told.contains("worker.packages: locked \"torch==2.15.0\""), "{told}");
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::RunError;
 use super::session::Session;
 use crate::backend::BackendError;
-use crate::lock::WorkerPin;
+use crate::lock::{ResolveError, WorkerPin};
 use crate::source::{self, Network};
 use crate::spec::TransformersBackend;
 use crate::worker::{self, LoadedWorker, Requirements, TorchDevice, Worker, WorkerError};
@@ -28,7 +28,7 @@ impl Session<'_> {
         let step_timeout = Duration::from_nanos(spec.step_timeout.0);
         let pin = lock.runs[index].worker.clone();
         // Every run that is measured by a worker pins one.
-        let pin = pin.ok_or(crate::lock::ResolveError::NoEngine)?;
+        let pin = pin.ok_or(ResolveError::NoEngine)?;
         if let Some((_, mut kept)) = self.worker.take_if(|(of, _)| *of == pin) {
             kept.worker.set_step_timeout(step_timeout);
             return Ok((pin, kept));
@@ -41,7 +41,7 @@ impl Session<'_> {
             lock.experiment.model.dtype,
             &self.project.own(MODELS),
         )
-        .map_err(crate::lock::ResolveError::from)?;
+        .map_err(ResolveError::from)?;
         let progress = self.observer.progress();
         let load = || -> Result<LoadedWorker, WorkerError> {
             let requirements = Requirements::pinned(&pin.packages);

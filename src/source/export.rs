@@ -146,7 +146,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = catalog::model("qwen3-tiny").unwrap();
         let weights = Weights::Synthetic { seed: 9 };
-        for (dtype, kind) in [(Dtype::F32, DType::F32), (Dtype::Bf16, DType::BF16), (Dtype::F16, DType::F16)] {
+        for (dtype, kind) in [(Dtype::F32, DType::F32), (Dtype::Bf16, DType::BF16), (Dtype::F16, DType::F16)]
+        {
             let folder = model_folder(config, &weights, dtype, dir.path()).unwrap();
             assert_eq!(model_folder(config, &weights, dtype, dir.path()).unwrap(), folder);
             let files = Weights::Safetensors(vec![folder.join("model.safetensors")]);

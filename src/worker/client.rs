@@ -95,7 +95,11 @@ impl Worker {
         if !wrong.is_empty() {
             let (found, wanted): (Vec<String>, Vec<String>) = wrong.into_iter().unzip();
             let program = interpreter.program.clone();
-            return Err(WorkerError::Packages { program, found: found.join(", "), wanted: wanted.join(", ") });
+            return Err(WorkerError::Packages {
+                program,
+                found: found.join(", "),
+                wanted: wanted.join(", "),
+            });
         }
         worker.python = hello.python;
         Ok(worker)
@@ -196,9 +200,7 @@ impl Worker {
                 let (seconds, source) = (within.as_secs_f64(), io::ErrorKind::TimedOut.into());
                 Err(WorkerError::Timeout { seconds, doing, words, source })
             }
-            Err(Silence::NoText { why, line }) => {
-                Err(self.garbage(&doing, why.to_owned(), &line))
-            }
+            Err(Silence::NoText { why, line }) => Err(self.garbage(&doing, why.to_owned(), &line)),
         }
     }
 
@@ -212,11 +214,9 @@ impl Worker {
     /// The worker lives on, and what it was asked is not done.
     fn complaint(&self, doing: String, Complaint { kind, message }: Complaint) -> WorkerError {
         match kind.as_str() {
-            "out_of_memory" => WorkerError::OutOfMemory {
-                doing,
-                message,
-                source: io::ErrorKind::OutOfMemory.into(),
-            },
+            "out_of_memory" => {
+                WorkerError::OutOfMemory { doing, message, source: io::ErrorKind::OutOfMemory.into() }
+            }
             "no_device" => WorkerError::NoDevice { message, source: io::ErrorKind::NotFound.into() },
             "not_finite" => WorkerError::NotFinite { message },
             _ => {

@@ -271,7 +271,8 @@ esac"#;
         assert!(!dir.path().join("cache").exists());
         let made = environments.interpreter(&list(), Network::Online, &Silent).unwrap();
         assert!(made.program.starts_with(dir.path()) && made.program.exists());
-        let text = fs::read_to_string(made.program.parent().unwrap().with_file_name("requirements.txt")).unwrap();
+        let text =
+            fs::read_to_string(made.program.parent().unwrap().with_file_name("requirements.txt")).unwrap();
         assert_eq!(text, "torch==2.9.1\ntransformers==5.0\n");
         let calls = || fs::read_to_string(dir.path().join("calls")).unwrap();
         assert_eq!(calls().matches("install").count(), 1, "{}", calls());

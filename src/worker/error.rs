@@ -59,7 +59,9 @@ pub enum WorkerError {
     #[error("the worker cannot import its packages: {message}")]
     #[diagnostic(
         code(xp::worker::import),
-        help("delete the environment to have it made again, or repair the interpreter that `XP_PYTHON` names")
+        help(
+            "delete the environment to have it made again, or repair the interpreter that `XP_PYTHON` names"
+        )
     )]
     Import { message: String, source: io::Error },
     /// It speaks another version of the protocol.
@@ -114,6 +116,9 @@ pub enum WorkerError {
     NotFinite { message: String },
     /// torch or transformers raised an error.
     #[error("the worker failed while {doing}: {message}")]
-    #[diagnostic(code(xp::worker::failed), help("the packages of the environment refuse the model or the step"))]
+    #[diagnostic(
+        code(xp::worker::failed),
+        help("the packages of the environment refuse the model or the step")
+    )]
     Failed { doing: String, message: String, source: io::Error },
 }

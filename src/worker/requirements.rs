@@ -36,7 +36,9 @@ pub enum RequirementsError {
     #[error("{path}:{line}: {why}")]
     #[diagnostic(
         code(xp::worker::requirements),
-        help("write a package and its exact version, `torch==2.15.0`, or where packages come from: `--index-url https://…`")
+        help(
+            "write a package and its exact version, `torch==2.15.0`, or where packages come from: `--index-url https://…`"
+        )
     )]
     Line {
         path: String,
@@ -56,7 +58,8 @@ pub enum RequirementsError {
 impl Requirements {
     /// The list of this xp.
     pub fn own() -> Self {
-        Self::parse("requirements.txt", OWN).unwrap_or_else(|error| unreachable!("the embedded list: {error}"))
+        Self::parse("requirements.txt", OWN)
+            .unwrap_or_else(|error| unreachable!("the embedded list: {error}"))
     }
 
     /// Reads a list; `shown` names it in errors.
@@ -78,7 +81,13 @@ impl Requirements {
             let many = (index >= MAX_LINES).then(|| format!("more than {MAX_LINES} lines"));
             if let Some(why) = many.or_else(|| mistake(line)) {
                 let text = NamedSource::new(shown, text.to_owned());
-                return Err(RequirementsError::Line { path: shown.to_owned(), line: index + 1, why, text, at });
+                return Err(RequirementsError::Line {
+                    path: shown.to_owned(),
+                    line: index + 1,
+                    why,
+                    text,
+                    at,
+                });
             }
             let parts: Vec<&str> = line.split_whitespace().collect();
             lines.push(parts.join(" "));

@@ -13,8 +13,7 @@ use crate::scheduler::{self, Policy, SchedulerConfig};
 use crate::spec::Dtype;
 use crate::workload::{Workload, WorkloadRequest};
 
-const HELLO: &str =
-    r#"echo '{"hello":{"protocol":1,"python":"3.12.1","packages":{"torch":"2.9.1+cpu","transformers":"5.0"}}}'"#;
+const HELLO: &str = r#"echo '{"hello":{"protocol":1,"python":"3.12.1","packages":{"torch":"2.9.1+cpu","transformers":"5.0"}}}'"#;
 
 /// A worker that answers every step of two rows at most with the tokens 7 and 8, a second ago.
 const SERVES: &str = r#"
@@ -68,7 +67,10 @@ fn what_is_no_worker_is_refused() {
     let none = hello("\"5.0\"", "null").to_string();
     assert!(none.ends_with("has no transformers, the lock pins transformers 5.0"), "{none}");
     let import = refused(r#"echo '{"hello":{"protocol":1,"failed":"ImportError: no torch"}}'"#);
-    assert!(matches!(&import, WorkerError::Import { message, .. } if message.contains("no torch")), "{import}");
+    assert!(
+        matches!(&import, WorkerError::Import { message, .. } if message.contains("no torch")),
+        "{import}"
+    );
     let died = refused("echo no such module >&2; exit 3").to_string();
     assert_eq!(died, "the worker ended with exit code 3 while starting\nno such module");
     let nothing = Worker::start(&Interpreter::at("/no/python"), &list(), 1, Duration::from_secs(1));
@@ -124,7 +126,10 @@ fn a_worker_that_does_not_read_holds_nothing_up() {
 fn garbage_on_the_pipe_is_no_answer() {
     for (says, why) in [
         ("echo hello", "expected value"),
-        ("echo '{\"id\":7,\"ok\":{\"tokens\":[1],\"start_ns\":1,\"end_ns\":2}}'", "it answers request 7, not 1"),
+        (
+            "echo '{\"id\":7,\"ok\":{\"tokens\":[1],\"start_ns\":1,\"end_ns\":2}}'",
+            "it answers request 7, not 1",
+        ),
         ("echo '{\"id\":1}'", "not one of `ok` and `error`"),
         ("echo '{\"id\":1,\"ok\":{\"tokens\":[-1],\"start_ns\":1,\"end_ns\":2}}'", "invalid value"),
         ("echo '{\"id\":1,\"ok\":{\"tokens\":[1,2],\"start_ns\":1,\"end_ns\":2}}'", "2 tokens of 1 requests"),

@@ -133,7 +133,12 @@ fn thinned(values: Vec<u32>) -> Vec<u32> {
     let every = values.len().div_ceil(MOST).max(1);
     let last = values.len() - 1;
     // Counted from the last.
-    values.into_iter().enumerate().filter(|(i, _)| *i == 0 || (last - i).is_multiple_of(every)).map(|(_, x)| x).collect()
+    values
+        .into_iter()
+        .enumerate()
+        .filter(|(i, _)| *i == 0 || (last - i).is_multiple_of(every))
+        .map(|(_, x)| x)
+        .collect()
 }
 
 /// Runs one step right after another, and times it, ns.

@@ -120,8 +120,8 @@ fn an_unknown_backend_is_answered_with_the_known_ones() {
         ·                 ╰── of no known kind
      13 │     backend "vidur" { profile "auto"; predictor "interpolate"; }
         ╰────
-      help: did you mean `sarathi`? known are: `sarathi`, `candle`, `vidur` or `sim`; any other name
-            says its kind: `backend "sarathy" kind="candle"`
+      help: did you mean `sarathi`? known are: `sarathi`, `candle`, `transformers`, `vidur` or `sim`;
+            any other name says its kind: `backend "sarathy" kind="candle"`
     "#);
 }
 

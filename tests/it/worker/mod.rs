@@ -66,7 +66,7 @@ fn transformers_is_profiled_simulated_measured_and_reported() {
     // Other packages are measured again, and the reason is told.
     project.write("list.txt", "torch==1.1\ntransformers==2.0\n");
     let text = project.fails(1, &["lock", "--check", "experiments/padded.kdl"]);
-    assert!(text.contains("worker.packages: locked torch==1.0 transformers==2.0, wanted torch==1.1"), "{text}");
+    assert!(text.contains(r#"worker.packages: locked "torch==1.0""#), "{text}");
     let (code, text) = xp(&project, "", &["run", "experiments/padded.kdl"]);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("has torch 1.0, the lock pins torch 1.1"), "{text}");
@@ -82,8 +82,7 @@ fn a_worker_that_misbehaves_ends_the_run_with_a_reason() {
     ] {
         let project = project();
         let started = Instant::now();
-        let (exit, text) =
-            xp(&project, misbehaves, &["real", "experiments/padded.kdl", "--out", "out"]);
+        let (exit, text) = xp(&project, misbehaves, &["real", "experiments/padded.kdl", "--out", "out"]);
         assert_eq!(exit, Some(2), "{misbehaves}: {text}");
         assert!(text.contains(code) && text.contains(says), "{misbehaves}: {text}");
         assert!(started.elapsed() < Duration::from_secs(60), "{misbehaves}");
@@ -117,7 +116,9 @@ fn the_real_worker_computes_the_tokens_of_xps_own_engine() {
             "transformers" => spec.replace("max-batch-size=2", policy),
             _ => spec.replace("backend \"transformers\"", "backend \"candle\" scheduler=\"static\""),
         };
-        let spec = spec.replace(" step-timeout=\"120s\"", "").replace("real=\"transformers\"", &format!("real=\"{backend}\""));
+        let spec = spec
+            .replace(" step-timeout=\"120s\"", "")
+            .replace("real=\"transformers\"", &format!("real=\"{backend}\""));
         project.write(&format!("experiments/{name}.kdl"), spec);
         let target = format!("experiments/{name}.kdl");
         let mut command = project.command(&["real", &target, "--out", name]);
