@@ -141,7 +141,7 @@ fn garbage_on_the_pipe_is_no_answer() {
         assert!(error.to_string().contains(why), "{says}: {error}");
         assert!(error.to_string().len() < 400, "{says}: {error}");
     }
-    assert!(MAX_LINE < 5_000_000);
+    const { assert!(MAX_LINE < 5_000_000) };
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn transformers_is_profiled_simulated_measured_and_reported() {
     assert!(text.contains(r#"worker.packages: locked "torch==1.0""#), "{text}");
     let (code, text) = xp(&project, "", &["run", "experiments/padded.kdl"]);
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("has torch 1.0, the lock pins torch 1.1"), "{text}");
+    assert!(text.contains("has torch 1.0, the lock pins"), "{text}");
 }
 
 #[test]
