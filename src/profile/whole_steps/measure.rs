@@ -14,14 +14,14 @@ use crate::store::Digest;
 use crate::worker::{Worker, WorkerError};
 
 /// Time that the grid may take, and how often it is walked at least and at most.
-const BUDGET: Duration = Duration::from_secs(40);
-const ROUNDS: std::ops::RangeInclusive<u32> = 3..=10;
+const BUDGET: Duration = Duration::from_secs(30);
+const ROUNDS: std::ops::RangeInclusive<u32> = 2..=10;
 /// A reference step is repeated after this many points.
 const REFERENCE_EVERY: usize = 12;
 /// Shortest prompt, and shortest cache, that is measured by itself.
 const SHORTEST: u32 = 8;
 /// Most points along one side.
-const MOST: usize = 14;
+const MOST: usize = 10;
 /// Decodes of a filled cache that are timed, one after another.
 const DECODES: u32 = 3;
 
