@@ -15,6 +15,7 @@ pub mod explain;
 pub mod fuzzing;
 pub mod gc;
 pub mod git;
+pub mod kernels;
 pub mod lock;
 pub mod metrics;
 pub mod model;
