@@ -5,7 +5,6 @@ mod executor;
 mod reference;
 mod sequence;
 
-use candle_core::DType;
 use rayon::ThreadPool;
 
 pub use executor::Executor;
@@ -16,7 +15,7 @@ use clock::WallClock;
 
 use crate::drive::drive;
 use crate::metrics::RunRecord;
-use crate::model::{ModelError, NoTimer, PagedKv, Qwen3, Sampler, Tokenizer, TokenizerError, WeightReader};
+use crate::model::{Decoder, ModelError, NoTimer, PagedKv, Sampler, Tokenizer, TokenizerError, WeightReader};
 use crate::progress::Progress;
 use crate::scheduler::{self, SchedulerConfig};
 use crate::source::ModelFiles;
@@ -25,12 +24,12 @@ use crate::workload::Workload;
 
 /// Version of the engine: raised with every change that moves its timing, so that older measurements
 /// and bundles are not taken for its own.
-pub const ENGINE_VERSION: u32 = 1;
+pub const ENGINE_VERSION: u32 = 2;
 
 /// A model in memory, with the threads that run it.
 #[derive(Debug)]
 pub struct Engine {
-    model: Qwen3,
+    model: Decoder,
     pool: ThreadPool,
     /// Kept between runs of the same shape: touching its pages takes time.
     kv: Option<PagedKv>,
@@ -84,15 +83,6 @@ pub enum EngineError {
     Prompt { request: u32, wanted: u32, found: usize },
 }
 
-/// The candle type of a number format.
-fn candle_dtype(dtype: Dtype) -> DType {
-    match dtype {
-        Dtype::F32 => DType::F32,
-        Dtype::F16 => DType::F16,
-        Dtype::Bf16 => DType::BF16,
-    }
-}
-
 /// Refuses what memory cannot hold, before the system kills the process for it.
 fn require_memory(what: &'static str, needed: u64) -> Result<(), EngineError> {
     let mut system = sysinfo::System::new();
@@ -117,17 +107,15 @@ impl Engine {
             .thread_name(|index| format!("engine-{index}"))
             .build()
             .map_err(|source| EngineError::Threads { threads, source })?;
-        let dtype = candle_dtype(dtype);
-        require_memory("the model", files.config.num_parameters() * dtype.size_in_bytes() as u64)?;
+        require_memory("the model", files.config.num_parameters() * dtype.bytes())?;
         let weights = WeightReader::open(&files.weights)?;
         let max_context = files.config.max_position_embeddings as usize;
-        let model =
-            pool.install(|| Qwen3::load(&files.config, &weights, dtype, max_context, threads as usize))?;
+        let model = pool.install(|| Decoder::load(&files.config, &weights, dtype, max_context))?;
         Ok(Self { model, pool, kv: None })
     }
 
     /// The loaded model.
-    pub fn model(&self) -> &Qwen3 {
+    pub fn model(&self) -> &Decoder {
         &self.model
     }
 
@@ -169,7 +157,7 @@ impl Engine {
     pub fn with_parts<T: Send>(
         &mut self,
         (blocks, block_size): (u32, u32),
-        work: impl FnOnce(&Qwen3, &mut PagedKv) -> T + Send,
+        work: impl FnOnce(&Decoder, &mut PagedKv) -> T + Send,
     ) -> Result<T, EngineError> {
         self.reserve_kv(blocks, block_size)?;
         let Self { model, pool, kv: Some(kv) } = self else { unreachable!("reserved above") };

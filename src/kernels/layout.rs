@@ -155,7 +155,8 @@ impl Layout for Scaled4 {
         let from = 16 * (block as u32 % 2);
         for v in 0..NV {
             let scale = simd.mul_f32s(scales[v], number(simd, field(simd, factors[v], from, 0xff), 0.0));
-            let minimum = simd.mul_f32s(minima[v], number(simd, field(simd, factors[v], from + 8, 0xff), 0.0));
+            let minimum =
+                simd.mul_f32s(minima[v], number(simd, field(simd, factors[v], from + 8, 0xff), 0.0));
             for (place, to) in to.iter_mut().enumerate() {
                 let integer = field(simd, eight[v], 4 * place as u32, 0xf);
                 to[v] = simd.sub_f32s(simd.mul_f32s(number(simd, integer, 0.0), scale), minimum);

@@ -1,5 +1,7 @@
 //! The innermost loops: a few rows against a panel.
 
+use std::marker::PhantomData;
+
 use pulp::{Simd, WithSimd};
 
 use super::layout::{Layout, MAX_STEP, PANEL};
@@ -20,7 +22,7 @@ pub(super) fn next_rows(left: usize, most: usize) -> usize {
 
 /// Adds the products of some rows with a panel, or with a part of its inputs.
 pub(super) struct Multiply<'a, L> {
-    pub layout: L,
+    pub layout: PhantomData<L>,
     /// Number of rows, of [`next_rows`].
     pub rows: usize,
     /// The panel's words for these inputs.
@@ -90,7 +92,7 @@ impl<L: Layout> Multiply<'_, L> {
 
 /// Widens a panel, or a part of its inputs.
 pub(super) struct Widen<'a, L> {
-    pub layout: L,
+    pub layout: PhantomData<L>,
     pub words: &'a [u32],
     /// Bits of f32, `[input][PANEL]`.
     pub to: &'a mut [u32],

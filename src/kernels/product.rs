@@ -1,5 +1,7 @@
 //! Products with whole matrices, shared out over threads.
 
+use std::marker::PhantomData;
+
 use pulp::Arch;
 use rayon::prelude::*;
 
@@ -72,7 +74,7 @@ impl Packed {
             let after = self.panels.partition_point(|panel| panel.first_output <= output);
             let panel = &self.panels[after - 1];
             with_layout!(panel.format, layout => {
-                arch.dispatch(Widen { layout, words: &panel.words, to: widened });
+                arch.dispatch(Widen { layout: layout_of(layout), words: &panel.words, to: widened });
             });
             for (to, lanes) in to.iter_mut().zip(widened.chunks_exact(PANEL)) {
                 *to = f32::from_bits(lanes[output - panel.first_output]);
@@ -80,6 +82,11 @@ impl Packed {
         });
         out
     }
+}
+
+/// The type of a layout.
+fn layout_of<L: Layout>(_: L) -> PhantomData<L> {
+    PhantomData
 }
 
 /// Numbers of a vector.
@@ -126,10 +133,10 @@ impl Interleaved {
 
     /// Products with a panel into `sums`, `[row][PANEL]`.
     fn times(&self, arch: Arch, panel: &Panel, sums: &mut [f32]) {
-        with_layout!(panel.format, layout => self.times_panel(arch, layout, &panel.words, sums));
+        with_layout!(panel.format, layout => self.times_panel(arch, layout_of(layout), &panel.words, sums));
     }
 
-    fn times_panel<L: Layout>(&self, arch: Arch, layout: L, words: &[u32], sums: &mut [f32]) {
+    fn times_panel<L: Layout>(&self, arch: Arch, layout: PhantomData<L>, words: &[u32], sums: &mut [f32]) {
         sums.fill(0.0);
         // What is read for one group alone is widened in registers.
         if self.groups.len() == 1 || L::WORDS == L::GROUP {
@@ -142,14 +149,14 @@ impl Interleaved {
             let inputs = from..self.inputs.min(from + BLOCK);
             let widened = &mut widened[..inputs.len() * PANEL];
             arch.dispatch(Widen { layout, words, to: widened });
-            self.multiply(arch, F32, widened, inputs, sums);
+            self.multiply(arch, PhantomData::<F32>, widened, inputs, sums);
         }
     }
 
     fn multiply<L: Layout>(
         &self,
         arch: Arch,
-        layout: L,
+        layout: PhantomData<L>,
         words: &[u32],
         inputs: std::ops::Range<usize>,
         sums: &mut [f32],
@@ -199,8 +206,7 @@ mod tests {
             WeightFormat::F16 => {
                 // Some of them subnormal.
                 let small = |(index, w): (usize, &f32)| if index % 5 == 0 { w * 1e-5 } else { *w };
-                let halves: Vec<_> =
-                    weights.iter().enumerate().map(small).map(half::f16::from_f32).collect();
+                let halves: Vec<_> = weights.iter().enumerate().map(small).map(half::f16::from_f32).collect();
                 let bytes = halves.iter().flat_map(|w| w.to_le_bytes()).collect();
                 (bytes, halves.iter().map(|w| w.to_f32()).collect())
             }
@@ -260,7 +266,10 @@ mod tests {
                 let x = &x[row * 768..(row + 1) * 768];
                 for (y, weights) in y.iter().zip(weights.chunks_exact(768)) {
                     let wanted: f64 = x.iter().zip(weights).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
-                    assert!((f64::from(*y) - wanted).abs() < 2e-6 * wanted.abs().max(10.0), "{rows} rows: {y}, not {wanted}");
+                    assert!(
+                        (f64::from(*y) - wanted).abs() < 2e-6 * wanted.abs().max(10.0),
+                        "{rows} rows: {y}, not {wanted}"
+                    );
                 }
             }
         }

@@ -10,7 +10,7 @@ use super::overhead::schedule_ns;
 use super::plan::{Limits, Pass, operator_passes, steps_to, whole_passes};
 use super::samples::{Durations, LapTimer, Samples};
 use crate::engine::{Engine, EngineError, Executor, Sequence, representative_layers};
-use crate::model::{NoTimer, PagedKv, Qwen3, Sampler, Tokenizer};
+use crate::model::{Decoder, NoTimer, PagedKv, Sampler, Tokenizer};
 use crate::progress::Progress;
 use crate::scheduler::{Batch, BatchEntry};
 use crate::store::Digest;
@@ -100,7 +100,7 @@ pub fn measure(
 
 /// The model with made-up requests.
 struct Bench<'a> {
-    model: &'a Qwen3,
+    model: &'a Decoder,
     kv: &'a mut PagedKv,
     tokenizer: &'a Tokenizer,
     sampler: Sampler,
@@ -108,7 +108,7 @@ struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    fn new(model: &'a Qwen3, kv: &'a mut PagedKv, tokenizer: &'a Tokenizer, block_size: u32) -> Self {
+    fn new(model: &'a Decoder, kv: &'a mut PagedKv, tokenizer: &'a Tokenizer, block_size: u32) -> Self {
         Self { model, kv, tokenizer, sampler: Sampler::greedy(), block_size }
     }
 
