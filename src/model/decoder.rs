@@ -54,6 +54,12 @@ pub(super) struct Layer {
     pub mlp: Mlp,
 }
 
+impl Layer {
+    fn num_bytes(&self) -> usize {
+        self.qkv_proj.num_bytes() + self.o_proj.num_bytes() + self.mlp.num_bytes()
+    }
+}
+
 /// Weights of the norms of each query and key head.
 #[derive(Debug)]
 pub(super) struct QkNorm {
@@ -65,6 +71,12 @@ impl Decoder {
     /// The model's shape.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// Bytes of all matrices in memory, the embedding's among them.
+    pub fn weight_bytes(&self) -> usize {
+        let layers: usize = self.layers.iter().map(Layer::num_bytes).sum();
+        self.embed.num_bytes() + self.lm_head.as_ref().map_or(0, Linear::num_bytes) + layers
     }
 
     /// Computes all shares in one pass over the first `num_layers` layers (all of them, unless operators
@@ -188,7 +200,7 @@ impl Decoder {
         let x = x.index_select(&Tensor::from_vec(last, count, &Device::Cpu)?, 0)?;
         let x = candle_nn::ops::rms_norm(&x, &self.norm, self.config.rms_norm_eps as f32)?;
         let lm_head = self.lm_head.as_ref().unwrap_or(&self.embed);
-        Ok(lm_head.forward(&x)?.flatten_all()?.to_vec1()?)
+        with_values(&x, |x| lm_head.forward_values(x))
     }
 }
 

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use super::hub::HubError;
 use crate::catalog::known_models;
-use crate::model::TokenizerError;
+use crate::model::{ModelError, TokenizerError};
 use crate::store::ReadError;
 
 /// A model could not be resolved.
@@ -18,6 +18,9 @@ pub enum SourceError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Hub(#[from] HubError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Model(#[from] ModelError),
     /// A file could not be read for its digest or its header.
     #[error("cannot read {}", path.display())]
     #[diagnostic(code(xp::source::io))]

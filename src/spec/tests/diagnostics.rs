@@ -103,7 +103,8 @@ fn an_unknown_model_is_answered_with_the_catalog() {
      4 │         source "synthetic"
        ╰────
       help: did you mean `qwen3-0.6b`? the catalog has: `qwen3-tiny`, `qwen3-17m`, `qwen3-0.6b`,
-            `qwen3-1.7b`, `qwen3-4b` or `qwen3-8b`; weights of your own: `source "path" "models/…"`
+            `qwen3-1.7b`, `qwen3-4b`, `qwen3-8b`, `qwen3-moe-tiny`, `qwen3-30b-a3b`, `llama-tiny`,
+            `llama-3.2-1b` or `llama-3.1-8b`; weights of your own: `source "path" "models/…"`
     "#);
 }
 
