@@ -7,7 +7,7 @@ use super::diff::Difference;
 use super::fact::{segment, segments};
 use super::fact_rules::{self, Impact, MEASURED, Rule, SIMULATED};
 use super::pins::{Lock, RunPin};
-use super::resolve::{measured_backend, simulated_backend};
+use super::resolve::measured_backend;
 use super::stage::{Stage, Stages};
 
 /// Of the runs that both locks have, by their index.
@@ -57,14 +57,20 @@ impl Roles {
             measured: both(|lock| {
                 measured_backend(&lock.experiment).ok().map(|backend| segment(backend.name()))
             }),
-            simulated: both(|lock| simulated_backend(&lock.experiment).map(|backend| segment(&backend.name))),
+            simulated: both(|lock| lock.experiment.simulated().map(|backend| segment(&backend.name))),
         }
     }
 
     /// The path with the two backends named by what they do, and without the names of files.
     fn path(&self, path: &str) -> String {
-        const NAMED: [&str; 4] =
-            ["bundle.files.", "bundle.hardware.", "resolved-model.files.", "runs.*.workload.files."];
+        const NAMED: [&str; 6] = [
+            "bundle.files.",
+            "bundle.hardware.",
+            "resolved-model.files.",
+            "runs.*.workload.files.",
+            "runs.*.bundle.files.",
+            "runs.*.bundle.hardware.",
+        ];
         if let Some(list) = NAMED.iter().find(|list| path.starts_with(**list)) {
             return format!("{list}*");
         }
