@@ -60,3 +60,67 @@ pub(super) fn keep_bundles(lock: &mut Lock, previous: &Lock, cells: &[Cell]) {
         run.bundle = pinned.filter(|pin| admits(&cell.experiment, pin)).cloned();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::lock::samples;
+    use crate::spec::{Axis, Backend};
+
+    fn cells(lock: &Lock, profiles: &[&str]) -> Vec<Cell> {
+        let cell = |profile: &&str| {
+            let mut experiment = lock.experiment.clone();
+            let sim = experiment.backends.iter_mut().find_map(|backend| match backend {
+                Backend::Sim(sim) => Some(sim),
+                _ => None,
+            });
+            sim.unwrap().profile = ProfileSource::from((*profile).to_owned());
+            Cell { experiment, overrides: Vec::new() }
+        };
+        profiles.iter().map(cell).collect()
+    }
+
+    fn pin(lock: &Lock, path: &str) -> BundlePin {
+        BundlePin { path: path.to_owned(), sha256: Digest::of(path), ..lock.bundle.clone().unwrap() }
+    }
+
+    #[test]
+    fn bundles_are_the_locks_or_the_runs_own_and_each_is_told_once() {
+        let mut lock = samples::lock(3);
+        let told = |lock: &Lock| lock.bundles().map(|(at, pin)| (at, pin.path.clone())).collect::<Vec<_>>();
+        assert_eq!(told(&lock), [(0, "profiles/qwen3-tiny-a".to_owned())]);
+        let shared = lock.bundle.clone();
+        lock.bundle = None;
+        assert!(told(&lock).is_empty());
+        for (run, path) in [(0, "b"), (1, "a"), (2, "b")] {
+            lock.bundle.clone_from(&shared);
+            lock.runs[run].bundle = Some(pin(&lock, path));
+            lock.bundle = None;
+        }
+        assert_eq!(told(&lock), [(0, "b".to_owned()), (1, "a".to_owned())]);
+        assert_eq!(lock.bundle_of(&lock.runs[2]).unwrap().path, "b");
+        assert_eq!(crate::lock::parse(std::path::Path::new("x"), &lock.to_kdl()).unwrap(), lock);
+        assert_eq!(crate::lock::parse_canonical(&lock.to_kdl()), Some(lock));
+    }
+
+    #[test]
+    fn a_run_keeps_its_bundle_while_it_is_simulated_from_it() {
+        let previous = samples::lock(2);
+        let mut lock = previous.clone();
+        lock.experiment.matrix.push(Axis {
+            path: "backend.vidur.profile".to_owned(),
+            values: vec![json!("a"), json!("b")],
+            zip: None,
+        });
+        lock.bundle = None;
+        let mut before = lock.clone();
+        before.runs[0].bundle = Some(pin(&previous, "a"));
+        before.runs[1].bundle = Some(pin(&previous, "a"));
+        let cells = cells(&lock, &["a", "b"]);
+        keep_bundles(&mut lock, &before, &cells);
+        assert_eq!(lock.runs[0].bundle, before.runs[0].bundle);
+        assert!(lock.runs[1].bundle.is_none() && lock.bundle.is_none());
+    }
+}

@@ -152,7 +152,7 @@ impl Consequences {
         let mut holds = false;
         match &difference.runs {
             RunSet::All => {
-                let setting = sampling_setting(&difference.path);
+                let setting = matrix_path(&difference.path);
                 for (of_run, (_, run)) in class.runs.iter_mut().zip(common) {
                     *of_run |=
                         setting.as_ref().is_none_or(|setting| run.set.iter().all(|set| set.path != *setting));
@@ -250,14 +250,13 @@ fn some_of(classes: &[&Class]) -> RunSet {
     if runs.len() == count { RunSet::All } else { RunSet::These(runs) }
 }
 
-/// How a matrix would name the setting, if it is one of sampling: the one group of settings that runs
-/// may say for themselves and that stands in no run.
-fn sampling_setting(path: &str) -> Option<String> {
-    let rest = path.strip_prefix("experiment.backends.")?;
-    let mut names = segments(rest);
-    let name = names.next()?;
-    let setting = &rest[name.len()..];
-    setting.starts_with(".sampling.").then(|| format!("backend.{name}{setting}"))
+/// How a matrix names the setting of a backend or of the hardware: runs may say it for themselves.
+fn matrix_path(path: &str) -> Option<String> {
+    let setting = path.strip_prefix("experiment.")?;
+    match setting.strip_prefix("backends.") {
+        Some(of_backend) => Some(format!("backend.{of_backend}")),
+        None => setting.starts_with("hardware.").then(|| setting.to_owned()),
+    }
 }
 
 /// The row of the table that a changed fact is in, by the first of the row's facts.

@@ -470,3 +470,30 @@ fn a_recording_is_keyed_by_its_file_and_its_columns() {
     moved.resolved.lock.runs.iter_mut().for_each(|run| run.recorded.as_mut().unwrap().path += "2");
     assert_eq!(told(&moved), ("compare, report".to_owned(), false));
 }
+
+#[test]
+fn a_setting_of_the_simulation_that_every_run_says_for_itself_makes_nothing_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = |step: &str, link: &str| {
+        BASE.replacen("profile \"auto\";", &format!("profile \"auto\"; overhead step=\"{step}\";"), 1)
+            .replacen(
+                "threads=1",
+                &format!("threads=1 {{ interconnect bandwidth=\"{link}\" latency=\"1us\"; }}"),
+                1,
+            )
+            .replacen("matrix {", "matrix {\n        backend.vidur.overhead.step \"2ms\" \"3ms\"", 1)
+    };
+    let (old, new, linked) = (
+        open(dir.path(), &text("1ms", "1GB/s")),
+        open(dir.path(), &text("4ms", "1GB/s")),
+        open(dir.path(), &text("1ms", "2GB/s")),
+    );
+    let sim = |session: &Session<'_>, index: usize| session.sim_step(index).unwrap().key();
+    assert_ne!(sim(&old, 0), sim(&old, 4), "the two overheads");
+    let told = |new: &Session<'_>| {
+        let groups = lock::diff(&old.resolved.lock, &new.resolved.lock).invalidated;
+        (groups.iter().map(|group| group.stages.to_string()).collect::<Vec<_>>(), sim(new, 0) != sim(&old, 0))
+    };
+    assert_eq!(told(&new), (vec!["compare, report".to_owned()], false));
+    assert_eq!(told(&linked), (vec!["sim, compare, report".to_owned()], true));
+}
