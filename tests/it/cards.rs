@@ -98,6 +98,15 @@ fn each_run_pins_and_is_simulated_from_its_own_profile() {
     assert!(verified.contains("bundle file") && verified.contains("simulation"), "{verified}");
     assert!(text(&project, LOCK) == lock);
     project.ok(&["gc"]);
+    // A lock elsewhere brings both profiles with it.
+    project.ok(&["store", "push", "share"]);
+    for name in [SPEC, LOCK, "model.json"] {
+        project.write(&format!("other/{name}"), project.read(name));
+    }
+    let there = format!("other/{LOCK}");
+    project.ok(&["store", "pull", "share", &there]);
+    assert!(project.path("other/profiles/fast/meta.yaml").is_file());
+    project.ok(&["sim", &there, "--frozen"]);
     std::fs::remove_dir_all(project.path("profiles")).unwrap();
     let stale = project.fails(1, &["lock", SPEC, "--check"]);
     assert!(
