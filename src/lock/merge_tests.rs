@@ -67,7 +67,9 @@ const EDITS: &[Edit] = &[
     }),
     ("bundle of a run", |lock, n| {
         let bundle = lock.bundle.clone().unwrap();
-        lock.runs[0].bundle = Some(BundlePin { sha256: Digest::of(format!("own {n}")), ..bundle });
+        // Not of the first run, which others are made from.
+        let run = lock.runs.iter_mut().find(|run| run.id == "tiny-3").unwrap();
+        run.bundle = Some(BundlePin { sha256: Digest::of(format!("own {n}")), ..bundle });
     }),
     ("commit", |lock, n| lock.resolved_model.commit = Some(format!("c0ffee{n}"))),
     ("version", |lock, n| lock.xp = format!("0.{n}.0")),
