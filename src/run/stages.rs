@@ -21,7 +21,7 @@ use crate::metrics::{self, Replay, RunMeta, RunRecord};
 use crate::predictor::Predictor;
 use crate::profile::{self, Profile};
 use crate::report::{self, Contents, Prices};
-use crate::spec::RecordedBackend;
+use crate::spec::{Cell, RecordedBackend};
 use crate::store::{self, Digest, FileDigest, StagedDir};
 use crate::workload::{self, Workload, WorkloadMeta};
 
@@ -55,8 +55,9 @@ impl Session<'_> {
         Ok(steps::real_step(lock, cell, &lock.runs[index], &machine, repeat)?)
     }
 
-    pub(super) fn sim_step(&self, run: &RunPin) -> Option<Step> {
-        steps::sim_step(&self.resolved.lock, run)
+    pub(super) fn sim_step(&self, index: usize) -> Option<Step> {
+        let lock = &self.resolved.lock;
+        steps::sim_step(lock, &self.resolved.cells[index].experiment, &lock.runs[index])
     }
 
     /// Reuses a stage's result, brings it back from the store, or makes it: `make` fills the folder it is given.
@@ -152,7 +153,7 @@ impl Session<'_> {
     /// Simulates a run and pins (or checks) the result's digest.
     pub fn sim_stage(&mut self, index: usize, bundle: &Profile) -> Result<StageRecord, RunError> {
         let run = self.resolved.lock.runs[index].clone();
-        let Some(step) = self.sim_step(&run) else { return Err(RunError::NoCompare) };
+        let Some(step) = self.sim_step(index) else { return Err(RunError::NoCompare) };
         let record = self.perform(&step, |session, folder| session.make_sim(index, bundle, folder))?;
         let sha256 = result_digest(&record.files);
         let steps = metrics::read_meta(&self.path(&record.output)?)?.num_steps;
@@ -179,9 +180,10 @@ impl Session<'_> {
 
     /// Simulates a run into a folder.
     pub fn make_sim(&mut self, index: usize, bundle: &Profile, folder: &Path) -> Result<String, RunError> {
-        self.require_fit(bundle)?;
+        self.require_fit(index, bundle)?;
         let predictor = self.predictor(index, bundle)?;
-        let (name, log) = self.sim_backend().map(|sim| (sim.name.clone(), sim.log)).unwrap_or_default();
+        let sim = self.resolved.cells[index].experiment.simulated();
+        let (name, log) = sim.map(|sim| (sim.name.clone(), sim.log)).unwrap_or_default();
         let observer = self.observer;
         let workload = self.resolved.workload(index)?;
         let mut runner = SimRunner {
@@ -244,7 +246,8 @@ impl Session<'_> {
         let pin = self.resolved.lock.runs[index].recorded.as_ref();
         let sha256 = pin.map_or_else(|| Digest::of([]), |pin| pin.sha256);
         let workload = self.resolved.workload(index)?;
-        let (file, device) = (self.input(&spec.path)?, &self.resolved.lock.experiment.hardware.device);
+        let (file, device) =
+            (self.input(&spec.path)?, &self.resolved.cells[index].experiment.hardware.device);
         let mut runner = RecordedRunner { spec, file: &file, sha256, device };
         let (record, meta) = runner.serve(&self.job(index, 0, &workload), self.observer.progress())?;
         metrics::write_run(folder, &record, &meta)?;
@@ -331,6 +334,7 @@ impl Session<'_> {
         let allow_foreign_bundle = self.request.allow_foreign_bundle;
         let input = facts::compare_input(
             lock,
+            &self.resolved.cells[index].experiment,
             index,
             Runs { real: measured, sim: simulated, replays, files },
             lock_digest,
@@ -348,9 +352,9 @@ impl Session<'_> {
         if !can_replay(&self.resolved.lock.runs[index], measured) {
             return Ok(Vec::new());
         }
-        let Some(folder) = self.bundle_folder()? else { return Ok(Vec::new()) };
+        let Some(folder) = self.bundle_folder(index)? else { return Ok(Vec::new()) };
         // A comparison of results that came from elsewhere needs no profile; their budget would.
-        let Ok(profile) = self.read_profile(&folder) else { return Ok(Vec::new()) };
+        let Ok(profile) = self.read_profile(index, &folder) else { return Ok(Vec::new()) };
         let predictor = self.predictor(index, &profile)?;
         Ok(replay_all(&self.resolved.lock.runs[index], predictor.as_ref(), measured))
     }
@@ -401,26 +405,29 @@ impl Session<'_> {
         index: usize,
         bundle: &Profile,
     ) -> Result<Arc<dyn Predictor>, RunError> {
-        let Some(sim) = self.sim_backend() else { return Err(RunError::NoCompare) };
-        let run = &self.resolved.lock.runs[index];
-        let key = Digest::of_json(&(bundle.digest(), &run.cluster, &run.scheduler));
+        let (run, cell) = (&self.resolved.lock.runs[index], &self.resolved.cells[index].experiment);
+        let Some(sim) = cell.simulated() else { return Err(RunError::NoCompare) };
+        let of_cell = (sim, &cell.hardware.interconnect);
+        let key = Digest::of_json(&(bundle.digest(), of_cell, &run.cluster, &run.scheduler));
         if let Some((_, predictor)) = self.last_predictor.as_ref().filter(|(of, _)| *of == key) {
             return Ok(predictor.clone());
         }
         let predictor: Arc<dyn Predictor> =
-            backend::predictor(&self.resolved.lock, index, sim, bundle, Some(&self.project.own("trained")))?
+            backend::predictor(&self.resolved.lock, index, cell, bundle, Some(&self.project.own("trained")))?
                 .into();
         self.last_predictor = Some((key, predictor.clone()));
         Ok(predictor)
     }
 
-    /// What the runs cost, where the hardware has a price.
+    /// What the runs cost; none where no hardware has a price.
     fn prices(&self) -> Option<Prices> {
-        let lock = &self.resolved.lock;
-        let per_device_hour = lock.experiment.hardware.price_per_hour?;
-        let price =
-            |run: &RunPin| Some(Price { per_device_hour, devices: run.cluster.num_devices(&run.scheduler) });
-        Some(Prices { currency: "US$".to_owned(), runs: lock.runs.iter().map(price).collect() })
+        let price = |(run, cell): (&RunPin, &Cell)| {
+            let per_device_hour = cell.experiment.hardware.price_per_hour?;
+            Some(Price { per_device_hour, devices: run.cluster.num_devices(&run.scheduler) })
+        };
+        let runs: Vec<Option<Price>> =
+            self.resolved.lock.runs.iter().zip(&self.resolved.cells).map(price).collect();
+        runs.iter().any(Option::is_some).then(|| Prices { currency: "US$".to_owned(), runs })
     }
 
     /// Seed of the router's draws; it is pinned where there are several replicas.

@@ -1,6 +1,7 @@
 //! End-to-end tests: the real binary on real files, one test binary for all.
 
 mod bad_input;
+mod cards;
 mod ci;
 #[cfg(unix)]
 mod crash;
@@ -16,6 +17,7 @@ mod goldens;
 mod hub;
 mod json;
 mod keeping;
+mod kernel_profile;
 mod language;
 mod locks;
 mod loopback;
