@@ -14,6 +14,7 @@ pub use sequence::Sequence;
 use clock::WallClock;
 
 use crate::drive::drive;
+use crate::machine::DisturbedSteps;
 use crate::metrics::RunRecord;
 use crate::model::{Decoder, ModelError, NoTimer, PagedKv, Sampler, Tokenizer, TokenizerError, WeightReader};
 use crate::progress::Progress;
@@ -41,6 +42,7 @@ pub struct Served {
     pub record: RunRecord,
     /// Mean duration of the reference step before and after the run, ns.
     pub reference_ns: u64,
+    pub disturbed: DisturbedSteps,
 }
 
 /// How often the reference step is timed before a run, and after it.
@@ -144,12 +146,13 @@ impl Engine {
             let mut scheduler = scheduler::build(config);
             let mut machine = WallClock::start(executor.with_all_layers(), NoTimer);
             let mut record = drive(scheduler.as_mut(), workload, &mut machine, progress)?;
-            let mut executor = machine.stop().with_layers(layers);
+            let (executor, disturbed) = machine.stop();
+            let mut executor = executor.with_layers(layers);
             for _ in 0..REFERENCES {
                 references += executor.reference_ns()?;
             }
             record.token_ids = Some(executor.into_outputs());
-            Ok(Served { record, reference_ns: references / u64::from(2 * REFERENCES) })
+            Ok(Served { record, reference_ns: references / u64::from(2 * REFERENCES), disturbed })
         })
     }
 

@@ -15,6 +15,7 @@ use super::status::Standing;
 use super::steps;
 use crate::backend;
 use crate::lock::{BundlePin, HardwareFact, ProfileUse};
+use crate::machine::machine;
 use crate::profile::{self, Bundle, Limits, Profile, Subject};
 use crate::spec::{Experiment, Lengths, ProfileSource, SimBackend};
 use crate::store::{self, Digest, FileDigest};
@@ -329,8 +330,7 @@ impl Session<'_> {
 
     /// A bundle of this machine under `profiles/` that fits, the first by name.
     fn fitting_bundle(&self, index: usize) -> Result<Option<(String, Profile)>, RunError> {
-        let prefix =
-            self.bundle_prefix(&profile::machine(self.resolved.lock.experiment.hardware.threads).fingerprint);
+        let prefix = self.bundle_prefix(&machine(self.resolved.lock.experiment.hardware.threads).fingerprint);
         let Ok(entries) = std::fs::read_dir(self.path("profiles")?) else { return Ok(None) };
         let mut names: Vec<String> = entries
             .flatten()
@@ -366,7 +366,7 @@ impl Session<'_> {
 
     /// Why a bundle does not fit this machine, model or experiment.
     fn mismatch(&self, index: usize, bundle: &Profile) -> Option<String> {
-        let machine = profile::machine(self.resolved.lock.experiment.hardware.threads);
+        let machine = machine(self.resolved.lock.experiment.hardware.threads);
         let Profile::Own(own) = bundle else {
             return Some("it is of no machine that xp measured".to_owned());
         };

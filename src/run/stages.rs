@@ -17,9 +17,10 @@ use crate::capacity::Price;
 use crate::compare::{self, Comparison};
 use crate::engine::Engine;
 use crate::lock::{self, Measured, ResolveError, RunPin, SimPin};
+use crate::machine::machine;
 use crate::metrics::{self, Replay, RunMeta, RunRecord};
 use crate::predictor::Predictor;
-use crate::profile::{self, Profile};
+use crate::profile::Profile;
 use crate::report::{self, Contents, Prices};
 use crate::spec::{Cell, RecordedBackend};
 use crate::store::{self, Digest, FileDigest, StagedDir};
@@ -50,7 +51,7 @@ impl Session<'_> {
     /// The step of a measured repeat; None where nothing is measured.
     pub(super) fn real_step(&self, index: usize, repeat: u32) -> Result<Option<Step>, RunError> {
         let lock = &self.resolved.lock;
-        let machine = profile::machine(lock.experiment.hardware.threads).fingerprint;
+        let machine = machine(lock.experiment.hardware.threads).fingerprint;
         let cell = &self.resolved.cells[index].experiment;
         Ok(steps::real_step(lock, cell, &lock.runs[index], &machine, repeat)?)
     }
