@@ -249,7 +249,8 @@ fn figures(project: &Project, objects: &ObjectStore, attached: &Attached, lock: 
     }
 }
 
-/// The measured runs replayed; None where the profile is not here, or not as it was.
+/// The measured runs replayed; None where the profile is not here, or not as it was, or where what prompts share has to
+/// be known, which neither lock nor runs tell.
 fn replays(
     project: &Project,
     comparison: &Comparison,
@@ -257,11 +258,12 @@ fn replays(
     real: &[(RunRecord, RunMeta)],
 ) -> Option<Vec<Replay>> {
     let index = lock.runs.iter().position(|run| run.id == comparison.run)?;
+    let run = lock.runs.get(index).filter(|run| !run.scheduler.prefix_caching)?;
     let pin = lock.bundle.as_ref()?;
     let profile = backend::read_profile(lock, &project.root().join(&pin.path)).ok()?;
     let sim = lock::simulated_backend(&lock.experiment).filter(|_| profile.digest() == pin.sha256)?;
     let predictor = backend::predictor(lock, index, sim, &profile, None).ok()?;
-    Some(replay_all(&lock.runs[index], predictor.as_ref(), real))
+    Some(replay_all(run, predictor.as_ref(), None, real))
 }
 
 /// Takes a run's file from its place in the project, if it is the one.

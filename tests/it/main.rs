@@ -19,6 +19,7 @@ mod keeping;
 mod language;
 mod locks;
 mod loopback;
+mod prefix_cache;
 mod project;
 mod recorded;
 mod resume;
