@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn what_was_cached_is_cached_in_the_replay() {
         let config = SchedulerConfig { policy: Policy::VllmV1, prefix_caching: true, ..config() };
-        let tokens = vec![7; 32];
+        let tokens = [7; 32];
         let prompts = workload().requests.into_iter().map(|r| &tokens[..r.num_prefill_tokens as usize]);
         let prefixes = Prefixes::of_tokens(config.block_size, prompts);
         let asked = Workload { prefixes: Some(prefixes.clone()), ..workload() };
