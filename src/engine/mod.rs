@@ -2,6 +2,8 @@
 
 mod clock;
 mod executor;
+#[cfg(test)]
+mod properties;
 mod reference;
 mod sequence;
 
@@ -21,7 +23,7 @@ use crate::progress::Progress;
 use crate::scheduler::{self, SchedulerConfig};
 use crate::source::ModelFiles;
 use crate::spec::Dtype;
-use crate::workload::Workload;
+use crate::workload::{Prefixes, Workload};
 
 /// Version of the engine: raised with every change that moves its timing, so that older measurements
 /// and bundles are not taken for its own.
@@ -132,6 +134,10 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<Served, EngineError> {
         let sequences = sequences(workload, tokenizer)?;
+        // What is cached is what is computed: ids follow from tokens, whatever the workload declares.
+        let prefixes = config
+            .prefix_caching
+            .then(|| Prefixes::of_tokens(config.block_size, sequences.iter().map(Sequence::tokens)));
         self.reserve_kv(config.kv_blocks, config.block_size)?;
         let Self { model, pool, kv: Some(kv) } = self else { unreachable!("reserved above") };
         let layers = representative_layers(model);
@@ -145,7 +151,7 @@ impl Engine {
             }
             let mut scheduler = scheduler::build(config);
             let mut machine = WallClock::start(executor.with_all_layers(), NoTimer);
-            let mut record = drive(scheduler.as_mut(), workload, &mut machine, progress)?;
+            let mut record = drive(scheduler.as_mut(), workload, prefixes.as_ref(), &mut machine, progress)?;
             let (executor, disturbed) = machine.stop();
             let mut executor = executor.with_layers(layers);
             for _ in 0..REFERENCES {

@@ -53,4 +53,5 @@ pub use resolve::{ResolveError, resolve, scheduler_config};
 pub use resolved::{Extent, Resolved};
 pub use stage::{Stage, Stages};
 pub use stale::{Stale, staleness};
+pub(crate) use workloads::writes_texts;
 pub use world::ProjectFiles;

@@ -118,7 +118,7 @@ impl Session<'_> {
 
     fn probed(&self, index: usize, predictor: Arc<dyn Predictor>) -> Result<Probed, RunError> {
         let run = &self.resolved.lock.runs[index];
-        let workload = self.resolved.workload(index)?;
+        let workload = self.resolved.simulated_workload(index)?;
         let asked = &self.resolved.cells[index].experiment.workload;
         let said = match asked.arrivals {
             // Of sessions it is the rate at which they begin.

@@ -201,6 +201,7 @@ fn cases() -> Vec<Case> {
         lock("one workload", |lock| lock.runs[1].workload.sha256 = Digest::of("other")),
         lock("one total", |lock| lock.runs[1].workload.requests += 1),
         lock("one scheduler", |lock| lock.runs[2].scheduler.kv_blocks += 1),
+        lock("one prefix cache", |lock| lock.runs[2].scheduler.prefix_caching = true),
         lock("one simulated result", |lock| {
             lock.runs[3].sim = Some(SimPin { sha256: Digest::of("other"), steps: 9 });
         }),
@@ -436,6 +437,7 @@ fn a_diff_says_which_stages_have_another_key() {
     one workload: comparison-breaking: workload, sim, real, compare, report; compare, report
     one total: cosmetic: compare, report (all)
     one scheduler: measurement: sim, real, compare, report; compare, report
+    one prefix cache: measurement: sim, real, compare, report; compare, report
     one simulated result: simulation: sim, compare, report
     steps of one simulation: cosmetic: nothing is made again
     order of the runs: cosmetic: compare, report (all)

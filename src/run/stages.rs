@@ -22,6 +22,7 @@ use crate::metrics::{self, Replay, RunMeta, RunRecord};
 use crate::predictor::Predictor;
 use crate::profile::Profile;
 use crate::report::{self, Contents, Prices};
+use crate::sim;
 use crate::spec::{Cell, RecordedBackend};
 use crate::store::{self, Digest, FileDigest, StagedDir};
 use crate::workload::{self, Workload, WorkloadMeta};
@@ -186,7 +187,7 @@ impl Session<'_> {
         let sim = self.resolved.cells[index].experiment.simulated();
         let (name, log) = sim.map(|sim| (sim.name.clone(), sim.log)).unwrap_or_default();
         let observer = self.observer;
-        let workload = self.resolved.workload(index)?;
+        let workload = self.resolved.simulated_workload(index)?;
         let mut runner = SimRunner {
             name: &name,
             profile: bundle,
@@ -219,11 +220,7 @@ impl Session<'_> {
             Measured::Engine(_) => return Err(ResolveError::NoEngine.into()),
         };
         let observer = self.observer;
-        let (mut workload, tokenizer) = (self.resolved.workload(index)?, self.resolved.tokenizer()?);
-        let asked = &self.resolved.cells[index].experiment.workload;
-        if asked.trace.is_some() || asked.sessions.is_some() {
-            workload = Arc::new(workload::with_texts(&workload, &self.resolved.streams(), &tokenizer)?);
-        }
+        let (workload, tokenizer) = (self.resolved.served_workload(index)?, self.resolved.tokenizer()?);
         self.engine()?;
         let mut engine = self.engine.take().expect("just loaded");
         let mut runner = CandleRunner {
@@ -357,7 +354,11 @@ impl Session<'_> {
         // A comparison of results that came from elsewhere needs no profile; their budget would.
         let Ok(profile) = self.read_profile(index, &folder) else { return Ok(Vec::new()) };
         let predictor = self.predictor(index, &profile)?;
-        Ok(replay_all(&self.resolved.lock.runs[index], predictor.as_ref(), measured))
+        let run = &self.resolved.lock.runs[index];
+        let workload = run.scheduler.prefix_caching.then(|| self.resolved.simulated_workload(index));
+        let workload = workload.transpose()?;
+        let prefixes = workload.as_ref().and_then(|workload| sim::prefixes_for(workload, &run.scheduler));
+        Ok(replay_all(run, predictor.as_ref(), prefixes.as_deref(), measured))
     }
 
     pub(super) fn report_step<'r>(&self, comparisons: impl Iterator<Item = &'r StageRecord>) -> Step {

@@ -163,6 +163,7 @@ pub fn sim_step(lock: &Lock, cell: &Experiment, run: &RunPin) -> Option<Step> {
         ("workload", run.workload.sha256.to_string()),
     ]);
     inputs.extend(scheduler_inputs(run));
+    let of_texts = run.scheduler.prefix_caching && lock::writes_texts(&lock.experiment);
     // What most simulations do not have is no part of their keys.
     let optional = [
         ("cluster", (!run.cluster.is_single()).then(|| json(&run.cluster))),
@@ -170,6 +171,8 @@ pub fn sim_step(lock: &Lock, cell: &Experiment, run: &RunPin) -> Option<Step> {
         ("grid", sim.grid.as_ref().map(json)),
         ("log", (sim.log != SimLog::default()).then(|| json(&sim.log))),
         ("overhead", sim.overhead.as_ref().map(json)),
+        // The same workload declares prefixes, or is served with texts that have their own.
+        ("prefixes", of_texts.then(|| "of texts made for lengths".to_owned())),
         ("vidur", sim.vidur.as_ref().map(json)),
         ("router seed", lock.seeds.router.map(|seed| seed.to_string())),
     ];

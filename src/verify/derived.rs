@@ -280,7 +280,7 @@ fn simulation(
         return absent("its workload is not as it was");
     }
     let differs = |why: String| Check::differs(What::Simulation, &run.id, why);
-    let workload = match resolved.workload(index) {
+    let workload = match resolved.simulated_workload(index) {
         Ok(workload) => workload,
         Err(error) => return differs(in_full(&error)),
     };

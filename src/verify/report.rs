@@ -258,7 +258,8 @@ fn figures(
     }
 }
 
-/// The measured runs replayed; None where the profile is not here, or not as it was.
+/// The measured runs replayed; None where the profile is not here, or not as it was, or where what prompts share has to
+/// be known, which neither lock nor runs tell.
 fn replays(
     project: &Project,
     comparison: &Comparison,
@@ -266,11 +267,12 @@ fn replays(
     real: &[(RunRecord, RunMeta)],
 ) -> Option<Vec<Replay>> {
     let index = lock.runs.iter().position(|run| run.id == comparison.run)?;
-    let (pin, cell) = (lock.bundle_of(&lock.runs[index])?, &cells.get(index)?.experiment);
+    let run = lock.runs.get(index).filter(|run| !run.scheduler.prefix_caching)?;
+    let (pin, cell) = (lock.bundle_of(run)?, &cells.get(index)?.experiment);
     let profile = backend::read_profile(cell, &project.root().join(&pin.path)).ok()?;
     let profile = Some(profile).filter(|profile| profile.digest() == pin.sha256)?;
     let predictor = backend::predictor(lock, index, cell, &profile, None).ok()?;
-    Some(replay_all(&lock.runs[index], predictor.as_ref(), real))
+    Some(replay_all(run, predictor.as_ref(), None, real))
 }
 
 /// Takes a run's file from its place in the project, if it is the one.

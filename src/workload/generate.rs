@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use rayon::prelude::*;
+
 use super::lengths::{MAX_TOKENS, Pair};
 use super::sessions::{Turns, turns};
 use super::stream::Stream;
@@ -160,8 +162,8 @@ fn of_sessions(
     Ok(Workload { requests, prompts: Vec::new(), prefixes: Some(prefixes) })
 }
 
-/// A workload of lengths alone with texts made to measure, for an engine that has to have some. A workload that has
-/// texts, or would have too many, stays as it is.
+/// A workload of lengths alone with texts made to measure, for an engine that has to have some; they begin alike where
+/// its prefixes say so. A workload that has texts, or would have too many, stays as it is.
 ///
 /// # Errors
 /// No text of a wanted length is found for the tokenizer.
@@ -172,9 +174,34 @@ pub fn with_texts(
 ) -> Result<Workload, WorkloadError> {
     let mut made = workload.clone();
     if made.prompts.is_empty() {
-        made.prompts = prompts::synthetic(&mut made.requests, seeds.prompts, tokenizer)?;
+        made.prompts = match &made.prefixes {
+            Some(prefixes) => prompts::following(&mut made.requests, prefixes, seeds.prompts, tokenizer)?,
+            None => prompts::synthetic(&mut made.requests, seeds.prompts, tokenizer)?,
+        };
     }
     Ok(made)
+}
+
+/// The prefixes of a workload's texts, by their tokens, in blocks of so many tokens.
+///
+/// # Errors
+/// A text that the tokenizer refuses.
+pub fn prefixes_of_texts(
+    workload: &Workload,
+    tokenizer: &Tokenizer,
+    block_size: u32,
+) -> Result<Prefixes, WorkloadError> {
+    let encoded: Vec<Vec<u32>> = workload
+        .prompts
+        .par_iter()
+        .map(|text| Ok(tokenizer.encode(text)?))
+        .collect::<Result<_, WorkloadError>>()?;
+    let prompt = |request: &WorkloadRequest| {
+        let tokens = encoded.get(request.prompt_id as usize).map_or(&[][..], Vec::as_slice);
+        // What comes after the prompt is not of it, whatever its text says.
+        &tokens[..tokens.len().min(request.num_prefill_tokens as usize)]
+    };
+    Ok(Prefixes::of_tokens(block_size, workload.requests.iter().map(prompt)))
 }
 
 /// What is asked, before it is known when.

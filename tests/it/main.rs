@@ -21,6 +21,7 @@ mod kernel_profile;
 mod language;
 mod locks;
 mod loopback;
+mod prefix_cache;
 mod project;
 mod recorded;
 mod resume;

@@ -73,8 +73,8 @@ fn all_mistakes_are_told_at_once() {
      13 │     backend "vidur" { profile "auto"; predictor "interpolate"; }
         ╰────
       help: did you mean `chunk-size`? `backend` has: `kind`, `scheduler`, `chunk-size`, `max-batch-
-            size`, `block-size`, `kv-memory`, `watermark`, `max-context`, `max-waiting-steps` or
-            `sampling`
+            size`, `block-size`, `kv-memory`, `watermark`, `max-context`, `max-waiting-steps`,
+            `prefix-caching` or `sampling`
 
     Error: xp::spec::value
 

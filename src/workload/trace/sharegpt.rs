@@ -1,17 +1,16 @@
 //! Conversations as ShareGPT has them: every reply is a request, and its prompt
 //! is all of the conversation before it.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use rayon::prelude::*;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
-use sha2::{Digest as _, Sha256};
 
 use super::rows::{At, Trace};
 use crate::model::Tokenizer;
 use crate::workload::WorkloadError;
+use crate::workload::prefixes::TokenChain;
 use crate::workload::prompts::MAX_PROMPTS;
 
 /// Who replies, by the names that the published files give it.
@@ -72,7 +71,7 @@ pub(super) fn read<'a>(
         .par_iter()
         .map(|reply| Ok((tokenizer.encode(&reply.prompt)?, tokenizer.encode(&reply.reply)?.len())))
         .collect::<Result<_, WorkloadError>>()?;
-    let mut chain = Chain::default();
+    let mut chain = TokenChain::default();
     let (mut empty, mut long) = (0, 0);
     for (reply, (tokens, decode)) in replies.found.into_iter().zip(counted) {
         let total = tokens.len() + decode;
@@ -87,7 +86,7 @@ pub(super) fn read<'a>(
         }
         let at = At { line: reply.conversation, prefill: "conversations", decode: "conversations" };
         trace.push(at, tokens.len() as u64, decode as u64, None)?;
-        let ids: Vec<u64> = chain.ids(&tokens, trace.block as usize).collect();
+        let ids: Vec<u64> = chain.ids(&tokens, trace.block).collect();
         trace.push_ids(at.line, "conversations", tokens.len() as u64, ids.into_iter())?;
         trace.push_text(reply.prompt);
     }
@@ -186,25 +185,5 @@ impl<'de> Visitor<'de> for &mut Replies {
                 None => return Ok(()),
             }
         }
-    }
-}
-
-/// Ids of blocks of tokens: equal where a block and all before it are equal, numbered as they appear.
-#[derive(Default)]
-struct Chain {
-    known: HashMap<[u8; 32], u64>,
-}
-
-impl Chain {
-    fn ids(&mut self, tokens: &[u32], block: usize) -> impl Iterator<Item = u64> {
-        let mut before = [0; 32];
-        tokens.chunks_exact(block.max(1)).map(move |block| {
-            let mut hasher = Sha256::new();
-            hasher.update(before);
-            block.iter().for_each(|token| hasher.update(token.to_le_bytes()));
-            before = hasher.finalize().into();
-            let next = self.known.len() as u64;
-            *self.known.entry(before).or_insert(next)
-        })
     }
 }
