@@ -136,10 +136,10 @@ impl<const BLOCK: usize> Layout for Scaled8<BLOCK> {
     fn widen<S: Simd, const NV: usize>(simd: S, words: &[S::u32s], step: usize, to: &mut Wide<S, NV>) {
         let scale = float::<S, NV>(simd, words, 0);
         let four = word::<S, NV>(words, 1 + step);
-        for place in 0..4 {
+        for (place, to) in to.iter_mut().enumerate().take(4) {
             for v in 0..NV {
                 let integer = field(simd, four[v], 8 * place as u32, 0xff);
-                to[place][v] = simd.mul_f32s(number(simd, integer, 128.0), scale[v]);
+                to[v] = simd.mul_f32s(number(simd, integer, 128.0), scale[v]);
             }
         }
     }
@@ -166,9 +166,9 @@ impl Layout for Scaled4 {
             let scale = simd.mul_f32s(scales[v], number(simd, field(simd, factors[v], from, 0xff), 0.0));
             let minimum =
                 simd.mul_f32s(minima[v], number(simd, field(simd, factors[v], from + 8, 0xff), 0.0));
-            for place in 0..8 {
+            for (place, to) in to.iter_mut().enumerate() {
                 let integer = field(simd, eight[v], 4 * place as u32, 0xf);
-                to[place][v] = simd.sub_f32s(simd.mul_f32s(number(simd, integer, 0.0), scale), minimum);
+                to[v] = simd.sub_f32s(simd.mul_f32s(number(simd, integer, 0.0), scale), minimum);
             }
         }
     }

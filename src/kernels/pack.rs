@@ -175,9 +175,7 @@ fn pack(format: WeightFormat, inputs: usize, rows: &[&[u8]]) -> Result<(PackedFo
             finite_f16(rows)?;
             Ok((PackedFormat::F32, widened(rows, |bits| half::f16::from_bits(bits).to_f32().to_bits())))
         }
-        WeightFormat::Q8_0 => {
-            Ok((PackedFormat::Scaled8By32, blocks::<Scaled8<32>, 34>(rows, |block, word| q8_0(block, word))))
-        }
+        WeightFormat::Q8_0 => Ok((PackedFormat::Scaled8By32, blocks::<Scaled8<32>, 34>(rows, q8_0))),
         WeightFormat::Q4K => Ok((PackedFormat::Scaled4, blocks::<Scaled4, 144>(rows, q4_k))),
         WeightFormat::Q6K => {
             let words = Scaled8::<16>::WORDS;

@@ -76,12 +76,10 @@ fn check(folder: &Path) {
         let mut found = forward(&model, &mut kv, &blocks, prompt, 0);
         let worst = found.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst < TOLERANCE, "{name}: a logit is off by {worst} after {} tokens", prompt.len());
-        let mut context = prompt.len() as u32;
-        for (index, token) in tokens.iter().enumerate() {
+        for (context, (index, token)) in (prompt.len() as u32..).zip(tokens.iter().enumerate()) {
             let picked = Sampler::greedy().sample(&found, 0, index as u32);
             assert_eq!(picked, *token, "{name}: token {index} after {} tokens", prompt.len());
             found = forward(&model, &mut kv, &blocks, &[picked], context);
-            context += 1;
         }
     }
 }

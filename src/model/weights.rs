@@ -36,7 +36,7 @@ pub enum WeightReader {
     },
     /// Memory-mapped safetensors.
     Safetensors(MmapedSafetensors),
-    Gguf(GgufFile),
+    Gguf(Box<GgufFile>),
 }
 
 /// A matrix as it is stored, row after row.
@@ -52,7 +52,7 @@ impl WeightReader {
         match weights {
             Weights::Synthetic { seed } => Ok(Self::Synthetic { seed: *seed }),
             Weights::Safetensors(paths) => Ok(Self::Safetensors(map(paths)?)),
-            Weights::Gguf(path) => Ok(Self::Gguf(GgufFile::open(path)?)),
+            Weights::Gguf(path) => Ok(Self::Gguf(Box::new(GgufFile::open(path)?))),
         }
     }
 

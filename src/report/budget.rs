@@ -96,7 +96,7 @@ fn note(budget: &Budget) -> String {
     let disturbed = match budget.num_steps_disturbed {
         0 => String::new(),
         n => format!(
-            " {} steps, {} of the time, were disturbed by others on the machine and are left out here.",
+            " {} disturbed steps, {} of the time, are left out.",
             count(n),
             size_percent(budget.disturbed_time_percent)
         ),
