@@ -160,6 +160,11 @@ pub(super) const RULES: &[Rule] = &[
         &["bundle.**", SCHEDULERS],
         "the device and its memory, from which KV blocks are planned",
     ),
+    setting(
+        &["experiment.workload.chat-template"],
+        &[WORKLOADS, "resolved-model.**", "bundle.**"],
+        "whether prompts are messages in the model's chat template, which then belongs to the model",
+    ),
     setting(&["experiment.workload.**"], &[WORKLOADS, "bundle.**"], "what is asked of the engine, and when"),
     key(
         &["experiment.backends.<measured>.sampling.**"],

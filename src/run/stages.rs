@@ -219,7 +219,8 @@ impl Session<'_> {
         let (mut workload, tokenizer) = (self.resolved.workload(index)?, self.resolved.tokenizer()?);
         let asked = &self.resolved.cells[index].experiment.workload;
         if asked.trace.is_some() || asked.sessions.is_some() {
-            workload = Arc::new(workload::with_texts(&workload, &self.resolved.streams(), &tokenizer)?);
+            workload =
+                Arc::new(workload::with_texts(&workload, asked, &self.resolved.streams(), &tokenizer)?);
         }
         self.engine()?;
         let mut engine = self.engine.take().expect("just loaded");

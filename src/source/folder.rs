@@ -4,18 +4,21 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::{Access, CONFIG, ModelFiles, SourceError, TOKENIZER, TokenizerFile, config, weights};
+use super::{
+    Access, CONFIG, ModelFiles, SourceError, TOKENIZER, TemplateFiles, TokenizerFile, config, weights,
+};
 use crate::model::Weights;
 use crate::store::{FileDigest, read_text_bounded};
 
 /// Largest `tokenizer.json` that is read, in bytes.
 pub(super) const MAX_TOKENIZER: u64 = 64 << 20;
 
-/// Resolves a folder; `shown` names it in errors.
+/// Resolves a folder; `shown` names it in errors. With `chat` its chat template belongs to it.
 pub(super) fn resolve(
     folder: &Path,
     shown: &str,
     commit: Option<String>,
+    chat: bool,
     access: &Access<'_>,
 ) -> Result<ModelFiles, SourceError> {
     let config_text = read_text_bounded(&folder.join(CONFIG), config::MAX_CONFIG)?;
@@ -26,6 +29,9 @@ pub(super) fn resolve(
     if folder.join(weights::INDEX).exists() {
         names.push(weights::INDEX.to_owned());
     }
+    let path = std::path::absolute(folder).map_err(|error| SourceError::io(folder, error))?;
+    let template = chat.then(|| TemplateFiles::find(&path, shown));
+    names.extend(template.iter().flat_map(|files| files.names()).map(|name| (*name).to_owned()));
     let hashed: Result<Vec<FileDigest>, SourceError> = names
         .into_par_iter()
         .map(|name| {
@@ -37,12 +43,12 @@ pub(super) fn resolve(
         .collect();
     let mut files = hashed?;
     files.sort();
-    let path = std::path::absolute(folder).map_err(|error| SourceError::io(folder, error))?;
     let made = ModelFiles {
         config,
         commit,
         files,
         tokenizer: TokenizerFile::File { path: path.join(TOKENIZER), shown: format!("{shown}/{TOKENIZER}") },
+        template,
         weights: Weights::Safetensors(shards.iter().map(|name| path.join(name)).collect()),
     };
     access.memo.recall("checked model", &(&made.config, &made.files), || {

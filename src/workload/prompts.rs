@@ -9,9 +9,10 @@ use serde::Deserialize;
 use super::data_file::data_file;
 use super::error::object;
 use super::lengths::MAX_TOKENS;
+use super::prompting::Prompting;
 use super::stream::Stream;
 use super::{WorkloadError, WorkloadRequest};
-use crate::model::{Tokenizer, sentence};
+use crate::model::sentence;
 use crate::store::read_text_bounded;
 
 /// Largest file of prompts that is read, in bytes.
@@ -27,23 +28,24 @@ const OWN_TEXT_TOKENS: u64 = 4_000_000;
 /// Prompt tokens that are written out at all.
 const MAX_TEXT_TOKENS: u64 = 20_000_000;
 
-/// Texts of a JSONL file (an object with a `text` a line; other fields are ignored), each with its
+/// Prompts of a JSONL file (an object with a `text` a line; other fields are ignored), each with its
 /// number of tokens. The first `requests` lines are used, there must be as many, and all are checked.
 pub(super) fn from_file(
     file: &str,
     requests: u32,
-    tokenizer: Option<&Tokenizer>,
+    prompting: Option<Prompting<'_>>,
     root: &Path,
 ) -> Result<Vec<(u32, String)>, WorkloadError> {
-    let tokenizer = tokenizer.ok_or_else(|| WorkloadError::NoTokenizer { file: file.to_owned() })?;
+    let prompting = prompting.ok_or_else(|| WorkloadError::NoTokenizer { file: file.to_owned() })?;
     let texts = texts(file, &read_text_bounded(&data_file(root, file)?, MAX_PROMPTS)?, requests)?;
     texts
         .into_par_iter()
         .enumerate()
         .map(|(index, text)| {
-            let tokens = tokenizer.encode(&text)?.len();
+            let prompt = prompting.prompt(text)?;
+            let tokens = prompting.tokenizer.encode(&prompt)?.len();
             match u32::try_from(tokens) {
-                Ok(count) if (1..=MAX_TOKENS).contains(&count) => Ok((count, text)),
+                Ok(count) if (1..=MAX_TOKENS).contains(&count) => Ok((count, prompt)),
                 _ => Err(WorkloadError::Cell {
                     file: file.to_owned(),
                     line: index as u64 + 1,
@@ -84,7 +86,7 @@ pub(crate) fn texts(file: &str, content: &str, requests: u32) -> Result<Vec<Stri
     Ok(texts)
 }
 
-/// Synthetic texts for requests whose lengths are known, and their `prompt_id`s.
+/// Synthetic prompts for requests whose lengths are known, and their `prompt_id`s.
 ///
 /// Each request has a text of its own, unless there are over 20,000 requests or 4 million prompt
 /// tokens: then requests of equal prompt length share one. When even the shared texts have over
@@ -92,8 +94,9 @@ pub(crate) fn texts(file: &str, content: &str, requests: u32) -> Result<Vec<Stri
 pub(super) fn synthetic(
     requests: &mut [WorkloadRequest],
     seed: u64,
-    tokenizer: &Tokenizer,
+    prompting: Prompting<'_>,
 ) -> Result<Vec<String>, WorkloadError> {
+    prompting.admit(requests)?;
     let total: u64 = requests.iter().map(|request| u64::from(request.num_prefill_tokens)).sum();
     let lengths = if requests.len() > OWN_TEXT_REQUESTS || total > OWN_TEXT_TOKENS {
         let Some(lengths) = share(requests) else { return Ok(Vec::new()) };
@@ -101,7 +104,7 @@ pub(super) fn synthetic(
     } else {
         requests.iter().map(|request| request.num_prefill_tokens).collect()
     };
-    let writer = Writer::new(tokenizer)?;
+    let writer = Writer::new(prompting)?;
     // Each text has a stream of its own, so that threads and other texts do not matter to it.
     lengths
         .into_par_iter()
@@ -135,14 +138,16 @@ fn share(requests: &mut [WorkloadRequest]) -> Option<Vec<u32>> {
 /// Tokens of a piece that was seen before.
 type Sizes = HashMap<String, u32>;
 
-/// Writes texts of an exact number of tokens.
+/// Writes prompts of an exact number of tokens.
 ///
 /// Tokenizers split English text at words before anything else, so the tokens of a text are those
 /// of its words, each with the space before it. Words of generated sentences are added while they
-/// fit; words of one token fill the rest. The finished text is tokenized once to make sure, and
-/// mended where that rule did not hold.
+/// fit; words of one token fill the rest. The finished prompt is tokenized once to make sure, and
+/// mended where that rule did not hold. What a chat template adds to a text is left free for it.
 struct Writer<'a> {
-    tokenizer: &'a Tokenizer,
+    prompting: Prompting<'a>,
+    /// Tokens that the template adds.
+    own: u32,
     /// Words that are one token behind another word.
     fillers: Vec<&'static str>,
     /// Words that are one token at the start of a text.
@@ -160,7 +165,8 @@ const SHORT_STARTS: [&str; 8] = ["The", "A", "This", "Some", "a", "I", "E", "."]
 const MENDS: usize = 64;
 
 impl<'a> Writer<'a> {
-    fn new(tokenizer: &'a Tokenizer) -> Result<Self, WorkloadError> {
+    fn new(prompting: Prompting<'a>) -> Result<Self, WorkloadError> {
+        let tokenizer = prompting.tokenizer;
         let base = tokenizer.encode("The engine")?.len();
         let mut fillers = Vec::new();
         for word in SHORT {
@@ -176,21 +182,29 @@ impl<'a> Writer<'a> {
             }
         }
         fillers.truncate(8);
-        Ok(Self { tokenizer, fillers, starters })
+        Ok(Self { prompting, own: prompting.own_tokens()?, fillers, starters })
     }
 
     fn size(&self, piece: &str, sizes: &mut Sizes) -> Result<u32, WorkloadError> {
         if let Some(size) = sizes.get(piece) {
             return Ok(*size);
         }
-        let size = self.tokenizer.encode(piece)?.len() as u32;
+        let size = self.prompting.tokenizer.encode(piece)?.len() as u32;
         sizes.insert(piece.to_owned(), size);
         Ok(size)
     }
 
-    /// A text of exactly `tokens` tokens.
+    /// The prompt of a text, and its tokens without those that the template adds.
+    fn counted(&self, text: &str) -> Result<(String, u32), WorkloadError> {
+        let prompt = self.prompting.prompt(text.to_owned())?;
+        let tokens = self.prompting.tokenizer.encode(&prompt)?.len() as u32;
+        Ok((prompt, tokens.saturating_sub(self.own)))
+    }
+
+    /// A prompt of exactly `tokens` tokens, more than the template adds.
     fn write(&self, tokens: u32, stream: &mut Stream, sizes: &mut Sizes) -> Result<String, WorkloadError> {
         let inexact = || WorkloadError::Inexact { tokens };
+        let tokens = tokens.saturating_sub(self.own);
         let mut pick = |n: u64| stream.below(n);
         let mut pieces: Vec<String> = Vec::new();
         let mut ends: Vec<u32> = Vec::new();
@@ -228,9 +242,9 @@ impl<'a> Writer<'a> {
                 pieces.push(word.to_owned());
                 ends.push(ends.last().copied().unwrap_or(0) + 1);
             }
-            let found = self.tokenizer.encode(&text)?.len() as u32;
+            let (prompt, found) = self.counted(&text)?;
             if found == tokens {
-                return Ok(text);
+                return Ok(prompt);
             }
             // Fewer than thought: fill up. More: take words away until it fits by their sizes.
             if found < tokens {
@@ -246,7 +260,7 @@ impl<'a> Writer<'a> {
                 pieces.pop();
             }
             text = pieces.concat();
-            used = self.tokenizer.encode(&text)?.len() as u32;
+            used = self.counted(&text)?.1;
             if used > tokens {
                 used = tokens;
             }
@@ -259,6 +273,7 @@ impl<'a> Writer<'a> {
 mod tests {
     use super::super::generate::tests::{SEEDS, TOKENIZER};
     use super::*;
+    use crate::model::Tokenizer;
     use serde_json::{Value, json};
 
     fn requests(lengths: impl IntoIterator<Item = u32>) -> Vec<WorkloadRequest> {
@@ -276,7 +291,7 @@ mod tests {
 
     fn exact(tokenizer: &Tokenizer, lengths: impl IntoIterator<Item = u32>) {
         let mut requests = requests(lengths);
-        let texts = synthetic(&mut requests, SEEDS.prompts, tokenizer).unwrap();
+        let texts = synthetic(&mut requests, SEEDS.prompts, Prompting::plain(tokenizer)).unwrap();
         for request in requests {
             let text = &texts[request.prompt_id as usize];
             assert_eq!(tokenizer.encode(text).unwrap().len() as u32, request.num_prefill_tokens, "{text}");
@@ -306,26 +321,27 @@ mod tests {
         exact(&change("/normalizer", json!({"type": "Lowercase"})), 1..=40);
         let prepend = json!({"type": "Prepend", "prepend": "Say: "});
         let mut few = requests([1]);
-        let found = synthetic(&mut few, 1, &change("/normalizer", prepend));
+        let prepending = change("/normalizer", prepend);
+        let found = synthetic(&mut few, 1, Prompting::plain(&prepending));
         assert!(matches!(found, Err(WorkloadError::Inexact { tokens: 1 })), "{found:?}");
     }
 
     #[test]
     fn large_workloads_share_texts_by_length() {
         let mut many = requests((0..20_001).map(|index| 3 + index % 4));
-        let texts = synthetic(&mut many, 1, &TOKENIZER).unwrap();
+        let texts = synthetic(&mut many, 1, Prompting::plain(&TOKENIZER)).unwrap();
         assert_eq!(texts.len(), 4);
         assert_eq!(many[7].prompt_id, many[3].prompt_id);
         let mut huge = requests((0..100).map(|index| 1_000_000 + index));
-        assert!(synthetic(&mut huge, 1, &TOKENIZER).unwrap().is_empty());
+        assert!(synthetic(&mut huge, 1, Prompting::plain(&TOKENIZER)).unwrap().is_empty());
         assert_eq!(huge[99].prompt_id, 99);
     }
 
     #[test]
     fn a_text_does_not_depend_on_the_texts_before_it() {
         let (mut long, mut short) = (requests([20, 30, 40]), requests([9, 30]));
-        let long = synthetic(&mut long, 1, &TOKENIZER).unwrap();
-        assert_eq!(long[1], synthetic(&mut short, 1, &TOKENIZER).unwrap()[1]);
+        let long = synthetic(&mut long, 1, Prompting::plain(&TOKENIZER)).unwrap();
+        assert_eq!(long[1], synthetic(&mut short, 1, Prompting::plain(&TOKENIZER)).unwrap()[1]);
     }
 
     #[test]
@@ -333,7 +349,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let read = |text: &str| {
             std::fs::write(dir.path().join("p.jsonl"), text).unwrap();
-            from_file("p.jsonl", 1, Some(&TOKENIZER), dir.path()).map_err(|error| error.to_string())
+            from_file("p.jsonl", 1, Some(Prompting::plain(&TOKENIZER)), dir.path())
+                .map_err(|error| error.to_string())
         };
         assert_eq!(read("{\"text\": \".\", \"more\": [1]}\n").unwrap(), [(1, ".".to_owned())]);
         insta::assert_snapshot!(read("{\"text\": \"a\"}\n{\"text\": 7}\n").unwrap_err(), @"p.jsonl:2:10: invalid type: integer `7`, expected a string");

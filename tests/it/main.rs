@@ -1,6 +1,7 @@
 //! End-to-end tests: the real binary on real files, one test binary for all.
 
 mod bad_input;
+mod chat;
 mod ci;
 #[cfg(unix)]
 mod crash;
