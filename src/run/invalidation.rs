@@ -399,6 +399,7 @@ fn a_diff_says_which_stages_have_another_key() {
     dtype: comparison-breaking: sim, real, compare, report (all)
     threads: measurement: sim, real, compare, report (all)
     workload in words alone: cosmetic: compare, report (all)
+    chat template: comparison-breaking: sim, real, compare, report (all)
     spare engine: cosmetic: compare, report (all)
     spare engine's sampling: cosmetic: compare, report (all)
     profile: cosmetic: compare, report (all)

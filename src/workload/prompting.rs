@@ -4,8 +4,8 @@ use super::{WorkloadError, WorkloadRequest};
 use crate::model::{ChatMessage, ChatTemplate, Tokenizer};
 use crate::spec::WorkloadSpec;
 
-/// A text by which the template's own tokens are counted.
-const SAMPLE: &str = "The engine waits.";
+/// Texts of one token, in most vocabularies, that may begin a prompt.
+pub(super) const STARTS: [&str; 8] = ["The", "A", "This", "Some", "a", "I", "E", "."];
 
 /// A tokenizer, and the template that texts are put into before.
 #[derive(Debug, Clone, Copy)]
@@ -53,13 +53,17 @@ impl<'a> Prompting<'a> {
         Ok(template.prompt(messages)?)
     }
 
-    /// Tokens that the template adds to a text.
+    /// Tokens that the template adds to a text: those of the shortest prompt of a word, but one for the word. The tokens
+    /// of an empty text would be others, since a word often joins the space before it.
     pub fn own_tokens(&self) -> Result<u32, WorkloadError> {
         if self.template.is_none() {
             return Ok(0);
         }
-        let whole = self.tokenizer.encode(&self.prompt(SAMPLE.to_owned())?)?.len();
-        Ok(whole.saturating_sub(self.tokenizer.encode(SAMPLE)?.len()) as u32)
+        let mut shortest = usize::MAX;
+        for word in STARTS {
+            shortest = shortest.min(self.tokenizer.encode(&self.prompt(word.to_owned())?)?.len());
+        }
+        Ok(shortest.saturating_sub(1) as u32)
     }
 
     /// Refuses requests whose prompts are shorter than the template with a token of text.

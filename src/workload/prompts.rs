@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::data_file::data_file;
 use super::error::object;
 use super::lengths::MAX_TOKENS;
-use super::prompting::Prompting;
+use super::prompting::{Prompting, STARTS};
 use super::stream::Stream;
 use super::{WorkloadError, WorkloadRequest};
 use crate::model::sentence;
@@ -159,30 +159,28 @@ const SHORT: [&str; 16] = [
     " the", " a", " token", " engine", " request", " of", " and", " step", " model", " is", "e", "s", "t",
     "n", "a", ".",
 ];
-const SHORT_STARTS: [&str; 8] = ["The", "A", "This", "Some", "a", "I", "E", "."];
 
 /// How often a text whose tokens are not the sum of its words is mended.
 const MENDS: usize = 64;
 
 impl<'a> Writer<'a> {
     fn new(prompting: Prompting<'a>) -> Result<Self, WorkloadError> {
-        let tokenizer = prompting.tokenizer;
-        let base = tokenizer.encode("The engine")?.len();
-        let mut fillers = Vec::new();
+        let mut writer =
+            Self { prompting, own: prompting.own_tokens()?, fillers: Vec::new(), starters: Vec::new() };
+        let base = writer.counted("The engine")?.1;
         for word in SHORT {
             // A single letter is a filler only if it does not join the word before it.
-            if tokenizer.encode(&format!("The engine{word}"))?.len() == base + 1 {
-                fillers.push(word);
+            if writer.counted(&format!("The engine{word}"))?.1 == base + 1 {
+                writer.fillers.push(word);
             }
         }
-        let mut starters = Vec::new();
-        for word in SHORT_STARTS {
-            if tokenizer.encode(word)?.len() == 1 {
-                starters.push(word);
+        for word in STARTS {
+            if writer.counted(word)?.1 == 1 {
+                writer.starters.push(word);
             }
         }
-        fillers.truncate(8);
-        Ok(Self { prompting, own: prompting.own_tokens()?, fillers, starters })
+        writer.fillers.truncate(8);
+        Ok(writer)
     }
 
     fn size(&self, piece: &str, sizes: &mut Sizes) -> Result<u32, WorkloadError> {
@@ -260,7 +258,8 @@ impl<'a> Writer<'a> {
                 pieces.pop();
             }
             text = pieces.concat();
-            used = self.counted(&text)?.1;
+            // A template may have a token more or less around no text.
+            used = if text.is_empty() { 0 } else { self.counted(&text)?.1 };
             if used > tokens {
                 used = tokens;
             }
