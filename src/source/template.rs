@@ -46,7 +46,7 @@ impl TemplateFiles {
         check: impl Fn(&str, &[u8]) -> Result<(), SourceError>,
     ) -> Result<ChatTemplate, SourceError> {
         let read = |name: &str| {
-            let known = self.names.iter().any(|known| *known == name);
+            let known = self.names.contains(&name);
             let bytes = known.then(|| read_bounded(&self.folder.join(name), MAX_FILE)).transpose()?;
             bytes.as_deref().map_or(Ok(()), |bytes| check(name, bytes))?;
             Ok::<_, SourceError>(bytes)

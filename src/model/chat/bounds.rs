@@ -20,8 +20,10 @@ const MAX_DEPTH: usize = 64;
 /// Stack of a render: enough for values as deep as the budget can nest them. What is not used takes no memory.
 const STACK: usize = 512 << 20;
 
-/// Time that a template has: a thousand times what any published one takes.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// Time that a template has, ten seconds in short pauses: a machine that stood still has lost one of them. Published
+/// templates take a thousandth.
+const PAUSES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Why work on a template gave nothing.
 #[derive(Debug)]
@@ -38,10 +40,14 @@ pub(super) fn bounded<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     let work = move || drop(send.send(work()));
     let named = thread::Builder::new().name("chat template".to_owned()).stack_size(STACK);
     named.spawn(work).map_err(|_| Ended::Failed)?;
-    receive.recv_timeout(DEADLINE).map_err(|error| match error {
-        RecvTimeoutError::Timeout => Ended::Late,
-        RecvTimeoutError::Disconnected => Ended::Failed,
-    })
+    for _ in 0..PAUSES {
+        match receive.recv_timeout(PAUSE) {
+            Ok(done) => return Ok(done),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(Ended::Failed),
+        }
+    }
+    Err(Ended::Late)
 }
 
 /// Takes what it costs to write a value as a text from the budget, before it is written.

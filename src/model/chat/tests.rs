@@ -116,7 +116,7 @@ fn a_mistake_is_told_with_its_line() {
 }
 
 #[test]
-fn hostile_templates_end_soon() {
+fn hostile_templates_end() {
     let nest = |open: &str, inner: &str, close: &str, times: usize| {
         format!("{}{inner}{}", open.repeat(times), close.repeat(times))
     };
@@ -133,16 +133,12 @@ fn hostile_templates_end_soon() {
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}".to_owned(),
         "{% for a in [1] recursive %}{{ loop([1]) }}{% endfor %}".to_owned(),
         nest("{% if 1 %}", "x", "{% endif %}", 50_000),
-        nest("(", "1", ")", 400_000).replace("(1)", "{{ (1) }}"),
         format!("{{{{ {} }}}}", nest("[", "1", "]", 400_000)),
-        format!("{{{{ {}1 }}}}", "not ".repeat(200_000)),
-        format!("{{{{ 1{} }}}}", " + 1".repeat(100_000)),
         format!("{{{{ x{} }}}}", ".y".repeat(100_000)),
         "{% set n = namespace(x=1) %}{% for i in range(90000) %}{% set n.x = [n.x] %}{% endfor %}{{ n.x | tojson }}".to_owned(),
         "{% set n = namespace(x=1) %}{% for i in range(90000) %}{% set n.x = {'a': n.x} %}{% endfor %}{{ n.x }}".to_owned(),
         "{% set n = namespace(x=1) %}{% set n.x = n %}{{ n }}".to_owned(),
         "{% set n = namespace(x=1) %}{% set n.x = n %}{{ n | tojson }}".to_owned(),
-        "{% set n = namespace(x=1) %}{% set n.x = [n] %}{{ n == n.x[0] }}{{ n.x == n.x }}{{ n in n.x }}".to_owned(),
         format!("{}{}{}", "{% set a = [1] %}", "{% set a = [a, a] %}".repeat(50), "{{ a }}"),
         format!("{doubling}{}", "{{ n.x | join }}"),
         format!("{doubling}{}", "{{ n.x | string }}"),
@@ -150,11 +146,18 @@ fn hostile_templates_end_soon() {
         "{{ '%99999999999d' | format(1) }}{{ '{:99999999}'.format(1) }}".to_owned(),
         "x".repeat(2 << 20),
     ] {
-        let started = std::time::Instant::now();
         let found = rendered(&text);
-        let shown: String = text.chars().take(80).collect();
-        println!("{shown}: {:?} {:?}", started.elapsed(), found.as_ref().map(String::len).map_err(ToString::to_string));
-        assert!(started.elapsed().as_secs() < 20, "{shown}");
+        assert!(found.is_err(), "{}: {found:?}", text.chars().take(80).collect::<String>());
+    }
+    for text in [
+        nest("(", "1", ")", 400_000).replace("(1)", "{{ (1) }}"),
+        format!("{{{{ {}1 }}}}", "not ".repeat(200_000)),
+        format!("{{{{ 1{} }}}}", " + 1".repeat(100_000)),
+        "{% set n = namespace(x=1) %}{% set n.x = [n] %}{{ n == n.x[0] }}{{ n.x == n.x }}{{ n in n.x }}"
+            .to_owned(),
+    ] {
+        let found = rendered(&text);
+        assert!(found.is_ok(), "{}: {found:?}", text.chars().take(80).collect::<String>());
     }
 }
 
