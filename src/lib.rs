@@ -17,6 +17,7 @@ pub mod gc;
 pub mod git;
 pub mod kernels;
 pub mod lock;
+pub mod machine;
 pub mod metrics;
 pub mod model;
 pub mod predictor;

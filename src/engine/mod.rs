@@ -2,6 +2,8 @@
 
 mod clock;
 mod executor;
+#[cfg(test)]
+mod properties;
 mod reference;
 mod sequence;
 
@@ -14,13 +16,14 @@ pub use sequence::Sequence;
 use clock::WallClock;
 
 use crate::drive::drive;
+use crate::machine::DisturbedSteps;
 use crate::metrics::RunRecord;
 use crate::model::{Decoder, ModelError, NoTimer, PagedKv, Sampler, Tokenizer, TokenizerError, WeightReader};
 use crate::progress::Progress;
 use crate::scheduler::{self, SchedulerConfig};
 use crate::source::ModelFiles;
 use crate::spec::Dtype;
-use crate::workload::Workload;
+use crate::workload::{Prefixes, Workload};
 
 /// Version of the engine: raised with every change that moves its timing, so that older measurements
 /// and bundles are not taken for its own.
@@ -41,6 +44,7 @@ pub struct Served {
     pub record: RunRecord,
     /// Mean duration of the reference step before and after the run, ns.
     pub reference_ns: u64,
+    pub disturbed: DisturbedSteps,
 }
 
 /// How often the reference step is timed before a run, and after it.
@@ -130,6 +134,10 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<Served, EngineError> {
         let sequences = sequences(workload, tokenizer)?;
+        // What is cached is what is computed: ids follow from tokens, whatever the workload declares.
+        let prefixes = config
+            .prefix_caching
+            .then(|| Prefixes::of_tokens(config.block_size, sequences.iter().map(Sequence::tokens)));
         self.reserve_kv(config.kv_blocks, config.block_size)?;
         let Self { model, pool, kv: Some(kv) } = self else { unreachable!("reserved above") };
         let layers = representative_layers(model);
@@ -143,13 +151,14 @@ impl Engine {
             }
             let mut scheduler = scheduler::build(config);
             let mut machine = WallClock::start(executor.with_all_layers(), NoTimer);
-            let mut record = drive(scheduler.as_mut(), workload, &mut machine, progress)?;
-            let mut executor = machine.stop().with_layers(layers);
+            let mut record = drive(scheduler.as_mut(), workload, prefixes.as_ref(), &mut machine, progress)?;
+            let (executor, disturbed) = machine.stop();
+            let mut executor = executor.with_layers(layers);
             for _ in 0..REFERENCES {
                 references += executor.reference_ns()?;
             }
             record.token_ids = Some(executor.into_outputs());
-            Ok(Served { record, reference_ns: references / u64::from(2 * REFERENCES) })
+            Ok(Served { record, reference_ns: references / u64::from(2 * REFERENCES), disturbed })
         })
     }
 

@@ -3,6 +3,9 @@
 //! The outputs of a matrix are cut into panels of [`PANEL`] lanes. A panel holds groups of consecutive inputs. In a
 //! group comes word after word, and in a word lane after lane, so that a vector register takes the same word of
 //! neighbouring outputs: `[group][word][lane]`, 32 bits each.
+//!
+//! Loops are written out: a closure that is not inlined is compiled for no vector instructions at all, and takes twenty
+//! times as long.
 
 use pulp::Simd;
 
@@ -84,8 +87,10 @@ impl Layout for Bf16 {
     fn widen<S: Simd, const NV: usize>(simd: S, words: &[S::u32s], _step: usize, to: &mut Wide<S, NV>) {
         let pair = word::<S, NV>(words, 0);
         let (half, high) = (simd.splat_u32s(16), simd.splat_u32s(0xffff_0000));
-        to[0] = pair.map(|bits| simd.transmute_f32s_u32s(simd.wrapping_dyn_shl_u32s(bits, half)));
-        to[1] = pair.map(|bits| simd.transmute_f32s_u32s(simd.and_u32s(bits, high)));
+        for v in 0..NV {
+            to[0][v] = simd.transmute_f32s_u32s(simd.wrapping_dyn_shl_u32s(pair[v], half));
+            to[1][v] = simd.transmute_f32s_u32s(simd.and_u32s(pair[v], high));
+        }
     }
 }
 
@@ -100,17 +105,21 @@ impl Layout for F16 {
 
     #[inline(always)]
     fn widen<S: Simd, const NV: usize>(simd: S, words: &[S::u32s], _step: usize, to: &mut Wide<S, NV>) {
-        // With its exponent and mantissa where those of an f32 are, a number is too small by 2¹¹², subnormal or not.
-        let rebias = simd.splat_f32s(f32::from_bits((127 + 112) << 23));
-        let widen = |top: S::u32s| {
-            let sign = simd.and_u32s(top, simd.splat_u32s(0x8000_0000));
-            let bits = simd.or_u32s(sign, field(simd, top, 3, 0x0fff_e000));
-            simd.mul_f32s(simd.transmute_f32s_u32s(bits), rebias)
-        };
         let pair = word::<S, NV>(words, 0);
-        to[0] = pair.map(|bits| widen(simd.wrapping_dyn_shl_u32s(bits, simd.splat_u32s(16))));
-        to[1] = pair.map(widen);
+        for v in 0..NV {
+            to[0][v] = widen_f16(simd, simd.wrapping_dyn_shl_u32s(pair[v], simd.splat_u32s(16)));
+            to[1][v] = widen_f16(simd, pair[v]);
+        }
     }
+}
+
+/// The number whose bits are the upper half of `top`. With its exponent and mantissa where those of an f32 are, it is too
+/// small by 2¹¹², subnormal or not.
+#[inline(always)]
+fn widen_f16<S: Simd>(simd: S, top: S::u32s) -> S::f32s {
+    let sign = simd.and_u32s(top, simd.splat_u32s(0x8000_0000));
+    let bits = simd.or_u32s(sign, field(simd, top, 3, 0x0fff_e000));
+    simd.mul_f32s(simd.transmute_f32s_u32s(bits), simd.splat_f32s(f32::from_bits((127 + 112) << 23)))
 }
 
 /// Blocks of `BLOCK` inputs: the first word is their scale, the others have four integers each, 128 too large, the
@@ -128,10 +137,10 @@ impl<const BLOCK: usize> Layout for Scaled8<BLOCK> {
         let scale = float::<S, NV>(simd, words, 0);
         let four = word::<S, NV>(words, 1 + step);
         for place in 0..4 {
-            to[place] = std::array::from_fn(|v| {
+            for v in 0..NV {
                 let integer = field(simd, four[v], 8 * place as u32, 0xff);
-                simd.mul_f32s(number(simd, integer, 128.0), scale[v])
-            });
+                to[place][v] = simd.mul_f32s(number(simd, integer, 128.0), scale[v]);
+            }
         }
     }
 }
@@ -157,9 +166,9 @@ impl Layout for Scaled4 {
             let scale = simd.mul_f32s(scales[v], number(simd, field(simd, factors[v], from, 0xff), 0.0));
             let minimum =
                 simd.mul_f32s(minima[v], number(simd, field(simd, factors[v], from + 8, 0xff), 0.0));
-            for (place, to) in to.iter_mut().enumerate() {
+            for place in 0..8 {
                 let integer = field(simd, eight[v], 4 * place as u32, 0xf);
-                to[v] = simd.sub_f32s(simd.mul_f32s(number(simd, integer, 0.0), scale), minimum);
+                to[place][v] = simd.sub_f32s(simd.mul_f32s(number(simd, integer, 0.0), scale), minimum);
             }
         }
     }

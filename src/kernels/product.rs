@@ -54,12 +54,12 @@ impl Packed {
                 .zip(&self.panels)
                 .with_min_len(least)
                 .for_each(|(sums, panel)| x.times(arch, panel, sums));
-            for (panel, sums) in self.panels.iter().zip(sums.chunks_exact(rows * PANEL)) {
-                let columns = panel.first_output..panel.first_output + panel.outputs;
-                for (y, sums) in y.chunks_exact_mut(self.outputs()).zip(sums.chunks_exact(PANEL)) {
-                    y[columns.clone()].copy_from_slice(&sums[..panel.outputs]);
+            y.par_chunks_mut(self.outputs().max(1)).enumerate().for_each(|(row, y)| {
+                for (panel, sums) in self.panels.iter().zip(sums.chunks_exact(rows * PANEL)) {
+                    let to = &mut y[panel.first_output..panel.first_output + panel.outputs];
+                    to.copy_from_slice(&sums[row * PANEL..][..panel.outputs]);
                 }
-            }
+            });
         }
         y
     }

@@ -27,7 +27,7 @@ pub struct Lock {
     pub experiment: Experiment,
     pub seeds: SeedsPin,
     pub resolved_model: ModelPin,
-    /// None until a bundle was measured or found.
+    /// The bundle of all runs: none until it was measured or found, and where the matrix varies the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<BundlePin>,
     /// One run per cell of the matrix.
@@ -102,7 +102,7 @@ impl ModelPin {
 }
 
 /// The profiling bundle step durations come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct BundlePin {
     /// The bundle's folder, from the project's root.
@@ -118,7 +118,7 @@ pub struct BundlePin {
 }
 
 /// A fact about the machine a bundle was measured on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HardwareFact {
     pub name: String,
@@ -143,6 +143,9 @@ pub struct RunPin {
     /// The recording that takes the place of a measurement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recorded: Option<RecordedPin>,
+    /// The bundle of this run alone, where the matrix varies the profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<BundlePin>,
     /// The simulated result; simulation is deterministic, so a stranger can check it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sim: Option<SimPin>,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::admit::admit;
+use super::bundles::keep_bundles;
 use super::pins::{FORMAT, Lock, ModelPin, RecordedPin, RunPin, SeedsPin, SetPin, SpecPin, Versions};
 use super::resolved::{Made, Resolved};
 use super::workloads::{Workloads, reads_texts};
@@ -13,8 +14,8 @@ use crate::catalog::ModelConfig;
 use crate::scheduler::{ClusterConfig, SchedulerConfig};
 use crate::source::{self, Access, Pinned, SourceError};
 use crate::spec::{
-    self, Backend, CandleBackend, Cell, Compare, EngineBackend, EngineSettings, Experiment, Hardware,
-    KvCache, KvSize, MAX_MATRIX_REQUESTS, Model, ProfileSource, RecordedBackend, SimBackend, Source,
+    self, Backend, CandleBackend, Cell, Compare, EngineBackend, EngineSettings, Experiment, KvCache, KvSize,
+    MAX_MATRIX_REQUESTS, Model, RecordedBackend, Source,
 };
 use crate::store::{Digest, FileDigest};
 use crate::workload::{self, Seeds, WorkloadError};
@@ -33,11 +34,11 @@ pub enum ResolveError {
     #[diagnostic(code(xp::lock::no_engine), help("add `backend \"sarathi\"`"))]
     NoEngine,
     /// An axis of the matrix changes what all runs of a lock share.
-    #[error("the matrix ({axes}) varies more than the workload and the engine's settings")]
+    #[error("the matrix ({axes}) varies more than workload, hardware and the settings of backends")]
     #[diagnostic(
         code(xp::lock::axis),
         help(
-            "vary `workload.*` and `backend.<engine>.*`; for other models or hardware write another experiment"
+            "vary `workload.*`, `hardware.*` and `backend.<name>.*`; for other models write another experiment"
         )
     )]
     Axis { axes: String },
@@ -172,12 +173,12 @@ pub fn resolve(
             scheduler,
             cluster: cluster_config(&engine),
             recorded,
+            bundle: None,
             sim: None,
         });
         extents.push(extent);
     }
-    let bundle = previous.and_then(|lock| lock.bundle.clone()).filter(|pin| admits(experiment, &pin.path));
-    let lock = Lock {
+    let mut lock = Lock {
         lock: FORMAT,
         xp: env!("CARGO_PKG_VERSION").to_owned(),
         versions,
@@ -185,9 +186,12 @@ pub fn resolve(
         experiment: experiment.clone(),
         seeds,
         resolved_model,
-        bundle,
+        bundle: None,
         runs,
     };
+    if let Some(previous) = previous {
+        keep_bundles(&mut lock, previous, &cells);
+    }
     Ok(Resolved { lock, model, cells, extents, inputs: access.inputs.to_owned(), made })
 }
 
@@ -225,39 +229,28 @@ fn within_memory(requests: u64) -> Result<(), ResolveError> {
     }
 }
 
-/// Whether the experiment still simulates from the bundle at `path`.
-fn admits(experiment: &Experiment, path: &str) -> bool {
-    match simulated_backend(experiment).map(|sim| &sim.profile) {
-        None => false,
-        Some(ProfileSource::Auto) => true,
-        Some(ProfileSource::Folder(folder)) => folder == path,
-    }
-}
-
-/// What all runs of a lock share: model, hardware, simulator and thresholds.
+/// What all runs of a lock share: model, threads, thresholds, and which backends there are.
 #[derive(PartialEq)]
 struct Shared<'a> {
     seed: u64,
     model: &'a Model,
-    hardware: &'a Hardware,
+    threads: u32,
     compare: Option<&'a Compare>,
     report: Option<&'a str>,
-    sims: Vec<&'a SimBackend>,
+    backends: Vec<&'a str>,
+    simulated: Option<&'a str>,
 }
 
 impl<'a> Shared<'a> {
     fn of(experiment: &'a Experiment) -> Self {
-        let sims = experiment.backends.iter().filter_map(|backend| match backend {
-            Backend::Sim(sim) => Some(sim),
-            Backend::Candle(_) | Backend::Recorded(_) | Backend::Engine(_) => None,
-        });
         Self {
             seed: experiment.seed,
             model: &experiment.model,
-            hardware: &experiment.hardware,
+            threads: experiment.hardware.threads,
             compare: experiment.compare.as_ref(),
             report: experiment.report.as_deref(),
-            sims: sims.collect(),
+            backends: experiment.backends.iter().map(Backend::name).collect(),
+            simulated: experiment.simulated().map(|sim| sim.name.as_str()),
         }
     }
 
@@ -334,15 +327,6 @@ pub(crate) fn measured_backend(experiment: &Experiment) -> Result<Measured<'_>, 
         .filter_map(Measured::of)
         .find(|measured| named.is_none_or(|name| name == measured.name()))
         .ok_or(ResolveError::NoEngine)
-}
-
-/// The backend that is simulated: the one `compare` names, else the first.
-pub(crate) fn simulated_backend(experiment: &Experiment) -> Option<&SimBackend> {
-    let named = experiment.compare.as_ref().map(|compare| compare.sim.as_str());
-    experiment.backends.iter().find_map(|backend| match backend {
-        Backend::Sim(sim) if named.is_none_or(|name| name == sim.name) => Some(sim),
-        _ => None,
-    })
 }
 
 /// The scheduler's settings, defaults resolved against the model and the workload, whose longest

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::error::ContractError;
 use super::record::RunRecord;
 use super::{METRICS_VERSION, RequestRecord};
+use crate::machine::DisturbedSteps;
 use crate::scheduler::{ClusterConfig, SchedulerConfig};
 use crate::store::{self, Digest};
 
@@ -59,6 +60,9 @@ pub struct RunMeta {
     /// Mean duration of the engine's reference step around the run, ns; of a simulation: while its bundle
     /// was measured. The same step on the same machine: a difference is the machine's.
     pub reference_ns: Option<u64>,
+    /// What disturbed a measurement, and in which steps; none where nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disturbed: Option<DisturbedSteps>,
     /// A simulation that kept its requests alone: there are no files of steps and tokens.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub requests_only: bool,

@@ -15,6 +15,7 @@ use super::mlp::Mlp;
 use super::ops::{Op, OpTimer};
 use super::rope::Rope;
 use crate::catalog::ModelConfig;
+use crate::kernels::Awake;
 
 /// One request's share of a forward pass.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +55,12 @@ pub(super) struct Layer {
     pub mlp: Mlp,
 }
 
+impl Layer {
+    fn num_bytes(&self) -> usize {
+        self.qkv_proj.num_bytes() + self.o_proj.num_bytes() + self.mlp.num_bytes()
+    }
+}
+
 /// Weights of the norms of each query and key head.
 #[derive(Debug)]
 pub(super) struct QkNorm {
@@ -67,6 +74,12 @@ impl Decoder {
         &self.config
     }
 
+    /// Bytes of all matrices in memory, the embedding's among them.
+    pub fn weight_bytes(&self) -> usize {
+        let layers: usize = self.layers.iter().map(Layer::num_bytes).sum();
+        self.embed.num_bytes() + self.lm_head.as_ref().map_or(0, Linear::num_bytes) + layers
+    }
+
     /// Computes all shares in one pass over the first `num_layers` layers (all of them, unless operators
     /// are being measured), stores their keys and values, and returns the logits of the shares
     /// that emit, in order: `[emitting shares][vocab]`.
@@ -78,6 +91,7 @@ impl Decoder {
         timer: &mut dyn OpTimer,
     ) -> Result<Vec<f32>, ModelError> {
         timer.begin();
+        let _awake = Awake::start();
         let rows: Vec<Row<'_>> = shares
             .iter()
             .flat_map(|share| {
@@ -188,7 +202,7 @@ impl Decoder {
         let x = x.index_select(&Tensor::from_vec(last, count, &Device::Cpu)?, 0)?;
         let x = candle_nn::ops::rms_norm(&x, &self.norm, self.config.rms_norm_eps as f32)?;
         let lm_head = self.lm_head.as_ref().unwrap_or(&self.embed);
-        Ok(lm_head.forward(&x)?.flatten_all()?.to_vec1()?)
+        with_values(&x, |x| lm_head.forward_values(x))
     }
 }
 

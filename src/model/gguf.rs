@@ -53,28 +53,25 @@ impl GgufFile {
         &self.config
     }
 
-    /// The tensor of a Hugging Face name.
-    pub(super) fn stored(&self, name: &str, shape: &[usize]) -> Result<Stored<'_>, ModelError> {
+    /// Whether the tensor of a Hugging Face name is there, in this shape and in a format that runs here.
+    pub fn check(&self, name: &str, shape: &[usize]) -> Result<(), ModelError> {
+        self.locate(name, shape).map(|_| ())
+    }
+
+    fn locate(&self, name: &str, shape: &[usize]) -> Result<Located<'_>, ModelError> {
         let wrong = |reason: String| ModelError::Tensor { name: name.to_owned(), reason };
         let (gguf, expert) =
             tensor_name(name).ok_or_else(|| wrong("has no name in GGUF files".to_owned()))?;
         let info =
             self.content.tensor_infos.get(&gguf).ok_or_else(|| wrong(format!("there is no {gguf}")))?;
-        let found = info.shape.dims();
         // Experts lie behind one another.
-        let (experts, found) = match (expert, found) {
-            (Some(_), [experts, rest @ ..]) => (Some(*experts), rest),
-            _ => (None, found),
+        let (expert, found) = match (expert, info.shape.dims()) {
+            (Some(expert), [experts, rest @ ..]) if expert < *experts => (Some((expert, *experts)), rest),
+            (Some(_), _) => return Err(wrong(format!("{gguf} has fewer experts"))),
+            (None, dims) => (None, dims),
         };
         if found != shape {
             return Err(wrong(format!("{gguf} has shape {found:?}, the metadata want {shape:?}")));
-        }
-        let mut bytes = read(&self.path, &self.content, self.file_bytes, info, &gguf)?;
-        if let (Some(expert), Some(experts)) = (expert, experts) {
-            let size = bytes.len() / experts.max(1);
-            let from = expert.checked_mul(size).filter(|from| from + size <= bytes.len());
-            let from = from.ok_or_else(|| wrong(format!("{gguf} has {experts} experts")))?;
-            bytes = bytes[from..from + size].to_vec();
         }
         let format = match info.ggml_dtype {
             GgmlDType::F32 => WeightFormat::F32,
@@ -87,6 +84,17 @@ impl GgufFile {
                 return Err(wrong(format!("{gguf} is {other:?}, not F32, F16, BF16, Q8_0, Q4_K or Q6_K")));
             }
         };
+        Ok(Located { gguf, info, format, expert })
+    }
+
+    /// The tensor of a Hugging Face name.
+    pub(super) fn stored(&self, name: &str, shape: &[usize]) -> Result<Stored<'_>, ModelError> {
+        let Located { gguf, info, format, expert } = self.locate(name, shape)?;
+        let mut bytes = read(&self.path, &self.content, self.file_bytes, info, &gguf)?;
+        if let Some((expert, experts)) = expert {
+            let size = bytes.len() / experts;
+            bytes = bytes[expert * size..(expert + 1) * size].to_vec();
+        }
         let heads = match name {
             _ if self.config.model_type != "llama" => None,
             _ if name.ends_with("q_proj.weight") => Some(self.config.num_attention_heads),
@@ -98,6 +106,16 @@ impl GgufFile {
         }
         Ok(Stored { format, bytes: Cow::Owned(bytes) })
     }
+}
+
+/// Where a tensor is.
+struct Located<'a> {
+    /// Its name in the file.
+    gguf: String,
+    info: &'a TensorInfo,
+    format: WeightFormat,
+    /// Which of how many experts.
+    expert: Option<(usize, usize)>,
 }
 
 fn bad(reason: &str) -> ModelError {

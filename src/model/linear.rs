@@ -11,6 +11,11 @@ impl Linear {
         Self(weights)
     }
 
+    /// Bytes in memory.
+    pub fn num_bytes(&self) -> usize {
+        self.0.num_bytes()
+    }
+
     /// `x: [rows, in]` → `[rows, out]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         x.apply_op1_no_bwd(self)

@@ -18,6 +18,16 @@ pub(super) enum Mlp {
 }
 
 impl Mlp {
+    /// Bytes of its matrices in memory.
+    pub fn num_bytes(&self) -> usize {
+        match self {
+            Self::Dense(dense) => dense.num_bytes(),
+            Self::Experts(experts) => {
+                experts.router.num_bytes() + experts.experts.iter().map(Dense::num_bytes).sum::<usize>()
+            }
+        }
+    }
+
     /// `x: [rows, hidden]` → `[rows, hidden]`. Reports all operators but the last one's end.
     pub fn forward(&self, arch: Arch, x: &Tensor, timer: &mut dyn OpTimer) -> Result<Tensor, ModelError> {
         match self {
@@ -37,6 +47,10 @@ pub(super) struct Dense {
 }
 
 impl Dense {
+    fn num_bytes(&self) -> usize {
+        self.gate_up_proj.num_bytes() + self.down_proj.num_bytes()
+    }
+
     fn forward(&self, arch: Arch, x: &Tensor, timer: &mut dyn OpTimer) -> Result<Tensor, ModelError> {
         let rows = x.dim(0)?;
         let gate_up = self.gate_up_proj.forward(x)?;

@@ -389,7 +389,7 @@ pub(super) mod tests {
         config.json:13:3: num_key_value_heads does not divide num_attention_heads
         config.json:13:3: num_key_value_heads 0 is not between 1 and 4
         config.json:15:3: rope_type "yarn" has no factor
-        config.json:15:39: factor -2 is not between 0 and 1e6
+        config.json:15:38: factor -2 is not between 0 and 1e6
         config.json:15:20: rope_type "dynamic" is not supported, only "default", "linear", "llama3" and "yarn"
         config.json:16:21: number out of range
         config.json:1:1: there is no rope_theta

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use super::hub::HubError;
 use crate::catalog::known_models;
-use crate::model::{ChatError, TokenizerError};
+use crate::model::{ChatError, ModelError, TokenizerError};
 use crate::store::ReadError;
 
 /// A model could not be resolved.
@@ -21,6 +21,9 @@ pub enum SourceError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Hub(#[from] HubError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Model(#[from] ModelError),
     /// A file could not be read for its digest or its header.
     #[error("cannot read {}", path.display())]
     #[diagnostic(code(xp::source::io))]

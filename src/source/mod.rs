@@ -4,6 +4,7 @@
 mod config;
 mod error;
 mod folder;
+mod gguf;
 mod hub;
 mod shape;
 mod template;

@@ -22,12 +22,27 @@ pub(super) fn workload(instance: &Value, out: &mut Vec<Finding>) {
     }
 }
 
-/// A model that is made up was trained on no conversations.
+/// A model that is made up was trained on no conversations, and a template's own tokens are in no block that prompts are
+/// said to share.
 fn check_chat_template(instance: &Value, out: &mut Vec<Finding>) {
     const CHAT: &str = "/workload/chat-template";
     const SOURCE: &str = "/model/source";
     if instance.pointer(CHAT).and_then(Value::as_bool) != Some(true) {
         return;
+    }
+    const SESSIONS: &str = "/workload/sessions";
+    let trace = part::<Trace>(instance, "/workload/trace");
+    let ids = match trace.map(|trace| trace.format) {
+        Some(TraceFormat::Mooncake) => Some(("/workload/trace/format", "`hash_ids`")),
+        _ => instance.pointer(SESSIONS).map(|_| (SESSIONS, "`sessions`")),
+    };
+    if let Some((place, what)) = ids {
+        let message = format!("{what} say which blocks prompts share, and a chat template would move them");
+        let finding = Finding::new(CHAT, CODE, message).label("adds tokens to every prompt").on_name();
+        let finding = finding.also(place, "says what prompts share");
+        out.push(finding.help(
+            "leave it out, or take conversations, which have texts: `trace \"….json\" format=\"sharegpt\"`",
+        ));
     }
     let (place, what) = match part::<Source>(instance, SOURCE) {
         Some(Source::Synthetic) => (SOURCE, "a synthetic model"),

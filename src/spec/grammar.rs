@@ -229,6 +229,7 @@ static BACKEND: Object = Object {
                 scalar("watermark"),
                 scalar("max-context"),
                 scalar("max-waiting-steps"),
+                scalar("prefix-caching"),
                 object("sampling", &SAMPLING),
             ],
         },

@@ -105,6 +105,15 @@ pub enum WorkloadError {
         help("a prompt's length counts the template's tokens: make the shortest {} or more", u64::from(*template) + 1)
     )]
     ShorterThanTemplate { request: u64, tokens: u32, template: u32 },
+    /// Texts were to begin alike where ids say so, and each within the template.
+    #[error("prompts that share the blocks that ids name have lengths alone, and no chat template")]
+    #[diagnostic(
+        code(xp::workload::prefixes_in_template),
+        help(
+            "leave out `chat-template #true`, or take conversations: `trace \"….json\" format=\"sharegpt\"`"
+        )
+    )]
+    PrefixesInTemplate,
     /// The tokenizer makes no text of some length.
     #[error("no text of exactly {tokens} tokens was found for this tokenizer")]
     #[diagnostic(

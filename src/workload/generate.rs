@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use rayon::prelude::*;
+
 use super::lengths::{MAX_TOKENS, Pair};
 use super::prompting::Prompting;
 use super::sessions::{Turns, turns};
@@ -24,7 +26,7 @@ pub(super) const MAX_REQUESTS: u32 = 10_000_000;
 ///   exactly the drawn length. Requests of a very large workload share synthetic prompts by
 ///   length, and a workload whose texts would be larger still has none.
 /// - With `chat_template` a prompt is the text as a user's message in the tokenizer's template, and its length
-///   counts the template's tokens.
+///   counts the template's tokens. Requests of lengths alone whose prefixes have ids have no template.
 /// - Requests of sessions have lengths alone, and ids of the blocks that they share.
 /// - Without a tokenizer there are lengths only.
 ///
@@ -82,10 +84,11 @@ pub fn generate_with_notes(
                 Asked::of(lengths::lengths(lengths, wanted, &mut Stream::new(seeds.lengths, 0), root)?)
             }
         };
+    if spec.chat_template && texts.is_none() && (spec.sessions.is_some() || prefixes.is_some()) {
+        return Err(WorkloadError::PrefixesInTemplate);
+    }
     if let Some(sessions) = &spec.sessions {
-        let made = of_sessions(spec, sessions, &pairs, seeds, root)?;
-        prompting.map_or(Ok(()), |prompting| prompting.admit(&made.requests))?;
-        return Ok((made, notes));
+        return Ok((of_sessions(spec, sessions, &pairs, seeds, root)?, notes));
     }
     let (gaps, times) = match arrivals {
         Some(times) => (arrivals::between(&times), times),
@@ -170,8 +173,8 @@ fn of_sessions(
     Ok(Workload { requests, prompts: Vec::new(), prefixes: Some(prefixes) })
 }
 
-/// A workload of lengths alone, made of `spec`, with texts made to measure, for an engine that has to have some. A
-/// workload that has texts, or would have too many, stays as it is.
+/// A workload of lengths alone, made of `spec`, with texts made to measure, for an engine that has to have some; they
+/// begin alike where its prefixes say so. A workload that has texts, or would have too many, stays as it is.
 ///
 /// # Errors
 /// No text of a wanted length is found for the tokenizer.
@@ -183,10 +186,35 @@ pub fn with_texts(
 ) -> Result<Workload, WorkloadError> {
     let mut made = workload.clone();
     if made.prompts.is_empty() {
-        made.prompts =
-            prompts::synthetic(&mut made.requests, seeds.prompts, Prompting::of(spec, tokenizer)?)?;
+        let prompting = Prompting::of(spec, tokenizer)?;
+        made.prompts = match &made.prefixes {
+            Some(prefixes) => prompts::following(&mut made.requests, prefixes, seeds.prompts, prompting)?,
+            None => prompts::synthetic(&mut made.requests, seeds.prompts, prompting)?,
+        };
     }
     Ok(made)
+}
+
+/// The prefixes of a workload's texts, by their tokens, in blocks of so many tokens.
+///
+/// # Errors
+/// A text that the tokenizer refuses.
+pub fn prefixes_of_texts(
+    workload: &Workload,
+    tokenizer: &Tokenizer,
+    block_size: u32,
+) -> Result<Prefixes, WorkloadError> {
+    let encoded: Vec<Vec<u32>> = workload
+        .prompts
+        .par_iter()
+        .map(|text| Ok(tokenizer.encode(text)?))
+        .collect::<Result<_, WorkloadError>>()?;
+    let prompt = |request: &WorkloadRequest| {
+        let tokens = encoded.get(request.prompt_id as usize).map_or(&[][..], Vec::as_slice);
+        // What comes after the prompt is not of it, whatever its text says.
+        &tokens[..tokens.len().min(request.num_prefill_tokens as usize)]
+    };
+    Ok(Prefixes::of_tokens(block_size, workload.requests.iter().map(prompt)))
 }
 
 /// What is asked, before it is known when.

@@ -25,7 +25,7 @@ pub use contract::{FORMAT as WORKLOAD_VERSION, Seeds, WorkloadMeta, digest, work
 pub use data_file::data_file;
 pub(crate) use decimal::nanoseconds;
 pub use error::WorkloadError;
-pub use generate::{generate, generate_with_notes, with_texts};
+pub use generate::{generate, generate_with_notes, prefixes_of_texts, with_texts};
 pub(crate) use lengths::trace_lengths;
 pub use prefixes::Prefixes;
 pub(crate) use prompting::Prompting;

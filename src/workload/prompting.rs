@@ -222,4 +222,39 @@ mod tests {
         let short = generate(&spec, &SEEDS, Some(&tokenizer), dir.path());
         assert!(matches!(short, Err(WorkloadError::ShorterThanTemplate { tokens: 2, .. })), "{short:?}");
     }
+
+    #[test]
+    fn what_follows_ids_of_prefixes_has_no_template() {
+        let (tokenizer, dir) = (tokenizer(TURNS), tempfile::tempdir().unwrap());
+        let rows = "arrival_time_ns,num_prefill_tokens,num_decode_tokens,prefix_hash_ids\n0,40,3,1 2\n9,50,3,1 2 3\n";
+        std::fs::write(dir.path().join("t.csv"), rows).unwrap();
+        let trace = Trace {
+            path: "t.csv".to_owned(),
+            format: TraceFormat::Xp,
+            time_scale: 1.0,
+            max_tokens: None,
+            block: None,
+        };
+        let base = chat(Lengths::Fixed { prefill: 40, decode: Some(3) });
+        let ids = WorkloadSpec {
+            trace: Some(trace),
+            lengths: None,
+            requests: None,
+            arrivals: Arrivals::Recorded,
+            ..base
+        };
+        // Without texts as well: the lengths would be others.
+        for tokenizer in [Some(&tokenizer), None] {
+            let refused = generate(&ids, &SEEDS, tokenizer, dir.path());
+            assert!(matches!(refused, Err(WorkloadError::PrefixesInTemplate)), "{refused:?}");
+        }
+        let plain = WorkloadSpec { chat_template: false, ..ids.clone() };
+        let made = generate(&plain, &SEEDS, Some(&tokenizer), dir.path()).unwrap();
+        let refused = with_texts(&made, &ids, &SEEDS, &tokenizer);
+        assert!(matches!(refused, Err(WorkloadError::PrefixesInTemplate)), "{refused:?}");
+        let served = with_texts(&made, &plain, &SEEDS, &tokenizer).unwrap();
+        let tokens: Vec<Vec<u32>> =
+            served.prompts.iter().map(|prompt| tokenizer.encode(prompt).unwrap()).collect();
+        assert_eq!((tokens[0].len(), tokens[1].len(), &tokens[0][..32]), (40, 50, &tokens[1][..32]));
+    }
 }

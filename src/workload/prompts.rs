@@ -1,6 +1,6 @@
 //! Prompt texts: those of a file, or synthetic ones of an exact length.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::data_file::data_file;
 use super::error::object;
 use super::lengths::MAX_TOKENS;
+use super::prefixes::{Prefixes, mix};
 use super::prompting::{Prompting, STARTS};
 use super::stream::Stream;
 use super::{WorkloadError, WorkloadRequest};
@@ -110,7 +111,69 @@ pub(super) fn synthetic(
         .into_par_iter()
         .enumerate()
         .map_init(HashMap::new, |sizes, (id, tokens)| {
-            writer.write(tokens, &mut Stream::new(seed, id as u64), sizes)
+            writer.write(true, tokens, &mut Stream::new(seed, id as u64), sizes)
+        })
+        .collect()
+}
+
+/// Synthetic texts that begin alike where prompts are said to: blocks of equal id are equal texts of a block's tokens.
+/// Each request has a text of its own and becomes its `prompt_id`; as in [`synthetic`], there are none where they would
+/// have over 20 million tokens.
+///
+/// Where a tokenizer merges across words, so that the tokens of a text are not those of its blocks, a request has a text
+/// that shares nothing.
+///
+/// # Errors
+/// With a chat template: its tokens are in no block that prompts are said to share.
+pub(super) fn following(
+    requests: &mut [WorkloadRequest],
+    prefixes: &Prefixes,
+    seed: u64,
+    prompting: Prompting<'_>,
+) -> Result<Vec<String>, WorkloadError> {
+    if prompting.has_template() {
+        return Err(WorkloadError::PrefixesInTemplate);
+    }
+    let total: u64 = requests.iter().map(|request| u64::from(request.num_prefill_tokens)).sum();
+    if total > MAX_TEXT_TOKENS {
+        return Ok(Vec::new());
+    }
+    (0..).zip(requests.iter_mut()).for_each(|(index, request)| request.prompt_id = index);
+    let writer = Writer::new(prompting)?;
+    let size = prefixes.block_size();
+    let blocks_of = |index: usize, request: &WorkloadRequest| {
+        let full = request.num_prefill_tokens.checked_div(size).unwrap_or(0) as usize;
+        let ids = prefixes.of(index);
+        // A block that opens a text reads differently from the same within.
+        ids.iter().take(full).enumerate().map(|(at, id)| (at == 0, *id))
+    };
+    let distinct: BTreeSet<(bool, u64)> =
+        requests.iter().enumerate().flat_map(|(index, request)| blocks_of(index, request)).collect();
+    // Streams of blocks are others than those of requests.
+    let seed_of_blocks = mix(seed, 0);
+    let blocks: HashMap<(bool, u64), String> = distinct
+        .into_par_iter()
+        .map_init(HashMap::new, |sizes, (opens, id)| {
+            let text = writer.write(opens, size, &mut Stream::new(seed_of_blocks, id), sizes)?;
+            Ok(((opens, id), text))
+        })
+        .collect::<Result<_, WorkloadError>>()?;
+    requests
+        .par_iter()
+        .enumerate()
+        .map_init(HashMap::new, |sizes, (index, request)| {
+            let wanted = request.num_prefill_tokens;
+            let shared: Vec<&str> = blocks_of(index, request).map(|block| blocks[&block].as_str()).collect();
+            let rest = wanted - shared.len() as u32 * size;
+            let mut text = shared.concat();
+            if rest > 0 {
+                let stream = &mut Stream::new(seed, index as u64);
+                text.push_str(&writer.write(shared.is_empty(), rest, stream, sizes)?);
+            }
+            if prompting.tokenizer.encode(&text)?.len() == wanted as usize {
+                return Ok(text);
+            }
+            writer.write(true, wanted, &mut Stream::new(seed, index as u64), sizes)
         })
         .collect()
 }
@@ -199,8 +262,15 @@ impl<'a> Writer<'a> {
         Ok((prompt, tokens.saturating_sub(self.own)))
     }
 
-    /// A prompt of exactly `tokens` tokens, more than the template adds.
-    fn write(&self, tokens: u32, stream: &mut Stream, sizes: &mut Sizes) -> Result<String, WorkloadError> {
+    /// A prompt of exactly `tokens` tokens, more than the template adds; or a part of one, which opens it or goes on
+    /// with it.
+    fn write(
+        &self,
+        opens: bool,
+        tokens: u32,
+        stream: &mut Stream,
+        sizes: &mut Sizes,
+    ) -> Result<String, WorkloadError> {
         let inexact = || WorkloadError::Inexact { tokens };
         let tokens = tokens.saturating_sub(self.own);
         let mut pick = |n: u64| stream.below(n);
@@ -211,7 +281,7 @@ impl<'a> Writer<'a> {
         let mut full = false;
         while !full {
             queue.clear();
-            sentence(&mut pick, pieces.is_empty(), &mut queue);
+            sentence(&mut pick, opens && pieces.is_empty(), &mut queue);
             for piece in queue.drain(..) {
                 let size = self.size(&piece, sizes)?;
                 if size == 0 {
@@ -231,7 +301,7 @@ impl<'a> Writer<'a> {
         for _ in 0..MENDS {
             let missing = tokens - used;
             for _ in 0..missing {
-                let words = if text.is_empty() { &self.starters } else { &self.fillers };
+                let words = if opens && text.is_empty() { &self.starters } else { &self.fillers };
                 if words.is_empty() {
                     return Err(inexact());
                 }
@@ -334,6 +404,45 @@ mod tests {
         let mut huge = requests((0..100).map(|index| 1_000_000 + index));
         assert!(synthetic(&mut huge, 1, Prompting::plain(&TOKENIZER)).unwrap().is_empty());
         assert_eq!(huge[99].prompt_id, 99);
+    }
+
+    #[test]
+    fn texts_begin_alike_where_ids_say_so() {
+        let prefixes = |block, ids: &[&[u64]]| {
+            let mut out = Prefixes::new(block);
+            ids.iter().for_each(|ids| out.push(ids.iter().copied()));
+            out
+        };
+        let ids: [&[u64]; 6] = [&[7, 8, 9], &[7, 8, 4], &[7], &[5, 8], &[], &[7, 8, 9]];
+        let mut asked = requests([48, 50, 16, 40, 20, 61]);
+        let said = prefixes(16, &ids);
+        let texts = following(&mut asked, &said, SEEDS.prompts, Prompting::plain(&TOKENIZER)).unwrap();
+        let tokens: Vec<Vec<u32>> = texts.iter().map(|text| TOKENIZER.encode(text).unwrap()).collect();
+        for (tokens, request) in tokens.iter().zip(&asked) {
+            assert_eq!(tokens.len() as u32, request.num_prefill_tokens);
+        }
+        // The ids of the tokens say the same, and more of blocks that had none.
+        let found = Prefixes::of_tokens(16, tokens.iter().map(Vec::as_slice));
+        for (one, other) in (0..ids.len()).flat_map(|one| (0..one).map(move |other| (one, other))) {
+            let shared =
+                |of: &Prefixes| of.of(one).iter().zip(of.of(other)).take_while(|(a, b)| a == b).count();
+            assert_eq!(shared(&found), shared(&said), "{one} and {other}");
+        }
+        assert_eq!(texts, following(&mut asked, &said, SEEDS.prompts, Prompting::plain(&TOKENIZER)).unwrap());
+
+        // Whatever the tokenizer, lengths are exact.
+        let bytes = crate::model::train_synthetic(300).unwrap();
+        let mut file: Value = serde_json::from_slice(&bytes).unwrap();
+        *file.pointer_mut("/pre_tokenizer").unwrap() =
+            json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
+        let merges = Tokenizer::from_bytes(&serde_json::to_vec(&file).unwrap(), "t").unwrap();
+        for (text, request) in
+            following(&mut asked, &said, SEEDS.prompts, Prompting::plain(&merges)).unwrap().iter().zip(&asked)
+        {
+            assert_eq!(merges.encode(text).unwrap().len() as u32, request.num_prefill_tokens);
+        }
+        let mut huge = requests((0..100).map(|index| 1_000_000 + index));
+        assert!(following(&mut huge, &said, 1, Prompting::plain(&TOKENIZER)).unwrap().is_empty());
     }
 
     #[test]

@@ -90,3 +90,25 @@ fn what_cannot_be_a_chat_is_refused() {
     made_up.write(SPEC, experiment("\"synthetic\"", "lengths \"fixed\" prefill=40 decode=3"));
     made_up.ok(&["check", SPEC]);
 }
+
+#[test]
+fn prompts_that_share_declared_blocks_are_no_chat() {
+    let session = project(
+        "lengths \"fixed\" prefill=40 decode=3; sessions turns=3 think-time=\"1s\"; chat-template #true",
+    );
+    let said = session.fails(1, &["check", SPEC]);
+    assert!(said.contains("xp::spec::rule") && said.contains("`sessions` say which blocks"), "{said}");
+    let hashes = project("trace \"t.jsonl\" format=\"mooncake\"; chat-template #true");
+    let said = hashes.fails(1, &["check", SPEC]);
+    assert!(said.contains("xp::spec::rule") && said.contains("`hash_ids` say which blocks"), "{said}");
+    // Whether a trace of one's own has ids, its rows say.
+    let ids = project("trace \"t.csv\"; chat-template #true");
+    let rows = |ids: &str| format!("arrival_time_ns,num_prefill_tokens,num_decode_tokens{ids}\n");
+    let fields = |ids: &str| (0..3).map(|at| format!("{at},40,3{ids}\n")).collect::<String>();
+    ids.write("t.csv", rows(",prefix_hash_ids") + &fields(",1 2"));
+    ids.ok(&["check", SPEC]);
+    let said = ids.fails(1, &["lock", SPEC]);
+    assert!(said.contains("xp::workload::prefixes_in_template"), "{said}");
+    ids.write("t.csv", rows("") + &fields(""));
+    ids.ok(&["lock", SPEC]);
+}

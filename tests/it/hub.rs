@@ -747,10 +747,10 @@ fn a_killed_download_goes_on() {
 fn a_model_that_xp_does_not_run_is_refused_before_its_weights_are_fetched() {
     let mut files = whole();
     let config = files.iter_mut().find(|file| file.name == "config.json").unwrap();
-    config.bytes = CONFIG.replace("qwen3", "llama").into_bytes().into();
+    config.bytes = CONFIG.replace("qwen3", "gpt2").into_bytes().into();
     let desk = Desk::new(files);
     let said = desk.refuses(1, &[]);
-    assert!(said.contains("Org/tiny/config.json:7:3: model_type \"llama\" is not supported"), "{said}");
+    assert!(said.contains("Org/tiny/config.json:7:3: model_type \"gpt2\" is not supported"), "{said}");
     assert_eq!(desk.ranges(), [""; 0]);
 }
 

@@ -1,17 +1,16 @@
 //! Conversations as ShareGPT has them: every reply is a request, and its prompt
 //! is all of the conversation before it: a turn a line, or messages in a chat template.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use rayon::prelude::*;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
-use sha2::{Digest as _, Sha256};
 
 use super::rows::{At, Trace};
 use crate::model::{ChatError, ChatMessage};
 use crate::workload::WorkloadError;
+use crate::workload::prefixes::TokenChain;
 use crate::workload::prompting::Prompting;
 use crate::workload::prompts::MAX_PROMPTS;
 
@@ -92,7 +91,7 @@ pub(super) fn read<'a>(
             Ok(Some((prompt, tokens, tokenizer.encode(&reply.reply)?.len())))
         })
         .collect::<Result<_, WorkloadError>>()?;
-    let mut chain = Chain::default();
+    let mut chain = TokenChain::default();
     let (mut empty, mut long, mut refused) = (0, 0, 0);
     for (reply, counted) in replies.found.into_iter().zip(counted) {
         let Some((prompt, tokens, decode)) = counted else {
@@ -111,7 +110,7 @@ pub(super) fn read<'a>(
         }
         let at = At { line: reply.conversation, prefill: "conversations", decode: "conversations" };
         trace.push(at, tokens.len() as u64, decode as u64, None)?;
-        let ids: Vec<u64> = chain.ids(&tokens, trace.block as usize).collect();
+        let ids: Vec<u64> = chain.ids(&tokens, trace.block).collect();
         trace.push_ids(at.line, "conversations", tokens.len() as u64, ids.into_iter())?;
         trace.push_text(prompt);
     }
@@ -215,25 +214,5 @@ impl<'de> Visitor<'de> for &mut Replies {
                 None => return Ok(()),
             }
         }
-    }
-}
-
-/// Ids of blocks of tokens: equal where a block and all before it are equal, numbered as they appear.
-#[derive(Default)]
-struct Chain {
-    known: HashMap<[u8; 32], u64>,
-}
-
-impl Chain {
-    fn ids(&mut self, tokens: &[u32], block: usize) -> impl Iterator<Item = u64> {
-        let mut before = [0; 32];
-        tokens.chunks_exact(block.max(1)).map(move |block| {
-            let mut hasher = Sha256::new();
-            hasher.update(before);
-            block.iter().for_each(|token| hasher.update(token.to_le_bytes()));
-            before = hasher.finalize().into();
-            let next = self.known.len() as u64;
-            *self.known.entry(before).or_insert(next)
-        })
     }
 }
