@@ -164,6 +164,11 @@ pub(super) const RULES: &[Rule] = &[
         "the device and its memory, from which KV blocks are planned",
     ),
     setting(
+        &["experiment.workload.chat-template"],
+        &[WORKLOADS, "resolved-model.**", BUNDLES, OWN_BUNDLES],
+        "whether prompts are messages in the model's chat template, which then belongs to the model",
+    ),
+    setting(
         &["experiment.workload.**"],
         &[WORKLOADS, BUNDLES, OWN_BUNDLES],
         "what is asked of the engine, and when",

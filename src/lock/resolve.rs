@@ -125,7 +125,8 @@ pub fn resolve(
     };
     let source = &experiment.model.source;
     let pinned = previous.and_then(|lock| pinned(lock, source));
-    let model = source::resolve(source, &experiment.model.name, seeds.weights, access, pinned)?;
+    let chat = cells.iter().any(|cell| cell.experiment.workload.chat_template);
+    let model = source::resolve(source, &experiment.model.name, seeds.weights, chat, access, pinned)?;
     let mut resolved_model = ModelPin {
         commit: model.commit.clone(),
         sha256: Digest::of(""),

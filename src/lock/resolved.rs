@@ -130,7 +130,7 @@ impl Resolved {
         }
         let tokenizer = self.tokenizer()?;
         let mut served = match writes {
-            true => workload::with_texts(&made, &self.streams(), &tokenizer)?,
+            true => workload::with_texts(&made, &experiment.workload, &self.streams(), &tokenizer)?,
             false => (*made).clone(),
         };
         if let (Some(block), false) = (block, served.prompts.is_empty()) {

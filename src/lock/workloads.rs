@@ -64,7 +64,9 @@ impl Workloads<'_> {
         let files = self.data_files(spec)?;
         let context = self.model.config.max_position_embeddings;
         // The format of the files is part of the build.
-        let inputs = (spec, &self.seeds, self.model.tokenizer_pin(), &files, context, self.texts);
+        let template = if spec.chat_template { self.model.template_pins() } else { Vec::new() };
+        let tokenizer = (self.model.tokenizer_pin(), template);
+        let inputs = (spec, &self.seeds, tokenizer, &files, context, self.texts);
         self.access.memo.recall("workload", &inputs, || {
             let wanted = self.texts || counts_tokens(spec);
             let tokenizer = wanted.then(|| self.made.tokenizer(self.model)).transpose()?;

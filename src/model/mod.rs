@@ -1,6 +1,7 @@
-//! Candle models, paged KV cache, tokenizer, sampler.
+//! Candle models, paged KV cache, tokenizer, chat template, sampler.
 
 mod attention;
+mod chat;
 mod decoder;
 mod exp;
 mod gguf;
@@ -16,6 +17,9 @@ mod sampler;
 mod tokenizer;
 mod weights;
 
+pub use chat::{
+    CHAT_TEMPLATE, ChatError, ChatMessage, ChatTemplate, Conversation, Moment, TOKENIZER_CONFIG, has_template,
+};
 pub use decoder::{Decoder, Share};
 pub use gguf::GgufFile;
 pub use kv_cache::PagedKv;

@@ -113,6 +113,10 @@ fn cases() -> Vec<Case> {
         }),
         lock("threads", |lock| lock.experiment.hardware.threads = 2),
         lock("workload in words alone", |lock| lock.experiment.workload.name = "some".to_owned()),
+        lock("chat template", |lock| {
+            lock.experiment.workload.chat_template = true;
+            lock.resolved_model.sha256 = Digest::of("with a template");
+        }),
         lock("spare engine", |lock| engine(lock, "spare").chunk_size = 24),
         lock("spare engine's sampling", |lock| engine(lock, "spare").sampling.top_k = 9),
         lock("profile", |lock| {
@@ -403,6 +407,7 @@ fn a_diff_says_which_stages_have_another_key() {
     dtype: comparison-breaking: sim, real, compare, report (all)
     threads: measurement: sim, real, compare, report (all)
     workload in words alone: cosmetic: compare, report (all)
+    chat template: comparison-breaking: sim, real, compare, report (all)
     spare engine: cosmetic: compare, report (all)
     spare engine's sampling: cosmetic: compare, report (all)
     profile: cosmetic: compare, report (all)

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::{Access, CONFIG, ModelFiles, SourceError, TOKENIZER, TokenizerFile, config, gguf, weights};
+use super::{
+    Access, CONFIG, ModelFiles, SourceError, TOKENIZER, TemplateFiles, TokenizerFile, config, gguf, weights,
+};
 use crate::catalog::ModelConfig;
 use crate::model::{GgufFile, Weights};
 use crate::store::{FileDigest, read_text_bounded};
@@ -12,16 +14,20 @@ use crate::store::{FileDigest, read_text_bounded};
 /// Largest `tokenizer.json` that is read, in bytes.
 pub(super) const MAX_TOKENIZER: u64 = 64 << 20;
 
-/// Resolves a folder; `shown` names it in errors.
+/// Resolves a folder; `shown` names it in errors. With `chat` its chat template belongs to it.
 pub(super) fn resolve(
     folder: &Path,
     shown: &str,
     commit: Option<String>,
+    chat: bool,
     access: &Access<'_>,
 ) -> Result<ModelFiles, SourceError> {
     let contents = Contents::of(folder, shown)?;
     let mut names = contents.names(folder);
     names.push(TOKENIZER.to_owned());
+    let path = std::path::absolute(folder).map_err(|error| SourceError::io(folder, error))?;
+    let template = chat.then(|| TemplateFiles::find(&path, shown));
+    names.extend(template.iter().flat_map(|files| files.names()).map(|name| (*name).to_owned()));
     let hashed: Result<Vec<FileDigest>, SourceError> = names
         .into_par_iter()
         .map(|name| {
@@ -33,12 +39,12 @@ pub(super) fn resolve(
         .collect();
     let mut files = hashed?;
     files.sort();
-    let path = std::path::absolute(folder).map_err(|error| SourceError::io(folder, error))?;
     let made = ModelFiles {
         config: contents.config().clone(),
         commit,
         files,
         tokenizer: TokenizerFile::File { path: path.join(TOKENIZER), shown: format!("{shown}/{TOKENIZER}") },
+        template,
         weights: match &contents {
             Contents::Safetensors { shards, .. } => {
                 Weights::Safetensors(shards.iter().map(|name| path.join(name)).collect())

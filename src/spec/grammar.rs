@@ -135,6 +135,7 @@ static WORKLOAD: Object = Object {
         object("arrivals", &ARRIVALS),
         object("sessions", &SESSIONS),
         scalar("decode-tokens"),
+        scalar("chat-template"),
     ],
     kinds: NO_KINDS,
     known_names: NO_NAMES,

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cards;
+mod chat;
 mod ci;
 #[cfg(unix)]
 mod crash;

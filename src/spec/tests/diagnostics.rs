@@ -390,7 +390,7 @@ fn a_matrix_is_checked_axis_by_axis_and_cell_by_cell() {
      17 │     report "reports/chat.pdf"
         ╰────
       help: did you mean `arrivals`? there are: `requests`, `trace`, `prompts`, `lengths`, `arrivals`,
-            `sessions` or `decode-tokens`
+            `sessions`, `decode-tokens` or `chat-template`
     "#);
     insta::assert_snapshot!(said(&[("qps 1 2 4", "qps 1 0 4")]), @r#"
     xp::spec::value
@@ -443,7 +443,7 @@ fn mistakes_of_overrides_point_into_their_own_text() {
        ·             ╰── not known here
        ╰────
       help: did you mean `arrivals`? there are: `requests`, `trace`, `prompts`, `lengths`, `arrivals`,
-            `sessions` or `decode-tokens`
+            `sessions`, `decode-tokens` or `chat-template`
     "#);
     insta::assert_snapshot!(said_set(&["backend.sarthi.chunk-size=4"]), @r#"
     xp::spec::set
