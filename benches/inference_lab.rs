@@ -110,6 +110,7 @@ fn workload(qps: f64) -> Workload {
         arrivals: Arrivals::Poisson { qps },
         sessions: None,
         decode_tokens: None,
+        chat_template: false,
     };
     generate(&spec, &Seeds { prompts: 1, lengths: 2, arrivals: 3 }, None, Path::new(".")).expect("a workload")
 }

@@ -233,13 +233,10 @@ fn xp(root: &Path, arguments: &[&str]) {
 fn event_loop(root: &Path) -> (f64, f64, usize) {
     xp(root, &["run", "experiments/vidur.kdl"]);
     let lock = xp::lock::read(&root.join("locks/vidur.lock.kdl")).expect("a lock");
-    let mut backends = lock.experiment.backends.iter();
-    let Some(xp::spec::Backend::Sim(sim)) = backends.find(|backend| backend.name() == "sim") else {
-        panic!("no simulation is locked")
-    };
-    let profile = xp::backend::read_profile(&lock, &root.join("profile")).expect("a profile");
+    let cell = &lock.experiment;
+    let profile = xp::backend::read_profile(cell, &root.join("profile")).expect("a profile");
     let trained = root.join(".xp/trained");
-    let predictor = xp::backend::predictor(&lock, 0, sim, &profile, Some(&trained)).expect("a predictor");
+    let predictor = xp::backend::predictor(&lock, 0, cell, &profile, Some(&trained)).expect("a predictor");
     let folder = std::fs::read_dir(root.join("runs/workloads")).expect("workloads").next();
     let (workload, _) =
         xp::workload::read_workload(&folder.expect("one").expect("it").path()).expect("a workload");

@@ -31,7 +31,7 @@ pub const SEPARATOR: u8 = 0x1e;
 pub type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// All targets.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 17] = [
     ("spec", spec),
     ("lock", lock),
     ("run", run),
@@ -46,6 +46,7 @@ pub const TARGETS: [Target; 16] = [
     ("weights", weights),
     ("config", config),
     ("tokenizer", tokenizer),
+    ("chat", chat),
     ("comparison", comparison),
     ("capacity", capacity),
 ];
@@ -199,6 +200,7 @@ pub fn published(data: &[u8]) -> bool {
         model::Tokenizer::from_bytes(&bytes, "tokenizer.json").expect("it is one")
     });
     let Some([text]) = texts(data) else { return false };
+    let prompting = workload::Prompting::plain(&TOKENIZER);
     let mut read = false;
     for (format, arrives) in
         [("xp", true), ("vidur", true), ("azure", true), ("mooncake", true), ("sharegpt", false)]
@@ -206,7 +208,7 @@ pub fn published(data: &[u8]) -> bool {
         for max_tokens in [None, Some(40)] {
             let spec = json!({ "path": "t", "format": format, "time-scale": 0.5, "max-tokens": max_tokens });
             let spec = spec::Trace::deserialize(&spec).expect("a trace");
-            let Some(traced) = accepted(workload::parse_trace(&spec, text, 3, arrives, Some(&TOKENIZER)))
+            let Some(traced) = accepted(workload::parse_trace(&spec, text, 3, arrives, Some(prompting)))
             else {
                 continue;
             };
@@ -444,6 +446,35 @@ pub fn tokenizer(data: &[u8]) -> bool {
     if let Some(ids) = accepted(tokenizer.encode("The engine waits for 7 tokens.\n naïve \u{1f980}")) {
         accepted(tokenizer.decode(&ids));
     }
+    true
+}
+
+/// A `chat_template.jinja` and a `tokenizer_config.json`, of which either may be empty: then there is none. What is
+/// accepted renders a conversation, or says why not.
+pub fn chat(data: &[u8]) -> bool {
+    let [template, config] = files::<2>(data);
+    let read = model::ChatTemplate::from_files(
+        Some(template).filter(|bytes| !bytes.is_empty()),
+        Some(config).filter(|bytes| !bytes.is_empty()),
+        "model",
+        model::Moment::PINNED,
+    );
+    let Some(template) = accepted(read).flatten() else { return false };
+    let messages = json!([
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "How long is a token?"},
+        {"role": "assistant", "content": "<think>\nno\n</think>\n\nIt depends."},
+        {"role": "user", "content": [{"type": "text", "text": "naïve \u{1f980}"}]},
+    ]);
+    for add_generation_prompt in [false, true] {
+        let tools =
+            json!([{"type": "function", "function": {"name": "f", "parameters": {"x": [1, 2.5, null]}}}]);
+        let messages = messages.clone();
+        let conversation =
+            model::Conversation { messages, tools, add_generation_prompt, ..model::Conversation::default() };
+        accepted(template.render(&conversation));
+    }
+    accepted(template.prompt(&[model::ChatMessage::user("Hi")]));
     true
 }
 

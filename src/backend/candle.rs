@@ -1,8 +1,8 @@
 use super::{Backend, BackendError, Job};
 use crate::engine::Engine;
+use crate::machine::machine;
 use crate::metrics::{RunKind, RunMeta, RunRecord};
 use crate::model::{Sampler, Tokenizer};
-use crate::profile;
 use crate::progress::Progress;
 use crate::spec::Sampling;
 
@@ -27,10 +27,11 @@ impl Backend for CandleRunner<'_> {
         let served =
             self.engine.serve(&job.run.scheduler, job.workload, self.tokenizer, &sampler, progress)?;
         let mut meta = super::meta(job, self.name, RunKind::Measured, &served.record);
-        let machine = profile::machine(job.threads);
+        let machine = machine(job.threads);
         meta.hardware = machine.hardware;
         meta.fingerprint = Some(machine.fingerprint);
         meta.reference_ns = Some(served.reference_ns);
+        meta.disturbed = Some(served.disturbed);
         Ok((served.record, meta))
     }
 }

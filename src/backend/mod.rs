@@ -105,6 +105,7 @@ fn meta(job: &Job<'_>, backend: &str, kind: RunKind, record: &RunRecord) -> RunM
         fingerprint: None,
         reference_ns: None,
         worker: None,
+        disturbed: None,
         requests_only: false,
         num_requests: record.requests.len() as u64,
         num_steps: record.steps.len() as u64,

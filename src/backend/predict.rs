@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{BackendError, vidur};
-use crate::lock::{self, Lock};
+use crate::lock::Lock;
 use crate::predictor::kernels::{
     Deployment, ExpertShape, KernelPredictor, Link, MAX_STEP, ModelShape, Network, Parallelism,
     vllm_graph_sizes,
@@ -11,30 +11,34 @@ use crate::predictor::kernels::{
 use crate::predictor::{Interpolate, PaddedSteps, Predictor, WithOverhead};
 use crate::profile::{FormatError, Kernels, Profile};
 use crate::scheduler::{Policy, SchedulerConfig};
-use crate::spec::{self, SimBackend};
+use crate::spec::{self, Experiment, SimBackend};
 
-/// Reads a folder as the kind of profile that a lock's simulated backend names.
+/// Reads a folder as the kind of profile that the simulated backend of a run's experiment names.
 ///
 /// # Errors
 /// It is no such profile.
-pub fn read_profile(lock: &Lock, folder: &Path) -> Result<Profile, FormatError> {
-    let tables = lock::simulated_backend(&lock.experiment).and_then(|sim| vidur::tables(lock, sim));
+pub fn read_profile(cell: &Experiment, folder: &Path) -> Result<Profile, FormatError> {
+    let tables = cell.simulated().and_then(|sim| vidur::tables(cell, sim));
     Profile::read(folder, tables.as_ref())
 }
 
-/// Prepares the predictor that a simulated backend names, for the `index`-th run of a lock. Trained operators are
-/// kept in the folder `trained`, if there is one.
+/// Prepares the predictor that the simulated backend of a run names, for the `index`-th run of a lock, whose
+/// experiment is `cell`. Trained operators are kept in the folder `trained`, if there is one.
 ///
 /// # Errors
-/// The predictor is none for this kind of profile, or the profile does not cover what is deployed.
+/// Nothing is simulated, the predictor is none for this kind of profile, or the profile does not cover what is
+/// deployed.
 pub fn predictor(
     lock: &Lock,
     index: usize,
-    sim: &SimBackend,
+    cell: &Experiment,
     profile: &Profile,
     trained: Option<&Path>,
 ) -> Result<Box<dyn Predictor>, BackendError> {
-    let predictor = without_overhead(lock, index, sim, profile, trained)?;
+    let Some(sim) = cell.simulated() else {
+        return refuse("the experiment simulates nothing", "add `backend \"vidur\"`");
+    };
+    let predictor = without_overhead((lock, index, cell), sim, profile, trained)?;
     let overhead_ns = sim.overhead.as_ref().map_or(0, |overhead| overhead.step.0);
     // That of kernels has a place among their components.
     Ok(match (sim.predictor, overhead_ns) {
@@ -43,15 +47,20 @@ pub fn predictor(
     })
 }
 
+fn refuse<T>(why: &str, help: &str) -> Result<T, BackendError> {
+    Err(BackendError::Predictor { why: why.to_owned(), help: help.to_owned() })
+}
+
+/// A run: its lock, its place there, and its experiment.
+type Run<'a> = (&'a Lock, usize, &'a Experiment);
+
 fn without_overhead(
-    lock: &Lock,
-    index: usize,
+    run: Run<'_>,
     sim: &SimBackend,
     profile: &Profile,
     trained: Option<&Path>,
 ) -> Result<Box<dyn Predictor>, BackendError> {
-    let refuse =
-        |why: &str, help: &str| Err(BackendError::Predictor { why: why.to_owned(), help: help.to_owned() });
+    let (lock, index, cell) = run;
     match (sim.predictor, profile) {
         (spec::Predictor::Interpolate, Profile::Own(bundle)) => Ok(Box::new(Interpolate::new(bundle)?)),
         (spec::Predictor::Interpolate, Profile::Steps(steps)) => match lock.runs[index].scheduler.policy {
@@ -62,7 +71,7 @@ fn without_overhead(
             ),
         },
         (spec::Predictor::Kernels, Profile::Kernels(kernels)) => {
-            Ok(Box::new(of_kernels(lock, index, sim, kernels)?))
+            Ok(Box::new(of_kernels(lock, index, cell, sim, kernels)?))
         }
         (_, Profile::Vidur(folder)) => match vidur::grid(sim) {
             Some(grid) => Ok(Box::new(vidur::predictor(&lock.runs[index], lock, folder, &grid, trained)?)),
@@ -88,6 +97,7 @@ fn without_overhead(
 fn of_kernels(
     lock: &Lock,
     index: usize,
+    cell: &Experiment,
     sim: &SimBackend,
     kernels: &Kernels,
 ) -> Result<KernelPredictor, BackendError> {
@@ -96,8 +106,7 @@ fn of_kernels(
     let experts = model
         .num_experts
         .map(|count| ExpertShape { count, per_token: model.num_experts_per_tok.unwrap_or(1) });
-    let link = lock
-        .experiment
+    let link = cell
         .hardware
         .interconnect
         .as_ref()

@@ -1,9 +1,9 @@
 use super::{Backend, BackendError, Job};
 use crate::drive::drive;
 use crate::engine;
+use crate::machine::machine;
 use crate::metrics::{RunKind, RunMeta, RunRecord, WorkerMeta};
 use crate::model::Tokenizer;
-use crate::profile;
 use crate::progress::Progress;
 use crate::scheduler::{self, RequestId};
 use crate::worker::{LoadedWorker, Worker, WorkerClock, WorkerError};
@@ -37,13 +37,14 @@ impl Backend for TransformersRunner<'_> {
         }
         let mut scheduler = scheduler::build(config);
         let mut clock = WorkerClock::start(worker, &prompts)?;
-        let mut record = drive(scheduler.as_mut(), job.workload, &mut clock, progress)?;
+        // No batch finds the cache of another.
+        let mut record = drive(scheduler.as_mut(), job.workload, None, &mut clock, progress)?;
         record.token_ids = Some(clock.into_outputs());
         for _ in 0..REFERENCES {
             references += worker.reference_ns()?;
         }
         let mut meta = super::meta(job, self.name, RunKind::Measured, &record);
-        let machine = profile::machine(job.threads);
+        let machine = machine(job.threads);
         meta.hardware = machine.hardware;
         meta.fingerprint = Some(machine.fingerprint);
         meta.reference_ns = Some(references / (2 * REFERENCES));

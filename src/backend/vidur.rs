@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::lock::{self, Lock, RunPin};
+use crate::lock::{Lock, RunPin};
 use crate::predictor::regression::{RegressorGrid, TrainedOperators};
 use crate::predictor::vidur::{StageShape, VidurOptions, VidurPredictor};
 use crate::profile::vidur::{VidurFolder, VidurSelection, VidurShape, VidurTables};
-use crate::spec::{self, SimBackend};
+use crate::spec::{self, Cell, Experiment, SimBackend};
 use crate::store::{self, Digest};
 
 use super::BackendError;
@@ -18,11 +18,11 @@ const SEED: u64 = 42;
 const MAX_BYTES: u64 = 1 << 30;
 
 /// The tables that a simulated backend means.
-pub(super) fn tables(lock: &Lock, sim: &SimBackend) -> Option<VidurTables> {
+pub(super) fn tables(cell: &Experiment, sim: &SimBackend) -> Option<VidurTables> {
     let said = sim.vidur.as_ref()?;
     Some(VidurTables {
         device: said.device.clone(),
-        model: said.model.clone().unwrap_or_else(|| lock.experiment.model.name.clone()),
+        model: said.model.clone().unwrap_or_else(|| cell.model.name.clone()),
         network: said.network.clone(),
         devices_per_node: said.devices_per_node,
         cpu_overhead: said.cpu_overhead,
@@ -90,18 +90,21 @@ fn file_name(files: Digest, shape: &VidurShape, selection: &VidurSelection, grid
     format!("{}.bin", Digest::of_json(&inputs))
 }
 
-/// Names of the files in which the trained operators of a lock's runs are kept.
+/// Names of the files in which the trained operators of a lock's runs are kept; none of a lock whose experiment has
+/// no runs that can be told.
 pub fn trained_files(lock: &Lock) -> BTreeSet<String> {
-    let named = || {
-        let sim = lock::simulated_backend(&lock.experiment)?;
-        Some((tables(lock, sim)?, grid(sim)?, lock.bundle.as_ref()?.sha256))
-    };
-    let Some((tables, grid, files)) = named() else { return BTreeSet::new() };
-    let name = |run: &RunPin| {
+    let may_train = lock.experiment.simulated().is_some_and(|sim| sim.vidur.is_some());
+    if !may_train && !lock.experiment.varies_profile() {
+        return BTreeSet::new();
+    }
+    let cells = spec::expand(&lock.experiment).unwrap_or_default();
+    let name = |(run, cell): (&RunPin, &Cell)| {
+        let sim = cell.experiment.simulated()?;
+        let (tables, grid) = (tables(&cell.experiment, sim)?, grid(sim)?);
         let (shape, selection) = trained_for(run, lock, &tables);
-        file_name(files, &shape, &selection, &grid)
+        Some(file_name(lock.bundle_of(run)?.sha256, &shape, &selection, &grid))
     };
-    lock.runs.iter().map(name).collect()
+    lock.runs.iter().zip(&cells).filter_map(name).collect()
 }
 
 /// Trains the operators of a run's model on its devices, unless they are kept, and predicts with them.

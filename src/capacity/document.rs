@@ -1,6 +1,8 @@
 //! `capacity.json`: every probe of every cell, and what follows from them. The
 //! report draws it and computes nothing of its own.
 
+use std::collections::HashMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -109,7 +111,39 @@ pub(super) fn operating_points(cells: &[Cell], latency: Objective) -> Vec<(usize
     cells.iter().enumerate().flat_map(of_cell).collect()
 }
 
+/// Whether a path is of a setting that belongs to the hardware: of itself, or of what simulates it.
+fn is_of_hardware(path: &str) -> bool {
+    let mut parts = path.split('.');
+    match parts.next() {
+        Some("hardware") => true,
+        Some("backend") => {
+            matches!(parts.nth(1), Some("profile" | "vidur" | "predictor" | "grid" | "overhead"))
+        }
+        _ => false,
+    }
+}
+
 impl Capacity {
+    /// Whether cells are of different hardware.
+    pub fn has_several_hardware(&self) -> bool {
+        self.cells.iter().any(|cell| cell.hardware != self.cells[0].hardware)
+    }
+
+    /// Axes that tell more than the hardware's name does: all, but settings of the hardware and its profile that have
+    /// one value for each name, where there are several names.
+    pub fn telling_axes(&self) -> Vec<usize> {
+        let is_told = |axis: usize| {
+            let mut of_name: HashMap<&str, &Value> = HashMap::new();
+            is_of_hardware(&self.axes[axis])
+                && self.cells.iter().all(|cell| {
+                    let Some(setting) = cell.settings.get(axis) else { return false };
+                    *of_name.entry(&cell.hardware).or_insert(&setting.value) == &setting.value
+                })
+        };
+        let several = self.has_several_hardware();
+        (0..self.axes.len()).filter(|axis| !several || !is_told(*axis)).collect()
+    }
+
     /// Every rate that was seen to hold, of every cell that has a price: cell, rate, cost and latency there.
     pub fn operating_points(&self) -> Vec<(usize, f64, Point)> {
         operating_points(&self.cells, self.latency)

@@ -4,4 +4,4 @@ mod device;
 mod model;
 
 pub use device::{Device, device, known_devices};
-pub use model::{ModelConfig, known_models, model};
+pub use model::{ModelConfig, RopeScaling, known_models, model};

@@ -55,6 +55,7 @@ pub fn compare(input: &CompareInput) -> Result<Comparison, CompareError> {
     let shown = real[timeline_repeat];
     let kv_blocks = sim_meta.scheduler.kv_blocks.saturating_mul(sim_meta.cluster.num_schedulers());
     let bin_ns = bin_width([shown, sim].into_iter().map(|run| run.duration_ns()));
+    let disturbed: Vec<_> = input.real.iter().map(|(_, meta)| meta.disturbed.as_ref()).collect();
     Ok(Comparison {
         format: COMPARISON_FORMAT,
         metrics_version: METRICS_VERSION,
@@ -74,7 +75,7 @@ pub fn compare(input: &CompareInput) -> Result<Comparison, CompareError> {
         verdict: headline.iter().map(|row| row.verdict).max().unwrap_or(Verdict::Warn),
         foreign_bundle,
         drift_percent: drift_percent(&input.real, sim_meta),
-        budget: budget(&aligned, &headline, &input.replays),
+        budget: budget(&aligned, &headline, &input.replays, &disturbed),
         headline,
         percentiles: percentiles(&aligned),
         slo: input.slo,

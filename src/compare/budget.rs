@@ -8,11 +8,17 @@ use super::align::{Aligned, replayed_spans};
 use super::comparison::{Budget, BudgetRow, MetricRow};
 use super::headline::{METRICS, STATISTICS};
 use super::round::{error_percent, round};
+use crate::machine::DisturbedSteps;
 use crate::metrics::{Replay, percentile_of_sorted};
 
 /// Splits the errors of the headline. None without a replay of every repeat, or where a replay served other requests
 /// or tokens than are compared.
-pub(super) fn budget(aligned: &Aligned, headline: &[MetricRow], replays: &[Replay]) -> Option<Budget> {
+pub(super) fn budget(
+    aligned: &Aligned,
+    headline: &[MetricRow],
+    replays: &[Replay],
+    disturbed: &[Option<&DisturbedSteps>],
+) -> Option<Budget> {
     if replays.is_empty() || replays.len() != aligned.real.len() {
         return None;
     }
@@ -42,7 +48,24 @@ pub(super) fn budget(aligned: &Aligned, headline: &[MetricRow], replays: &[Repla
             });
         }
     }
-    let durations = || replays.iter().flat_map(|replay| &replay.durations_ns);
+    // Of each step, what it took and should take, and whether it was disturbed.
+    let steps: Vec<(&(u64, u64), bool)> = replays
+        .iter()
+        .zip(disturbed)
+        .flat_map(|(replay, disturbed)| {
+            let is = move |step| disturbed.is_some_and(|disturbed| disturbed.contains(step));
+            (0..).zip(&replay.durations_ns).map(move |(step, durations)| (durations, is(step)))
+        })
+        .collect();
+    let time = |steps: &[(&(u64, u64), bool)], only: bool| {
+        let of = steps.iter().filter(|(_, disturbed)| *disturbed || !only);
+        of.map(|(durations, _)| durations.0 as f64).sum::<f64>()
+    };
+    let num_steps_disturbed = steps.iter().filter(|(_, disturbed)| *disturbed).count();
+    let all_disturbed = num_steps_disturbed == steps.len();
+    let durations = || {
+        steps.iter().filter(|(_, disturbed)| all_disturbed || !*disturbed).map(|(durations, _)| *durations)
+    };
     let total = |pick: fn(&(u64, u64)) -> u64| durations().map(|pair| pick(pair) as f64).sum::<f64>();
     let (measured_ns, predicted_ns) = (total(|pair| pair.0), total(|pair| pair.1));
     let mut errors: Vec<f64> = durations()
@@ -52,7 +75,12 @@ pub(super) fn budget(aligned: &Aligned, headline: &[MetricRow], replays: &[Repla
     errors.sort_by(f64::total_cmp);
     let percentile = |share: f64| percentile_of_sorted(&errors, share).map_or(0.0, round);
     Some(Budget {
-        num_steps: durations().count() as u64,
+        num_steps: steps.len() as u64,
+        num_steps_disturbed: num_steps_disturbed as u64,
+        disturbed_time_percent: match time(&steps, false) {
+            0.0 => 0.0,
+            all => round(100.0 * time(&steps, true) / all),
+        },
         num_steps_apart: replays.iter().map(|replay| replay.apart).sum(),
         steps_percent: round(error_percent(measured_ns, predicted_ns)),
         step_p50_percent: percentile(0.5),
@@ -70,9 +98,12 @@ pub(super) fn fits(budget: &Budget, headline: &[MetricRow]) -> bool {
         part.metric == row.metric && part.stat == row.stat && (sum - row.error_percent).abs() <= slack
     };
     let spread = [budget.step_p50_percent, budget.step_p90_percent];
+    let disturbed = budget.disturbed_time_percent;
     budget.rows.len() == headline.len()
         && budget.rows.iter().zip(headline).all(|(part, row)| sums(part, row))
         && budget.steps_percent.is_finite()
+        && budget.num_steps_disturbed <= budget.num_steps
+        && (0.0..=100.0).contains(&disturbed)
         && spread.iter().all(|percent| percent.is_finite() && *percent >= 0.0)
         && spread.is_sorted()
 }
@@ -122,6 +153,24 @@ mod tests {
         assert!(budget.rows.iter().any(|row| row.policy_percent > 1.0), "{budget:?}");
         assert!(fits(&budget, &made.headline));
         assert_eq!(budget.steps_percent, 0.0);
+    }
+
+    #[test]
+    fn disturbed_steps_are_set_apart() {
+        let mut input = input(40, 110);
+        input.replays = input.real.iter().map(|(record, _)| replay(record, 110)).collect();
+        // A step that the predictor cannot know of.
+        for (replay, (_, meta)) in input.replays.iter_mut().zip(&mut input.real) {
+            replay.durations_ns[1].0 *= 50;
+            let mut disturbed = DisturbedSteps::default();
+            let switched = crate::machine::Disturbance { involuntary_switches: 3, ..Default::default() };
+            disturbed.add(1, switched);
+            meta.disturbed = Some(disturbed);
+        }
+        let budget = compare(&input).unwrap().budget.unwrap();
+        assert_eq!(budget.num_steps_disturbed, input.real.len() as u64);
+        assert!(budget.disturbed_time_percent > 10.0, "{budget:?}");
+        assert!((9.0..=10.0).contains(&budget.steps_percent), "{budget:?}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::metrics::SloLimits;
 use crate::store::Digest;
 
 /// Version of `comparison.json`.
-pub const COMPARISON_FORMAT: u32 = 2;
+pub const COMPARISON_FORMAT: u32 = 3;
 
 /// What a comparison says of one figure, or of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -62,7 +62,12 @@ pub struct Budget {
     pub num_steps: u64,
     /// Batches of the replays that are not those that were measured.
     pub num_steps_apart: u64,
-    /// 100 × (predicted / measured − 1) of the time in all measured steps.
+    /// Measured steps that something else on the machine disturbed: they are not in the next three. All are, where
+    /// all were disturbed.
+    pub num_steps_disturbed: u64,
+    /// Their share of the measured time.
+    pub disturbed_time_percent: f64,
+    /// 100 × (predicted / measured − 1) of the time in the measured steps.
     pub steps_percent: f64,
     /// Of the errors of single steps, without their signs: P50 and P90.
     pub step_p50_percent: f64,

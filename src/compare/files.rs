@@ -284,7 +284,7 @@ mod tests {
         let path = dir.path().join("comparison.json");
         let text = std::fs::read_to_string(&path).unwrap();
         let cases = [
-            ("\"format\":2", "\"format\":3", "has format 3, this xp knows 2"),
+            ("\"format\":3", "\"format\":4", "has format 4, this xp knows 3"),
             ("\"metrics_version\":1", "\"metrics_version\":7", "has metrics_version 7, this xp knows 1"),
             ("\"repeats\":3", "\"repeats\":0", "repeats count from 1"),
             ("\"repeats\":3", "\"repeats\":-3", "invalid value"),

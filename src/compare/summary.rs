@@ -50,10 +50,17 @@ pub(crate) fn budget_sentence(budget: &Budget) -> String {
         0 => "and all batches are the measured ones".to_owned(),
         n => format!("and {n} batches are not the measured ones"),
     };
+    let disturbed = match budget.num_steps_disturbed {
+        0 => String::new(),
+        n => format!(
+            " {n} steps, {:.1} % of the time, were disturbed by others on the machine and are not in these.",
+            budget.disturbed_time_percent
+        ),
+    };
     format!(
         "The measured runs were replayed: each of {} steps takes as long as it was measured to, {apart}. What is \
          wrong then is the policy's, the rest the predictor's. On the measured steps the predictor is off by {:+.1} % \
-         in all, by {:.1} % on a step at P50 and {:.1} % at P90.",
+         in all, by {:.1} % on a step at P50 and {:.1} % at P90.{disturbed}",
         budget.num_steps, budget.steps_percent, budget.step_p50_percent, budget.step_p90_percent
     )
 }

@@ -11,7 +11,7 @@ pub(crate) use report::Report;
 use crate::metrics::{RequestRecord, RequestStatus, RunRecord, StepLog};
 use crate::progress::Progress;
 use crate::scheduler::{Arrival, Batch, RequestId, Scheduler};
-use crate::workload::Workload;
+use crate::workload::{Prefixes, Workload};
 
 /// What executes batches: a clock and hands.
 pub trait Machine {
@@ -43,6 +43,9 @@ pub trait Machine {
 /// when nothing runs and nothing more arrives (a step of no tokens, say) become
 /// errors of type `never_scheduled`.
 ///
+/// `prefixes` are ids of the blocks of each request's prompt, of the scheduler's size; a prefix cache believes them.
+/// Those that the workload declares are not looked at.
+///
 /// Token ids are the machine's business: the record has none.
 ///
 /// # Errors
@@ -50,6 +53,7 @@ pub trait Machine {
 pub fn drive<M: Machine>(
     scheduler: &mut dyn Scheduler,
     workload: &Workload,
+    prefixes: Option<&Prefixes>,
     machine: &mut M,
     progress: &dyn Progress,
 ) -> Result<RunRecord, M::Error> {
@@ -62,13 +66,14 @@ pub fn drive<M: Machine>(
     loop {
         let start_ns = machine.now_ns();
         while let Some(row) = requests.get_mut(arrived).filter(|row| row.arrival_time_ns <= start_ns) {
+            let prefix = prefixes.map_or(&[][..], |prefixes| prefixes.of(arrived));
             arrived += 1;
             let added = scheduler.add(&Arrival {
                 request: row.request_id,
                 prefill_tokens: row.num_prefill_tokens,
                 decode_tokens: row.num_decode_tokens,
                 rank: row.arrival_time_ns,
-                prefix: &[],
+                prefix,
             });
             if let Err(refused) = added {
                 row.fail("rejected", refused.to_string());
@@ -218,7 +223,7 @@ mod tests {
         let mut machine = Metronome::new(10);
         // The third arrives during the second step, the last long after all are done.
         let asked = workload(&[(5, 4, 2), (5, 4, 1), (17, 4, 1), (100, 9, 1)]);
-        let record = drive(&mut *build(&config()), &asked, &mut machine, &Silent).expect("never fails");
+        let record = drive(&mut *build(&config()), &asked, None, &mut machine, &Silent).expect("never fails");
         let steps: Vec<_> = record
             .steps
             .iter()
@@ -248,8 +253,8 @@ mod tests {
     #[test]
     fn steps_may_take_no_time() {
         let asked = workload(&[(0, 4, 3), (0, 4, 3), (7, 4, 3)]);
-        let record =
-            drive(&mut *build(&config()), &asked, &mut Metronome::new(0), &Silent).expect("never fails");
+        let record = drive(&mut *build(&config()), &asked, None, &mut Metronome::new(0), &Silent)
+            .expect("never fails");
         assert_eq!(times(&record), [(Some(0), Some(0)), (Some(0), Some(0)), (Some(7), Some(7))]);
         assert!(record.requests.iter().all(|row| row.num_decode_tokens_actual == 3));
     }
@@ -257,8 +262,8 @@ mod tests {
     #[test]
     fn refused_requests_are_rows_too() {
         let asked = workload(&[(0, 40, 1), (3, 4, 1), (9, 0, 1)]);
-        let record =
-            drive(&mut *build(&config()), &asked, &mut Metronome::new(10), &Silent).expect("never fails");
+        let record = drive(&mut *build(&config()), &asked, None, &mut Metronome::new(10), &Silent)
+            .expect("never fails");
         let rows: Vec<_> = record
             .requests
             .iter()
@@ -287,8 +292,8 @@ mod tests {
             [SchedulerConfig { chunk_size: 0, ..config() }, SchedulerConfig { max_batch_size: 0, ..config() }]
         {
             let asked = workload(&[(0, 4, 1), (3, 4, 1)]);
-            let record =
-                drive(&mut *build(&config), &asked, &mut Metronome::new(10), &Silent).expect("never fails");
+            let record = drive(&mut *build(&config), &asked, None, &mut Metronome::new(10), &Silent)
+                .expect("never fails");
             assert!(record.steps.is_empty());
             assert!(record.requests.iter().all(|row| row.error_type == "never_scheduled"));
         }
@@ -296,14 +301,14 @@ mod tests {
 
     #[test]
     fn an_empty_workload_is_an_empty_run() {
-        let record = drive(&mut *build(&config()), &workload(&[]), &mut Metronome::new(1), &Silent);
+        let record = drive(&mut *build(&config()), &workload(&[]), None, &mut Metronome::new(1), &Silent);
         assert_eq!(record, Ok(RunRecord::default()));
     }
 
     #[test]
     fn a_failing_machine_ends_the_run() {
         let mut machine = Metronome { fails_at: Some(2), ..Metronome::new(10) };
-        let failed = drive(&mut *build(&config()), &workload(&[(0, 30, 1)]), &mut machine, &Silent);
+        let failed = drive(&mut *build(&config()), &workload(&[(0, 30, 1)]), None, &mut machine, &Silent);
         assert_eq!(failed, Err(2));
     }
 
@@ -335,7 +340,7 @@ mod tests {
     fn progress_counts_every_request_once() {
         let recorder = Recorder::default();
         let asked = workload(&[(0, 4, 1), (0, 4, 2), (0, 50, 1)]);
-        drive(&mut *build(&config()), &asked, &mut Metronome::new(10), &recorder).expect("never fails");
+        drive(&mut *build(&config()), &asked, None, &mut Metronome::new(10), &recorder).expect("never fails");
         let lines = recorder.0.into_inner().expect("one thread");
         assert_eq!(
             lines,
@@ -356,7 +361,7 @@ mod tests {
     fn a_large_run_reports_about_a_thousand_times() {
         let recorder = Recorder::default();
         let asked = workload(&vec![(0, 1, 1); 5_500]);
-        drive(&mut *build(&config()), &asked, &mut Metronome::new(10), &recorder).expect("never fails");
+        drive(&mut *build(&config()), &asked, None, &mut Metronome::new(10), &recorder).expect("never fails");
         let lines = recorder.0.into_inner().expect("one thread");
         let advanced: Vec<u64> =
             lines.iter().filter_map(|line| line.strip_prefix("advance ")?.parse().ok()).collect();

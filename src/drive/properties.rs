@@ -223,7 +223,7 @@ impl Machine for Auditor<'_> {
 fn audit(config: &SchedulerConfig, workload: &Workload, durations: &[u64]) -> (RunRecord, u32) {
     let mut auditor = Auditor::new(config, workload, durations);
     let mut scheduler = build(config);
-    let Ok(record) = drive(&mut *scheduler, workload, &mut auditor, &Silent);
+    let Ok(record) = drive(&mut *scheduler, workload, None, &mut auditor, &Silent);
     assert_eq!((scheduler.num_running(), scheduler.num_waiting(), scheduler.blocks_used()), (0, 0, 0));
 
     let times = record.steps.token_times(workload.requests.len());

@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 use super::EngineError;
 use super::executor::Executor;
 use crate::drive::Machine;
+use crate::machine::{DisturbedSteps, Watch};
 use crate::model::OpTimer;
 use crate::scheduler::{Batch, Scheduler};
 
@@ -11,17 +12,21 @@ pub(super) struct WallClock<'a, T> {
     executor: Executor<'a>,
     timer: T,
     started: Instant,
+    watch: Watch,
+    steps: u32,
+    disturbed: DisturbedSteps,
 }
 
 impl<'a, T> WallClock<'a, T> {
     /// The run starts now.
     pub fn start(executor: Executor<'a>, timer: T) -> Self {
-        Self { executor, timer, started: Instant::now() }
+        let (watch, disturbed) = (Watch::start(), DisturbedSteps::default());
+        Self { executor, timer, started: Instant::now(), watch, steps: 0, disturbed }
     }
 
-    /// The run is over: what executed it.
-    pub fn stop(self) -> Executor<'a> {
-        self.executor
+    /// The run is over: what executed it, and what disturbed it.
+    pub fn stop(self) -> (Executor<'a>, DisturbedSteps) {
+        (self.executor, self.disturbed)
     }
 }
 
@@ -41,9 +46,14 @@ impl<T: OpTimer> Machine for WallClock<'_, T> {
                 std::hint::spin_loop();
             }
         });
+        // Whoever ran while there was nothing to do disturbed nothing.
+        self.watch.lap();
     }
 
     fn execute(&mut self, batch: &Batch, scheduler: &dyn Scheduler) -> Result<(), EngineError> {
-        self.executor.step(batch, |request| scheduler.blocks(request), &mut self.timer)
+        self.executor.step(batch, |request| scheduler.blocks(request), &mut self.timer)?;
+        self.disturbed.add(self.steps, self.watch.lap());
+        self.steps += 1;
+        Ok(())
     }
 }

@@ -1,11 +1,11 @@
 use super::EngineError;
 use super::sequence::Sequence;
-use crate::model::{NoTimer, Op, OpTimer, PagedKv, Qwen3, Sampler, Share, Tokenizer};
+use crate::model::{Decoder, NoTimer, Op, OpTimer, PagedKv, Sampler, Share, Tokenizer};
 use crate::scheduler::{Batch, BatchEntry, RequestId};
 
 /// Turns batches into tokens: one forward pass a step, then sampling and detokenizing.
 pub struct Executor<'a> {
-    model: &'a Qwen3,
+    model: &'a Decoder,
     kv: &'a mut PagedKv,
     sequences: Vec<Sequence>,
     sampler: &'a Sampler,
@@ -16,7 +16,7 @@ pub struct Executor<'a> {
 impl<'a> Executor<'a> {
     /// Sequence i belongs to request i.
     pub fn new(
-        model: &'a Qwen3,
+        model: &'a Decoder,
         kv: &'a mut PagedKv,
         sequences: Vec<Sequence>,
         sampler: &'a Sampler,
@@ -48,7 +48,7 @@ impl<'a> Executor<'a> {
     }
 
     /// The model that runs.
-    pub(super) fn model(&self) -> &Qwen3 {
+    pub(super) fn model(&self) -> &Decoder {
         self.model
     }
 

@@ -2,10 +2,11 @@
 
 mod clock;
 mod executor;
+#[cfg(test)]
+mod properties;
 mod reference;
 mod sequence;
 
-use candle_core::DType;
 use rayon::ThreadPool;
 
 pub use executor::Executor;
@@ -15,22 +16,23 @@ pub use sequence::Sequence;
 use clock::WallClock;
 
 use crate::drive::drive;
+use crate::machine::DisturbedSteps;
 use crate::metrics::RunRecord;
-use crate::model::{ModelError, NoTimer, PagedKv, Qwen3, Sampler, Tokenizer, TokenizerError, WeightReader};
+use crate::model::{Decoder, ModelError, NoTimer, PagedKv, Sampler, Tokenizer, TokenizerError, WeightReader};
 use crate::progress::Progress;
 use crate::scheduler::{self, SchedulerConfig};
 use crate::source::ModelFiles;
 use crate::spec::Dtype;
-use crate::workload::Workload;
+use crate::workload::{Prefixes, Workload};
 
 /// Version of the engine: raised with every change that moves its timing, so that older measurements
 /// and bundles are not taken for its own.
-pub const ENGINE_VERSION: u32 = 1;
+pub const ENGINE_VERSION: u32 = 2;
 
 /// A model in memory, with the threads that run it.
 #[derive(Debug)]
 pub struct Engine {
-    model: Qwen3,
+    model: Decoder,
     pool: ThreadPool,
     /// Kept between runs of the same shape: touching its pages takes time.
     kv: Option<PagedKv>,
@@ -42,6 +44,7 @@ pub struct Served {
     pub record: RunRecord,
     /// Mean duration of the reference step before and after the run, ns.
     pub reference_ns: u64,
+    pub disturbed: DisturbedSteps,
 }
 
 /// How often the reference step is timed before a run, and after it.
@@ -84,15 +87,6 @@ pub enum EngineError {
     Prompt { request: u32, wanted: u32, found: usize },
 }
 
-/// The candle type of a number format.
-fn candle_dtype(dtype: Dtype) -> DType {
-    match dtype {
-        Dtype::F32 => DType::F32,
-        Dtype::F16 => DType::F16,
-        Dtype::Bf16 => DType::BF16,
-    }
-}
-
 /// Refuses what memory cannot hold, before the system kills the process for it.
 fn require_memory(what: &'static str, needed: u64) -> Result<(), EngineError> {
     let mut system = sysinfo::System::new();
@@ -117,17 +111,15 @@ impl Engine {
             .thread_name(|index| format!("engine-{index}"))
             .build()
             .map_err(|source| EngineError::Threads { threads, source })?;
-        let dtype = candle_dtype(dtype);
-        require_memory("the model", files.config.num_parameters() * dtype.size_in_bytes() as u64)?;
+        require_memory("the model", files.config.num_parameters() * dtype.bytes())?;
         let weights = WeightReader::open(&files.weights)?;
         let max_context = files.config.max_position_embeddings as usize;
-        let model =
-            pool.install(|| Qwen3::load(&files.config, &weights, dtype, max_context, threads as usize))?;
+        let model = pool.install(|| Decoder::load(&files.config, &weights, dtype, max_context))?;
         Ok(Self { model, pool, kv: None })
     }
 
     /// The loaded model.
-    pub fn model(&self) -> &Qwen3 {
+    pub fn model(&self) -> &Decoder {
         &self.model
     }
 
@@ -142,6 +134,10 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<Served, EngineError> {
         let sequences = sequences(workload, tokenizer)?;
+        // What is cached is what is computed: ids follow from tokens, whatever the workload declares.
+        let prefixes = config
+            .prefix_caching
+            .then(|| Prefixes::of_tokens(config.block_size, sequences.iter().map(Sequence::tokens)));
         self.reserve_kv(config.kv_blocks, config.block_size)?;
         let Self { model, pool, kv: Some(kv) } = self else { unreachable!("reserved above") };
         let layers = representative_layers(model);
@@ -155,13 +151,14 @@ impl Engine {
             }
             let mut scheduler = scheduler::build(config);
             let mut machine = WallClock::start(executor.with_all_layers(), NoTimer);
-            let mut record = drive(scheduler.as_mut(), workload, &mut machine, progress)?;
-            let mut executor = machine.stop().with_layers(layers);
+            let mut record = drive(scheduler.as_mut(), workload, prefixes.as_ref(), &mut machine, progress)?;
+            let (executor, disturbed) = machine.stop();
+            let mut executor = executor.with_layers(layers);
             for _ in 0..REFERENCES {
                 references += executor.reference_ns()?;
             }
             record.token_ids = Some(executor.into_outputs());
-            Ok(Served { record, reference_ns: references / u64::from(2 * REFERENCES) })
+            Ok(Served { record, reference_ns: references / u64::from(2 * REFERENCES), disturbed })
         })
     }
 
@@ -169,7 +166,7 @@ impl Engine {
     pub fn with_parts<T: Send>(
         &mut self,
         (blocks, block_size): (u32, u32),
-        work: impl FnOnce(&Qwen3, &mut PagedKv) -> T + Send,
+        work: impl FnOnce(&Decoder, &mut PagedKv) -> T + Send,
     ) -> Result<T, EngineError> {
         self.reserve_kv(blocks, block_size)?;
         let Self { model, pool, kv: Some(kv) } = self else { unreachable!("reserved above") };

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::EngineError;
 use super::executor::Executor;
 use super::sequence::Sequence;
-use crate::model::{NoTimer, Qwen3};
+use crate::model::{Decoder, NoTimer};
 use crate::scheduler::{Batch, BatchEntry};
 
 /// Decodes in the reference step, and KV tokens of each. A single one streams the weights and computes
@@ -22,7 +22,7 @@ const MIN_STREAMED_BYTES: u64 = 256 << 20;
 
 /// Layers that stand for a whole model where only an operator's or a reference step's duration is
 /// wanted: all of a small model, and of a large one as many as stream enough weights.
-pub fn representative_layers(model: &Qwen3) -> usize {
+pub fn representative_layers(model: &Decoder) -> usize {
     let config = model.config();
     let embedding = u64::from(config.vocab_size) * u64::from(config.hidden_size);
     let tables = if config.tie_word_embeddings { 1 } else { 2 };

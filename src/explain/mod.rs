@@ -31,10 +31,11 @@ pub struct Explanation {
 }
 
 /// In the order in which a person meets them.
-static TEXTS: [&str; 21] = [
+static TEXTS: [&str; 22] = [
     include_str!("spec.md"),
     include_str!("source.md"),
     include_str!("tokenizer.md"),
+    include_str!("chat.md"),
     include_str!("model.md"),
     include_str!("workload.md"),
     include_str!("lock.md"),

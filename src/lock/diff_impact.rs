@@ -7,7 +7,7 @@ use super::diff::Difference;
 use super::fact::{segment, segments};
 use super::fact_rules::{self, Impact, MEASURED, Rule, SIMULATED};
 use super::pins::{Lock, RunPin};
-use super::resolve::{measured_backend, simulated_backend};
+use super::resolve::measured_backend;
 use super::stage::{Stage, Stages};
 
 /// Of the runs that both locks have, by their index.
@@ -57,14 +57,20 @@ impl Roles {
             measured: both(|lock| {
                 measured_backend(&lock.experiment).ok().map(|backend| segment(backend.name()))
             }),
-            simulated: both(|lock| simulated_backend(&lock.experiment).map(|backend| segment(&backend.name))),
+            simulated: both(|lock| lock.experiment.simulated().map(|backend| segment(&backend.name))),
         }
     }
 
     /// The path with the two backends named by what they do, and without the names of files.
     fn path(&self, path: &str) -> String {
-        const NAMED: [&str; 4] =
-            ["bundle.files.", "bundle.hardware.", "resolved-model.files.", "runs.*.workload.files."];
+        const NAMED: [&str; 6] = [
+            "bundle.files.",
+            "bundle.hardware.",
+            "resolved-model.files.",
+            "runs.*.workload.files.",
+            "runs.*.bundle.files.",
+            "runs.*.bundle.hardware.",
+        ];
         if let Some(list) = NAMED.iter().find(|list| path.starts_with(**list)) {
             return format!("{list}*");
         }
@@ -146,7 +152,7 @@ impl Consequences {
         let mut holds = false;
         match &difference.runs {
             RunSet::All => {
-                let setting = sampling_setting(&difference.path);
+                let setting = matrix_path(&difference.path);
                 for (of_run, (_, run)) in class.runs.iter_mut().zip(common) {
                     *of_run |=
                         setting.as_ref().is_none_or(|setting| run.set.iter().all(|set| set.path != *setting));
@@ -244,14 +250,13 @@ fn some_of(classes: &[&Class]) -> RunSet {
     if runs.len() == count { RunSet::All } else { RunSet::These(runs) }
 }
 
-/// How a matrix would name the setting, if it is one of sampling: the one group of settings that runs
-/// may say for themselves and that stands in no run.
-fn sampling_setting(path: &str) -> Option<String> {
-    let rest = path.strip_prefix("experiment.backends.")?;
-    let mut names = segments(rest);
-    let name = names.next()?;
-    let setting = &rest[name.len()..];
-    setting.starts_with(".sampling.").then(|| format!("backend.{name}{setting}"))
+/// How a matrix names the setting of a backend or of the hardware: runs may say it for themselves.
+fn matrix_path(path: &str) -> Option<String> {
+    let setting = path.strip_prefix("experiment.")?;
+    match setting.strip_prefix("backends.") {
+        Some(of_backend) => Some(format!("backend.{of_backend}")),
+        None => setting.starts_with("hardware.").then(|| setting.to_owned()),
+    }
 }
 
 /// The row of the table that a changed fact is in, by the first of the row's facts.

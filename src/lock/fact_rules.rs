@@ -87,6 +87,9 @@ const SCHEDULERS: &str = "runs.*.scheduler.**";
 const CLUSTERS: &str = "runs.*.cluster.**";
 const RECORDINGS: &str = "runs.*.recorded.sha256";
 const WORKERS: &str = "runs.*.worker.**";
+const BUNDLES: &str = "bundle.**";
+/// Of runs that have bundles of their own.
+const OWN_BUNDLES: &str = "runs.*.bundle.**";
 const SIMULATIONS: &str = "runs.*.sim.sha256";
 
 /// A fact that does nothing but what the facts do that it decides.
@@ -118,7 +121,7 @@ pub(super) const RULES: &[Rule] = &[
     ),
     setting(
         &["experiment.data"],
-        &[WORKLOADS, "resolved-model.**", "bundle.**"],
+        &[WORKLOADS, "resolved-model.**", BUNDLES, OWN_BUNDLES],
         "the folder in which input files are looked for (`--set data=FOLDER` is recorded nowhere)",
     ),
     key(
@@ -142,7 +145,7 @@ pub(super) const RULES: &[Rule] = &[
     setting(&["experiment.compare.sim"], &[SIMULATED], "which backend is simulated"),
     setting(&["experiment.seed"], &["seeds.**"], "the root of every seed"),
     Rule {
-        decides: &["resolved-model.**", "bundle.**"],
+        decides: &["resolved-model.**", BUNDLES, OWN_BUNDLES],
         ..key(
             &["experiment.model.name", "experiment.model.dtype"],
             Impact::ComparisonBreaking,
@@ -152,16 +155,25 @@ pub(super) const RULES: &[Rule] = &[
     },
     setting(&["experiment.model.source.**"], &["resolved-model.**"], "where the model comes from"),
     Rule {
-        decides: &["bundle.**"],
+        decides: &[BUNDLES, OWN_BUNDLES],
         ..key(&["experiment.hardware.threads"], Impact::Measurement, BOTH, "the compute threads")
     },
     key(&["experiment.hardware.interconnect.**"], Impact::Simulation, SIM, "how devices are connected"),
     setting(
         &["experiment.hardware.**"],
-        &["bundle.**", SCHEDULERS],
+        &[BUNDLES, OWN_BUNDLES, SCHEDULERS, WORKERS],
         "the device and its memory, from which KV blocks are planned",
     ),
-    setting(&["experiment.workload.**"], &[WORKLOADS, "bundle.**"], "what is asked of the engine, and when"),
+    setting(
+        &["experiment.workload.chat-template"],
+        &[WORKLOADS, "resolved-model.**", BUNDLES, OWN_BUNDLES],
+        "whether prompts are messages in the model's chat template, which then belongs to the model",
+    ),
+    setting(
+        &["experiment.workload.**"],
+        &[WORKLOADS, BUNDLES, OWN_BUNDLES],
+        "what is asked of the engine, and when",
+    ),
     key(
         &["experiment.backends.<measured>.sampling.**"],
         Impact::Measurement,
@@ -176,7 +188,7 @@ pub(super) const RULES: &[Rule] = &[
     ),
     setting(
         &["experiment.backends.<measured>.**"],
-        &[SCHEDULERS, CLUSTERS, "seeds.router", RECORDINGS, WORKERS, MEASURED, "bundle.**"],
+        &[SCHEDULERS, CLUSTERS, "seeds.router", RECORDINGS, WORKERS, MEASURED, BUNDLES, OWN_BUNDLES],
         "the measured engine's settings, each with its default",
     ),
     Rule {
@@ -209,7 +221,7 @@ pub(super) const RULES: &[Rule] = &[
     ),
     setting(
         &["experiment.backends.<simulated>.**"],
-        &[SIMULATED, "bundle.**"],
+        &[SIMULATED, BUNDLES, OWN_BUNDLES],
         "the other settings of the simulated backend",
     ),
     setting(
@@ -231,7 +243,7 @@ pub(super) const RULES: &[Rule] = &[
     key(&["seeds.router"], Impact::Simulation, SIM, "the seed of the router's draws"),
     setting(&["seeds.**"], &[WORKLOADS], "the other seeds: of lengths, arrivals and prompts"),
     Rule {
-        decides: &["bundle.**"],
+        decides: &[BUNDLES, OWN_BUNDLES],
         ..key(
             &["resolved-model.sha256"],
             Impact::ComparisonBreaking,
@@ -247,13 +259,17 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         decides: &[SIMULATIONS],
         ..key(
-            &["bundle.sha256"],
+            &["bundle.sha256", "runs.*.bundle.sha256"],
             Impact::Simulation,
             Stages::of(&[Stage::Profile, Stage::Sim]),
-            "the profiling bundle",
+            "the profiling bundle, of all runs or of one",
         )
     },
-    setting(&["bundle.**"], &["bundle.sha256"], "the bundle's place, machine and files"),
+    setting(
+        &[BUNDLES, OWN_BUNDLES],
+        &["bundle.sha256", "runs.*.bundle.sha256"],
+        "the bundle's place, machine and files",
+    ),
     key(
         &[WORKLOADS],
         Impact::ComparisonBreaking,
@@ -265,7 +281,12 @@ pub(super) const RULES: &[Rule] = &[
     key(&[CLUSTERS], Impact::Simulation, SIM, "a run's replicas and devices, resolved"),
     key(&[RECORDINGS], Impact::Measurement, REAL, "the content of a run's recording"),
     setting(&["runs.*.recorded.**"], &[RECORDINGS], "a recording's place and size"),
-    key(&[WORKERS], Impact::Measurement, REAL, "the program and the packages of a run's Python worker"),
+    key(
+        &[WORKERS],
+        Impact::Measurement,
+        REAL,
+        "the program, the packages and the device of a run's Python worker",
+    ),
     Rule {
         quoted: false,
         ..key(&[SIMULATIONS], Impact::Simulation, SIM, "the digest of a run's simulated result")

@@ -254,7 +254,7 @@ impl Merge<'_> {
     /// Whether a block makes sense only as one side wrote it.
     fn is_whole(&self, keys: &[&str], found: Found<'_>) -> bool {
         match keys {
-            ["bundle"] | [_, "workload" | "sim"] if keys[0] != "experiment" => return true,
+            ["bundle"] | [_, "workload" | "bundle" | "sim"] if keys[0] != "experiment" => return true,
             _ => {}
         }
         // Blocks of two kinds have other settings.

@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 
 use super::fact::{segment, segments as names_of};
 use super::pins::{Lock, RunPin, SimPin};
-use super::resolve::simulated_backend;
 use crate::spec::Experiment;
 use crate::store::Digest;
 
@@ -32,7 +31,7 @@ pub(super) fn settle(
     });
     let before = [base, Some(ours), Some(theirs)].map(|lock| lock.map(Simulated::of));
     let shared = shared_inputs(&merged);
-    let simulated = simulated_backend(&merged.experiment).is_some();
+    let simulated = merged.experiment.simulated().is_some();
     for run in &mut merged.runs {
         run.sim = None;
         if simulated {
@@ -103,16 +102,18 @@ impl<'a> Simulated<'a> {
     /// The result of a run that has these inputs; the inner one is none where nothing is pinned.
     fn result(&self, shared: &str, run: &RunPin) -> Option<Option<&'a SimPin>> {
         let own = self.runs.get(run.id.as_str())?;
+        let bundle = |run: &RunPin| run.bundle.as_ref().map(|bundle| bundle.sha256);
         let same = self.shared == shared
             && own.workload.sha256 == run.workload.sha256
-            && own.scheduler == run.scheduler;
+            && own.scheduler == run.scheduler
+            && bundle(own) == bundle(run);
         same.then_some(own.sim.as_ref())
     }
 }
 
 /// What every simulation of a lock is made from, as the stage's key has it.
 fn shared_inputs(lock: &Lock) -> String {
-    let simulated = simulated_backend(&lock.experiment);
+    let simulated = lock.experiment.simulated();
     let inputs = (
         simulated.map(|backend| (&backend.name, backend.predictor)),
         lock.bundle.as_ref().map(|bundle| bundle.sha256),

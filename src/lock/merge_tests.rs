@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::merge::{Labels, Merged};
 use super::merge_conflict::{ConflictError, Version, conflicts, take};
-use super::pins::{Lock, SetPin, SimPin};
+use super::pins::{BundlePin, Lock, SetPin, SimPin};
 use super::{merge, parse, read, samples};
 use crate::spec::{Axis, Backend, CandleBackend, Lengths};
 use crate::store::Digest;
@@ -65,6 +65,12 @@ const EDITS: &[Edit] = &[
         bundle.path = format!("profiles/{n}");
         bundle.sha256 = Digest::of(n.to_string());
     }),
+    ("bundle of a run", |lock, n| {
+        let bundle = lock.bundle.clone().unwrap();
+        // Not of the first run, which others are made from.
+        let run = lock.runs.iter_mut().find(|run| run.id == "tiny-3").unwrap();
+        run.bundle = Some(BundlePin { sha256: Digest::of(format!("own {n}")), ..bundle });
+    }),
     ("commit", |lock, n| lock.resolved_model.commit = Some(format!("c0ffee{n}"))),
     ("version", |lock, n| lock.xp = format!("0.{n}.0")),
     ("overrides", |lock, n| lock.spec.overrides = vec![format!("seed={n}")]),
@@ -108,7 +114,8 @@ fn derived(mut lock: Lock) -> Lock {
     lock.spec.sha256 = Digest::of_json(&lock.experiment);
     let shared = (lock.bundle.as_ref().map(|bundle| bundle.sha256), lock.experiment.hardware.threads);
     for run in &mut lock.runs {
-        let inputs = (&shared, &run.workload.sha256, &run.scheduler);
+        let own = run.bundle.as_ref().map(|bundle| bundle.sha256);
+        let inputs = (&shared, own, &run.workload.sha256, &run.scheduler);
         run.sim = Some(SimPin { sha256: Digest::of_json(&inputs), steps: 9 });
     }
     lock

@@ -2,6 +2,7 @@
 //! diff.
 
 mod admit;
+mod bundles;
 mod canonical;
 mod codec;
 mod data_folder;
@@ -28,6 +29,7 @@ mod violation;
 mod workloads;
 mod world;
 
+pub use bundles::ProfileUse;
 pub(crate) use canonical::parse as parse_canonical;
 pub(crate) use codec::{read as read_facts, write as write_facts};
 pub use data_folder::{data_folder, find_data_folder};
@@ -46,9 +48,10 @@ pub use pins::{
 };
 pub(crate) use read::parse_kdl_text;
 pub use read::{LockError, MAX_LOCK_BYTES, lock_schema, parse, read, read_any, read_side};
-pub(crate) use resolve::{Measured, measured_backend, simulated_backend};
+pub(crate) use resolve::{Measured, measured_backend};
 pub use resolve::{ResolveError, resolve, scheduler_config};
 pub use resolved::{Extent, Resolved};
 pub use stage::{Stage, Stages};
 pub use stale::{Stale, staleness};
+pub(crate) use workloads::writes_texts;
 pub use world::ProjectFiles;

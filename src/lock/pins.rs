@@ -27,7 +27,7 @@ pub struct Lock {
     pub experiment: Experiment,
     pub seeds: SeedsPin,
     pub resolved_model: ModelPin,
-    /// None until a bundle was measured or found.
+    /// The bundle of all runs: none until it was measured or found, and where the matrix varies the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<BundlePin>,
     /// One run per cell of the matrix.
@@ -102,7 +102,7 @@ impl ModelPin {
 }
 
 /// The profiling bundle step durations come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct BundlePin {
     /// The bundle's folder, from the project's root.
@@ -118,7 +118,7 @@ pub struct BundlePin {
 }
 
 /// A fact about the machine a bundle was measured on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HardwareFact {
     pub name: String,
@@ -146,6 +146,9 @@ pub struct RunPin {
     /// The Python worker that measures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<WorkerPin>,
+    /// The bundle of this run alone, where the matrix varies the profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<BundlePin>,
     /// The simulated result; simulation is deterministic, so a stranger can check it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sim: Option<SimPin>,
@@ -191,6 +194,8 @@ pub struct WorkerPin {
     pub protocol: u32,
     /// Digest of the worker's program.
     pub script: Digest,
+    /// The device it computes on, as `hardware` names it.
+    pub device: String,
     /// The packages it runs on, with exact versions, and where they come from: lines of a requirements file.
     pub packages: Vec<String>,
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::admit::admit;
+use super::bundles::keep_bundles;
 use super::pins::{
     FORMAT, Lock, ModelPin, RecordedPin, RunPin, SeedsPin, SetPin, SpecPin, Versions, WorkerPin,
 };
@@ -13,11 +14,10 @@ use super::resolved::{Made, Resolved};
 use super::workloads::{Workloads, reads_texts};
 use crate::catalog::ModelConfig;
 use crate::scheduler::{ClusterConfig, SchedulerConfig};
-use crate::source::{self, Access, Pinned, SourceError};
+use crate::source::{self, Access, ModelFiles, Pinned, SourceError};
 use crate::spec::{
-    self, Backend, CandleBackend, Cell, Compare, EngineBackend, EngineSettings, Experiment, Hardware,
-    KvCache, KvSize, MAX_MATRIX_REQUESTS, Model, ProfileSource, RecordedBackend, SimBackend, Source,
-    TransformersBackend,
+    self, Backend, CandleBackend, Cell, Compare, EngineBackend, EngineSettings, Experiment, KvCache, KvSize,
+    MAX_MATRIX_REQUESTS, Model, RecordedBackend, Source, TransformersBackend,
 };
 use crate::store::{Digest, FileDigest};
 use crate::worker::{self, Requirements, RequirementsError};
@@ -40,11 +40,11 @@ pub enum ResolveError {
     #[diagnostic(code(xp::lock::no_engine), help("add `backend \"sarathi\"`"))]
     NoEngine,
     /// An axis of the matrix changes what all runs of a lock share.
-    #[error("the matrix ({axes}) varies more than the workload and the engine's settings")]
+    #[error("the matrix ({axes}) varies more than workload, hardware and the settings of backends")]
     #[diagnostic(
         code(xp::lock::axis),
         help(
-            "vary `workload.*` and `backend.<engine>.*`; for other models or hardware write another experiment"
+            "vary `workload.*`, `hardware.*` and `backend.<name>.*`; for other models write another experiment"
         )
     )]
     Axis { axes: String },
@@ -131,7 +131,8 @@ pub fn resolve(
     };
     let source = &experiment.model.source;
     let pinned = previous.and_then(|lock| pinned(lock, source));
-    let model = source::resolve(source, &experiment.model.name, seeds.weights, access, pinned)?;
+    let chat = cells.iter().any(|cell| cell.experiment.workload.chat_template);
+    let model = source::resolve(source, &experiment.model.name, seeds.weights, chat, access, pinned)?;
     let mut resolved_model = ModelPin {
         commit: model.commit.clone(),
         sha256: Digest::of(""),
@@ -167,7 +168,9 @@ pub fn resolve(
             Measured::Candle(_) | Measured::Transformers(_) | Measured::Engine(_) => None,
         };
         let worker = match measured {
-            Measured::Transformers(backend) => Some(worker_pin(backend, access)?),
+            Measured::Transformers(backend) => {
+                Some(worker_pin(backend, &cell.experiment.hardware.device, &model, access)?)
+            }
             Measured::Candle(_) | Measured::Recorded(_) | Measured::Engine(_) => None,
         };
         let set: Vec<SetPin> = cell
@@ -183,12 +186,12 @@ pub fn resolve(
             cluster: cluster_config(&engine),
             recorded,
             worker,
+            bundle: None,
             sim: None,
         });
         extents.push(extent);
     }
-    let bundle = previous.and_then(|lock| lock.bundle.clone()).filter(|pin| admits(experiment, &pin.path));
-    let lock = Lock {
+    let mut lock = Lock {
         lock: FORMAT,
         xp: env!("CARGO_PKG_VERSION").to_owned(),
         versions,
@@ -196,9 +199,12 @@ pub fn resolve(
         experiment: experiment.clone(),
         seeds,
         resolved_model,
-        bundle,
+        bundle: None,
         runs,
     };
+    if let Some(previous) = previous {
+        keep_bundles(&mut lock, previous, &cells);
+    }
     Ok(Resolved { lock, model, cells, extents, inputs: access.inputs.to_owned(), made })
 }
 
@@ -216,8 +222,14 @@ fn recording(recorded: &RecordedBackend, access: &Access<'_>) -> Result<Recorded
     Ok(RecordedPin { path, bytes: file.bytes, sha256: file.sha256 })
 }
 
-/// The pin of a worker.
-fn worker_pin(backend: &TransformersBackend, access: &Access<'_>) -> Result<WorkerPin, ResolveError> {
+/// The pin of a worker that computes on `device`.
+fn worker_pin(
+    backend: &TransformersBackend,
+    device: &str,
+    model: &ModelFiles,
+    access: &Access<'_>,
+) -> Result<WorkerPin, ResolveError> {
+    model.require_safetensors()?;
     let requirements = match &backend.requirements {
         Some(path) => Requirements::read(&workload::data_file(access.inputs, path)?, path)?,
         None => Requirements::own(),
@@ -225,6 +237,7 @@ fn worker_pin(backend: &TransformersBackend, access: &Access<'_>) -> Result<Work
     Ok(WorkerPin {
         protocol: worker::PROTOCOL,
         script: Digest::of(worker::SCRIPT),
+        device: device.to_owned(),
         packages: requirements.lines().to_vec(),
     })
 }
@@ -249,39 +262,28 @@ fn within_memory(requests: u64) -> Result<(), ResolveError> {
     }
 }
 
-/// Whether the experiment still simulates from the bundle at `path`.
-fn admits(experiment: &Experiment, path: &str) -> bool {
-    match simulated_backend(experiment).map(|sim| &sim.profile) {
-        None => false,
-        Some(ProfileSource::Auto) => true,
-        Some(ProfileSource::Folder(folder)) => folder == path,
-    }
-}
-
-/// What all runs of a lock share: model, hardware, simulator and thresholds.
+/// What all runs of a lock share: model, threads, thresholds, and which backends there are.
 #[derive(PartialEq)]
 struct Shared<'a> {
     seed: u64,
     model: &'a Model,
-    hardware: &'a Hardware,
+    threads: u32,
     compare: Option<&'a Compare>,
     report: Option<&'a str>,
-    sims: Vec<&'a SimBackend>,
+    backends: Vec<&'a str>,
+    simulated: Option<&'a str>,
 }
 
 impl<'a> Shared<'a> {
     fn of(experiment: &'a Experiment) -> Self {
-        let sims = experiment.backends.iter().filter_map(|backend| match backend {
-            Backend::Sim(sim) => Some(sim),
-            _ => None,
-        });
         Self {
             seed: experiment.seed,
             model: &experiment.model,
-            hardware: &experiment.hardware,
+            threads: experiment.hardware.threads,
             compare: experiment.compare.as_ref(),
             report: experiment.report.as_deref(),
-            sims: sims.collect(),
+            backends: experiment.backends.iter().map(Backend::name).collect(),
+            simulated: experiment.simulated().map(|sim| sim.name.as_str()),
         }
     }
 
@@ -362,15 +364,6 @@ pub(crate) fn measured_backend(experiment: &Experiment) -> Result<Measured<'_>, 
         .filter_map(Measured::of)
         .find(|measured| named.is_none_or(|name| name == measured.name()))
         .ok_or(ResolveError::NoEngine)
-}
-
-/// The backend that is simulated: the one `compare` names, else the first.
-pub(crate) fn simulated_backend(experiment: &Experiment) -> Option<&SimBackend> {
-    let named = experiment.compare.as_ref().map(|compare| compare.sim.as_str());
-    experiment.backends.iter().find_map(|backend| match backend {
-        Backend::Sim(sim) if named.is_none_or(|name| name == sim.name) => Some(sim),
-        _ => None,
-    })
 }
 
 /// The scheduler's settings, defaults resolved against the model and the workload, whose longest

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pins::Lock;
 use super::resolve::{ResolveError, streams};
-use super::workloads::{counts_tokens, reads_texts};
+use super::workloads::{counts_tokens, reads_texts, writes_texts};
 use crate::model::Tokenizer;
 use crate::source::{ModelFiles, SourceError};
 use crate::spec::Cell;
@@ -112,6 +112,39 @@ impl Resolved {
             return Err(ResolveError::WorkloadChanged { run: self.lock.runs[index].id.clone() });
         }
         Ok(self.keep(pinned, Arc::new(made)))
+    }
+
+    /// The workload of a run as it is served. Where an engine that runs here is to serve a trace or sessions, it has
+    /// texts; where the policy keeps a prefix cache, the prefixes of texts are those of their tokens, in blocks of the policy.
+    pub fn served_workload(&self, index: usize) -> Result<Arc<Workload>, ResolveError> {
+        let made = self.workload(index)?;
+        let (run, experiment) = (&self.lock.runs[index], &self.cells[index].experiment);
+        let writes = made.prompts.is_empty() && writes_texts(experiment);
+        let block = Some(run.scheduler.block_size).filter(|_| run.scheduler.prefix_caching);
+        if !writes && (block.is_none() || made.prompts.is_empty()) {
+            return Ok(made);
+        }
+        let key = Digest::of_json(&("served", run.workload.sha256, writes, block));
+        if let Some((_, served)) = self.kept().iter().find(|(digest, _)| *digest == key) {
+            return Ok(served.clone());
+        }
+        let tokenizer = self.tokenizer()?;
+        let mut served = match writes {
+            true => workload::with_texts(&made, &experiment.workload, &self.streams(), &tokenizer)?,
+            false => (*made).clone(),
+        };
+        if let (Some(block), false) = (block, served.prompts.is_empty()) {
+            served.prefixes = Some(workload::prefixes_of_texts(&served, &tokenizer, block)?);
+        }
+        Ok(self.keep(key, Arc::new(served)))
+    }
+
+    /// The workload of a run as it is simulated: as it is served, as far as the policy can tell.
+    pub fn simulated_workload(&self, index: usize) -> Result<Arc<Workload>, ResolveError> {
+        match self.lock.runs[index].scheduler.prefix_caching {
+            true => self.served_workload(index),
+            false => self.workload(index),
+        }
     }
 
     /// Puts another workload in the place of the first run's, with the digest of its own content.

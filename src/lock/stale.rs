@@ -5,7 +5,6 @@ use serde::Serialize;
 
 use super::diff::{Change, OtherRun, Runs, diff};
 use super::pins::Lock;
-use super::resolve::simulated_backend;
 use crate::store::abbreviate;
 
 /// Why a lock does not say what its experiment now means.
@@ -134,7 +133,7 @@ pub fn staleness(locked: &Lock, wanted: &Lock) -> Vec<Stale> {
 
 /// Runs of both whose simulated result is not pinned: nothing else tells that it is missing.
 fn not_simulated(locked: &Lock, wanted: &Lock) -> Option<Stale> {
-    simulated_backend(&wanted.experiment)?;
+    wanted.experiment.simulated()?;
     let known: HashSet<&str> = locked.runs.iter().map(|run| run.id.as_str()).collect();
     let missing = wanted.runs.iter().filter(|run| run.sim.is_none() && known.contains(run.id.as_str()));
     let runs: Vec<String> = missing.map(|run| run.id.clone()).collect();
@@ -149,6 +148,8 @@ fn classify(change: Change) -> Stale {
         "resolved-model" => Stale::Model(change),
         "bundle" if path == "bundle.fingerprint" => Stale::Hardware(change),
         "bundle" => Stale::Bundle(change),
+        "runs" if path.ends_with(".bundle.fingerprint") => Stale::Hardware(change),
+        "runs" if path.contains(".bundle.") => Stale::Bundle(change),
         "versions" => Stale::Version(change),
         "runs" if path.contains(".workload.") => Stale::Workload(change),
         "runs" if path.contains(".sim.") => Stale::Simulation(change),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 
 use super::pins::WorkloadPin;
-use super::resolve::{ResolveError, input_file};
+use super::resolve::{Measured, ResolveError, input_file, measured_backend};
 use super::resolved::{Extent, Made};
 use crate::source::{Access, ModelFiles};
 use crate::spec::{Arrivals, Backend, Cell, Experiment, Lengths, TraceFormat, WorkloadSpec};
@@ -20,6 +20,14 @@ pub(super) fn reads_texts(experiment: &Experiment) -> bool {
 /// Whether lengths are those of texts.
 pub(super) fn counts_tokens(spec: &WorkloadSpec) -> bool {
     spec.prompts.is_some() || spec.trace.as_ref().is_some_and(|trace| trace.format == TraceFormat::Sharegpt)
+}
+
+/// Whether requests of lengths alone get texts when they are served.
+pub(crate) fn writes_texts(experiment: &Experiment) -> bool {
+    let spec = &experiment.workload;
+    (spec.trace.is_some() || spec.sessions.is_some())
+        && !counts_tokens(spec)
+        && matches!(measured_backend(experiment), Ok(Measured::Candle(_) | Measured::Transformers(_)))
 }
 
 /// Makes the workloads of cells, or remembers what is pinned of them.
@@ -56,7 +64,9 @@ impl Workloads<'_> {
         let files = self.data_files(spec)?;
         let context = self.model.config.max_position_embeddings;
         // The format of the files is part of the build.
-        let inputs = (spec, &self.seeds, self.model.tokenizer_pin(), &files, context, self.texts);
+        let template = if spec.chat_template { self.model.template_pins() } else { Vec::new() };
+        let tokenizer = (self.model.tokenizer_pin(), template);
+        let inputs = (spec, &self.seeds, tokenizer, &files, context, self.texts);
         self.access.memo.recall("workload", &inputs, || {
             let wanted = self.texts || counts_tokens(spec);
             let tokenizer = wanted.then(|| self.made.tokenizer(self.model)).transpose()?;

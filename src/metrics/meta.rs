@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::error::ContractError;
 use super::record::RunRecord;
 use super::{METRICS_VERSION, RequestRecord};
+use crate::machine::DisturbedSteps;
 use crate::scheduler::{ClusterConfig, SchedulerConfig};
 use crate::store::{self, Digest};
 
@@ -62,6 +63,9 @@ pub struct RunMeta {
     /// The Python worker that was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<WorkerMeta>,
+    /// What disturbed a measurement, and in which steps; none where nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disturbed: Option<DisturbedSteps>,
     /// A simulation that kept its requests alone: there are no files of steps and tokens.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub requests_only: bool,

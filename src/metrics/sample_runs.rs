@@ -105,6 +105,7 @@ pub(crate) fn meta_of(run: &RunRecord, kind: RunKind) -> RunMeta {
         fingerprint: Some(Digest::of("machine")),
         reference_ns: Some(2_000),
         worker: None,
+        disturbed: None,
         requests_only: false,
         num_requests: run.requests.len() as u64,
         num_steps: run.steps.len() as u64,

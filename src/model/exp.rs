@@ -28,19 +28,25 @@ pub(super) fn exp(x: f32) -> f32 {
     f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
 }
 
-const LANES: usize = 8;
+const LANES: usize = 16;
 
-/// Replaces scores by their softmax.
+/// The largest number; −∞ of none.
 #[inline(always)]
-pub(super) fn softmax(scores: &mut [f32]) {
-    let (lanes, rest) = scores.as_chunks::<LANES>();
+pub(super) fn largest(values: &[f32]) -> f32 {
+    let (lanes, rest) = values.as_chunks::<LANES>();
     let mut max = [f32::NEG_INFINITY; LANES];
     for chunk in lanes {
         for i in 0..LANES {
             max[i] = if chunk[i] > max[i] { chunk[i] } else { max[i] };
         }
     }
-    let max = max.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max);
+    max.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
+/// Replaces scores by their softmax.
+#[inline(always)]
+pub(super) fn softmax(scores: &mut [f32]) {
+    let max = largest(scores);
     let (lanes, rest) = scores.as_chunks_mut::<LANES>();
     let mut sums = [0.0; LANES];
     for chunk in lanes.iter_mut() {

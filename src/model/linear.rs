@@ -1,42 +1,52 @@
-use candle_core::{DType, Result, Tensor};
-use rayon::prelude::*;
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 
-/// `y = x Wᵀ`, with `x` and `y` in f32 and `W: [out, in]` in the model's number format.
+use crate::kernels::Packed;
+
+/// `y = x Wᵀ`, with `x` and `y` in f32 and `W: [out, in]` packed in its own number format.
 #[derive(Debug)]
-pub(super) struct Linear {
-    weight: Tensor,
-    /// Slices of the weight's rows, one a thread, for products with few rows: candle's
-    /// matrix-vector product uses one thread only, and memory has more to give.
-    slices: Vec<Tensor>,
-}
-
-/// Up to this many rows of `x`, the product is split by hand.
-const FEW_ROWS: usize = 4;
+pub(super) struct Linear(Packed);
 
 impl Linear {
-    pub fn new(weight: Tensor, threads: usize) -> Result<Self> {
-        let rows = weight.dim(0)?;
-        let share = rows.div_ceil(threads.max(1));
-        let slices = (0..rows)
-            .step_by(share)
-            .map(|from| weight.narrow(0, from, share.min(rows - from)))
-            .collect::<Result<_>>()?;
-        Ok(Self { weight, slices })
+    pub fn new(weights: Packed) -> Self {
+        Self(weights)
+    }
+
+    /// Bytes in memory.
+    pub fn num_bytes(&self) -> usize {
+        self.0.num_bytes()
     }
 
     /// `x: [rows, in]` → `[rows, out]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if x.dim(0)? > FEW_ROWS || self.slices.len() == 1 {
-            return product(x, &self.weight);
-        }
-        let parts = self.slices.par_iter().map(|weight| product(x, weight)).collect::<Result<Vec<_>>>()?;
-        Tensor::cat(&parts, 1)
+        x.apply_op1_no_bwd(self)
+    }
+
+    /// The same over plain values.
+    pub fn forward_values(&self, x: &[f32]) -> Vec<f32> {
+        self.0.product(x)
+    }
+
+    /// Rows of the matrix: `[outputs, in]`.
+    pub fn rows(&self, outputs: &[u32]) -> Result<Tensor> {
+        Tensor::from_vec(self.0.rows(outputs), (outputs.len(), self.0.inputs()), &Device::Cpu)
     }
 }
 
-fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    match weight.dtype() {
-        DType::F32 => x.matmul(&weight.t()?),
-        other => x.to_dtype(other)?.matmul(&weight.t()?)?.to_dtype(DType::F32),
+impl CustomOp1 for Linear {
+    fn name(&self) -> &'static str {
+        "packed-linear"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let values = storage.as_slice::<f32>()?;
+        let Some((from, to)) = layout.contiguous_offsets() else {
+            candle_core::bail!("activations are contiguous");
+        };
+        let (rows, inputs) = layout.shape().dims2()?;
+        if inputs != self.0.inputs() {
+            candle_core::bail!("a row has {inputs} activations, not {}", self.0.inputs());
+        }
+        let y = self.0.product(&values[from..to]);
+        Ok((CpuStorage::F32(y), Shape::from((rows, self.0.outputs()))))
     }
 }

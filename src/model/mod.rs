@@ -1,19 +1,29 @@
-//! Candle models, paged KV cache, tokenizer, sampler.
+//! Candle models, paged KV cache, tokenizer, chat template, sampler.
 
 mod attention;
+mod chat;
+mod decoder;
 mod exp;
+mod gguf;
 mod kv_cache;
 mod linear;
+mod load;
+mod mlp;
 mod ops;
-mod qwen3;
+#[cfg(test)]
+mod reference;
 mod rope;
 mod sampler;
 mod tokenizer;
 mod weights;
 
+pub use chat::{
+    CHAT_TEMPLATE, ChatError, ChatMessage, ChatTemplate, Conversation, Moment, TOKENIZER_CONFIG, has_template,
+};
+pub use decoder::{Decoder, Share};
+pub use gguf::GgufFile;
 pub use kv_cache::PagedKv;
 pub use ops::{NoTimer, Op, OpTimer};
-pub use qwen3::{Qwen3, Share};
 pub use sampler::Sampler;
 pub use tokenizer::{Pick, Tokenizer, TokenizerError, sentence, train_synthetic};
 pub use weights::{WeightReader, Weights};
@@ -29,9 +39,17 @@ pub enum ModelError {
     #[error("tensor {name}: {reason}")]
     #[diagnostic(code(xp::model::tensor), help("the weights do not belong to this config.json"))]
     Tensor { name: String, reason: String },
+    /// A GGUF file is not what it should be.
+    #[error("the GGUF file cannot be used: {reason}")]
+    #[diagnostic(code(xp::model::gguf), help("convert the model again, or download it again"))]
+    Gguf { reason: String },
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    #[diagnostic(code(xp::model::io))]
+    Io { path: std::path::PathBuf, source: std::io::Error },
     /// The configuration is of a family that has no code here.
     #[error("model type {found:?} is not supported")]
-    #[diagnostic(code(xp::model::family), help("this version runs dense qwen3 models"))]
+    #[diagnostic(code(xp::model::family), help("this version runs qwen3, qwen3_moe and llama models"))]
     Family { found: String },
     /// A token id lies outside the vocabulary.
     #[error("token {token} is outside the vocabulary of {vocab_size}")]

@@ -1,6 +1,8 @@
+use pulp::Arch;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
+use super::exp::largest;
 use crate::spec::Sampling;
 
 /// Chooses the next token from logits. The choice depends on the seed, the request and the
@@ -77,13 +79,8 @@ impl Sampler {
 
 /// Index of the largest value; the first of equals.
 fn argmax(values: &[f32]) -> u32 {
-    let mut best = 0;
-    for (index, value) in values.iter().enumerate() {
-        if *value > values[best] {
-            best = index;
-        }
-    }
-    best as u32
+    let max = Arch::new().dispatch(|| largest(values));
+    values.iter().position(|value| *value == max).unwrap_or(0) as u32
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
+use super::chat::ChatTemplate;
 pub use corpus::{Pick, sentence};
 pub use train::train_synthetic;
 
@@ -65,6 +66,7 @@ pub struct Tokenizer {
     name: String,
     inner: tokenizers::Tokenizer,
     vocab_size: u32,
+    template: Option<ChatTemplate>,
 }
 
 impl fmt::Debug for Tokenizer {
@@ -90,10 +92,23 @@ impl Tokenizer {
         let vocab_size = largest
             .and_then(|largest| largest.checked_add(1))
             .ok_or_else(|| invalid("it has no tokens, or an id beyond 4294967294".to_owned()))?;
-        Ok(Self { name: name.to_owned(), inner, vocab_size })
+        Ok(Self { name: name.to_owned(), inner, vocab_size, template: None })
     }
 
-    /// Token ids of a text, without special tokens.
+    /// The same, with the chat template of its model.
+    #[must_use]
+    pub fn with_template(mut self, template: ChatTemplate) -> Self {
+        self.template = Some(template);
+        self
+    }
+
+    /// The model's chat template, where it was asked for.
+    pub fn template(&self) -> Option<&ChatTemplate> {
+        self.template.as_ref()
+    }
+
+    /// Token ids of a text. None is added: a text that a chat template rendered begins with the special token that
+    /// the model expects, and special tokens in it are taken as such.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         contained(|| self.inner.encode_fast(text, false))
             .and_then(|encoded| encoded.map_err(|error| error.to_string()))

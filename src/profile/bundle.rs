@@ -32,13 +32,22 @@ pub struct BundleMeta {
     pub max_context: u32,
     /// Engine name and version.
     pub engine: String,
-    /// Repetitions of each measurement.
+    /// Most repetitions of a measurement: those that vary little are repeated less.
     pub repetitions: u32,
     /// Mean duration of the engine's reference step, ns.
     pub reference_ns: u64,
     /// Noise floor: median absolute deviation of the reference step, repeated through the whole
     /// measurement, per cent of its mean.
     pub noise_percent: f64,
+    /// Memory that all compute threads read together, 10⁹ bytes a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_gb_per_s: Option<f64>,
+    /// Timings that were thrown away because something else on the machine disturbed them, per cent of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disturbed_percent: Option<f64>,
+    /// Half of the 95 % interval of a step's mean, per cent of it: the largest of the grid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_percent: Option<f64>,
     /// Every other file of the bundle.
     pub files: Vec<FileDigest>,
 }

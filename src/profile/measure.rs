@@ -5,19 +5,24 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::ProfileError;
 use super::bundle::{BUNDLE_FORMAT, Bundle, BundleMeta, StepSample};
-use super::machine::{engine_id, machine};
+use super::engine_id::engine_id;
 use super::overhead::schedule_ns;
 use super::plan::{Limits, Pass, operator_passes, steps_to, whole_passes};
 use super::samples::{Durations, LapTimer, Samples};
 use crate::engine::{Engine, EngineError, Executor, Sequence, representative_layers};
-use crate::model::{NoTimer, PagedKv, Qwen3, Sampler, Tokenizer};
+use crate::machine::{Watch, machine, read_gb_per_s};
+use crate::model::{Decoder, NoTimer, PagedKv, Sampler, Tokenizer};
 use crate::progress::Progress;
 use crate::scheduler::{Batch, BatchEntry};
 use crate::store::Digest;
 
 /// Time that the operator grid may take, and how often it is walked at least and at most.
 const GRID_BUDGET: Duration = Duration::from_secs(16);
-const ROUNDS: std::ops::RangeInclusive<u32> = 3..=15;
+const ROUNDS: std::ops::RangeInclusive<u32> = 3..=30;
+/// A step is timed again until half of its mean's 95 % interval is below this share of it.
+const WANTED_INTERVAL: f64 = 0.005;
+/// How often a disturbed timing is taken again.
+const RETRIES: u32 = 4;
 /// Time that the grid may take where a single walk is longer than its budget.
 const LONGEST_GRID: Duration = Duration::from_secs(75);
 /// Time that whole steps may take.
@@ -61,7 +66,7 @@ pub fn measure(
     let longest = limits.max_context.max(limits.max_tokens()).div_ceil(limits.block_size) * 2 + 1;
     let affordable = u32::try_from(MAX_KV_BYTES / block_bytes.max(1)).unwrap_or(u32::MAX);
     let blocks = needed.min(affordable).max(longest);
-    let ((curves, attention), steps, rounds, reference) =
+    let ((curves, attention), steps, rounds, reference, quality) =
         engine.with_parts((blocks, limits.block_size), |model, kv| -> Result<_, EngineError> {
             let mut bench = Bench::new(model, kv, subject.tokenizer, limits.block_size);
             let mut samples = Samples::default();
@@ -70,7 +75,13 @@ pub fn measure(
             let passes = operator_passes(&limits, whole_model);
             let (rounds, reference) = bench.walk_grid(&passes, layers, &mut samples, &limits, progress)?;
             let steps = bench.walk_whole(&whole, progress)?;
-            Ok((samples.reduce(layers), steps, rounds, reference))
+            let (taken, disturbed) = bench.timings;
+            let quality = Quality {
+                memory_gb_per_s: read_gb_per_s(),
+                disturbed_percent: 100.0 * disturbed as f64 / (taken as f64).max(1.0),
+                interval_percent: 100.0 * passes.iter().map(|pass| samples.known(pass).1).fold(0.0, f64::max),
+            };
+            Ok((samples.reduce(layers), steps, rounds, reference, quality))
         })??;
     let machine = machine(subject.threads);
     let (reference_ns, spread_ns) = reference.mean_and_mad();
@@ -90,6 +101,9 @@ pub fn measure(
             repetitions: rounds,
             reference_ns: reference_ns as u64,
             noise_percent: 100.0 * spread_ns / reference_ns.max(1.0),
+            memory_gb_per_s: Some(thousandths(quality.memory_gb_per_s)),
+            disturbed_percent: Some(thousandths(quality.disturbed_percent)),
+            interval_percent: Some(thousandths(quality.interval_percent)),
             files: Vec::new(),
         },
         curves,
@@ -98,18 +112,33 @@ pub fn measure(
     })
 }
 
+/// How far a measurement can be trusted.
+struct Quality {
+    memory_gb_per_s: f64,
+    disturbed_percent: f64,
+    interval_percent: f64,
+}
+
+fn thousandths(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
 /// The model with made-up requests.
 struct Bench<'a> {
-    model: &'a Qwen3,
+    model: &'a Decoder,
     kv: &'a mut PagedKv,
     tokenizer: &'a Tokenizer,
     sampler: Sampler,
     block_size: u32,
+    watch: Watch,
+    /// Timings taken, and those of them that were disturbed.
+    timings: (u64, u64),
 }
 
 impl<'a> Bench<'a> {
-    fn new(model: &'a Qwen3, kv: &'a mut PagedKv, tokenizer: &'a Tokenizer, block_size: u32) -> Self {
-        Self { model, kv, tokenizer, sampler: Sampler::greedy(), block_size }
+    fn new(model: &'a Decoder, kv: &'a mut PagedKv, tokenizer: &'a Tokenizer, block_size: u32) -> Self {
+        let (sampler, watch) = (Sampler::greedy(), Watch::start());
+        Self { model, kv, tokenizer, sampler, block_size, watch, timings: (0, 0) }
     }
 
     /// Layers that a pass over the grid runs: all of them where the grid can be walked often enough in
@@ -148,6 +177,20 @@ impl<'a> Bench<'a> {
         Ok(timer)
     }
 
+    /// As [`time`](Self::time), and again where something else on the machine disturbed it.
+    fn time_undisturbed(&mut self, pass: &Pass, num_layers: usize) -> Result<LapTimer, EngineError> {
+        for _ in 0..RETRIES {
+            self.watch.lap();
+            let timer = self.time(pass, num_layers)?;
+            self.timings.0 += 1;
+            if !self.watch.lap().any() {
+                return Ok(timer);
+            }
+            self.timings.1 += 1;
+        }
+        self.time(pass, num_layers)
+    }
+
     /// The reference step, ns.
     fn reference_ns(&mut self) -> Result<u64, EngineError> {
         let num_layers = representative_layers(self.model);
@@ -179,19 +222,27 @@ impl<'a> Bench<'a> {
         progress.finish();
         let rounds = (GRID_BUDGET.as_secs_f64() / walk.as_secs_f64()) as u32;
         let rounds = rounds.clamp(*ROUNDS.start(), *ROUNDS.end());
+        let deadline = Instant::now() + (walk * rounds).max(GRID_BUDGET);
         progress.start("operators", u64::from(rounds) * passes.len() as u64);
-        for _ in 0..rounds {
+        let mut done = 0;
+        for round in 0..*ROUNDS.end() {
             shuffle(&mut order, &mut rng);
-            for (done, &index) in order.iter().enumerate() {
+            for &index in &order {
+                let (pass, sure) = (&passes[index], round >= *ROUNDS.start());
+                if sure && (samples.known(pass).1 <= WANTED_INTERVAL || Instant::now() > deadline) {
+                    continue;
+                }
                 if done % REFERENCE_EVERY == 0 {
                     references.push(self.reference_ns()? as f64);
                 }
-                let timer = self.time(&passes[index], layers)?;
-                samples.add(&passes[index], &timer);
+                done += 1;
+                let timer = self.time_undisturbed(pass, layers)?;
+                samples.add(pass, &timer);
                 progress.advance(1);
             }
         }
         progress.finish();
+        let rounds = passes.iter().map(|pass| samples.known(pass).0).max().unwrap_or(0) as u32;
         for _ in 0..rounds {
             for batch_size in steps_to(limits.max_batch_size) {
                 samples.add_schedule(batch_size, schedule_ns(limits, batch_size));
@@ -217,7 +268,7 @@ impl<'a> Bench<'a> {
         let mut durations = vec![Durations::default(); passes.len()];
         for _ in 0..rounds {
             for (pass, durations) in passes.iter().zip(&mut durations) {
-                durations.push(self.time(pass, layers)?.total_ns() as f64);
+                durations.push(self.time_undisturbed(pass, layers)?.total_ns() as f64);
                 progress.advance(1);
             }
         }

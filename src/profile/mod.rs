@@ -2,10 +2,10 @@
 //! bundle format they are kept in.
 
 mod bundle;
+mod engine_id;
 mod error;
 mod formats;
 pub mod llmservingsim;
-mod machine;
 mod measure;
 mod overhead;
 mod plan;
@@ -18,9 +18,9 @@ mod whole_steps;
 mod write;
 
 pub use bundle::{AttentionPoint, BUNDLE_FORMAT, Bundle, BundleMeta, Feature, OpCurve, OpPoint, StepSample};
+pub use engine_id::engine_id;
 pub use error::ProfileError;
 pub use formats::{FormatError, Kernels, MeasuredProfile, Profile};
-pub use machine::{MachineFacts, engine_id, machine};
 pub use measure::{Subject, measure};
 pub use plan::Limits;
 pub(crate) use read::parse_bundle;

@@ -48,6 +48,6 @@ pub(super) fn schedule_ns(limits: &Limits, batch_size: u32) -> f64 {
     let workload = Workload { requests: vec![request; batch_size as usize], ..Workload::default() };
     let mut scheduler = scheduler::build(&config);
     let started = Instant::now();
-    let Ok(record) = drive(scheduler.as_mut(), &workload, &mut Idle, &Silent);
+    let Ok(record) = drive(scheduler.as_mut(), &workload, None, &mut Idle, &Silent);
     started.elapsed().as_nanos() as f64 / record.steps.len().max(1) as f64
 }

@@ -63,6 +63,21 @@ impl Durations {
         self.0.push(ns);
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Half of the mean's 95 % interval as a share of the mean, from the median absolute deviation (1.4826 of which are a
+    /// standard deviation where durations are normal: Rousseeuw and Croux, 1993); infinite of fewer than three.
+    pub fn interval(&self) -> f64 {
+        if self.0.len() < 3 {
+            return f64::INFINITY;
+        }
+        let (mean, mad) = self.mean_and_mad();
+        1.96 * 1.4826 * mad / (self.0.len() as f64).sqrt() / mean.max(1.0)
+    }
+
     /// Mean without outliers, and median absolute deviation. What takes longer than any ordinary
     /// disturbance explains (eight deviations above the median) is no property of the machine.
     pub fn mean_and_mad(&self) -> (f64, f64) {
@@ -178,6 +193,11 @@ impl Samples {
         }
         samples.batching.push(timer.batching_ns as f64);
         samples.total.push(timer.total_ns() as f64);
+    }
+
+    /// How often a pass was timed, and how well its mean is known ([`Durations::interval`]).
+    pub fn known(&self, pass: &Pass) -> (usize, f64) {
+        self.passes.get(pass).map_or((0, f64::INFINITY), |of| (of.total.len(), of.total.interval()))
     }
 
     /// Adds the scheduler's time for a step of so many requests.

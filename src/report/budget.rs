@@ -93,9 +93,17 @@ fn note(budget: &Budget) -> String {
         0 => "the batches are the measured ones".to_owned(),
         n => format!("{} batches are not the measured ones", count(n)),
     };
+    let disturbed = match budget.num_steps_disturbed {
+        0 => String::new(),
+        n => format!(
+            " {} disturbed steps, {} of the time, are left out.",
+            count(n),
+            size_percent(budget.disturbed_time_percent)
+        ),
+    };
     format!(
         "The measured runs replayed, {} steps as long as measured: {apart}. What is wrong then is the policy’s, the rest \
-         the predictor’s: {} on all steps, {} on a single one at P50, {} at P90.",
+         the predictor’s: {} on all steps, {} on a single one at P50, {} at P90.{disturbed}",
         count(budget.num_steps),
         percent(budget.steps_percent),
         size_percent(budget.step_p50_percent),

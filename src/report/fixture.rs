@@ -224,6 +224,8 @@ fn budget(headline: &[MetricRow]) -> Budget {
     Budget {
         num_steps: 12_345,
         num_steps_apart: 3,
+        num_steps_disturbed: 12,
+        disturbed_time_percent: 0.8,
         steps_percent: 1.6,
         step_p50_percent: 2.1,
         step_p90_percent: 6.3,

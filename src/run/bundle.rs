@@ -1,9 +1,10 @@
-//! Which bundle the simulation reads: the pinned one while it holds, else a
-//! new measurement.
+//! Which bundles the simulations read: a pinned one while it holds, else a new
+//! measurement; or the folders that the experiment names, one for each run.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::RunError;
 use super::device::device_guard;
@@ -15,7 +16,8 @@ use super::status::Standing;
 use super::steps;
 use super::worker::worker_id;
 use crate::backend::{self, BackendError};
-use crate::lock::{self, BundlePin, HardwareFact, Measured};
+use crate::lock::{self, BundlePin, HardwareFact, Measured, ProfileUse};
+use crate::machine::machine;
 use crate::profile::{self, Limits, Profile, StepSubject, Subject};
 use crate::spec::{Experiment, Lengths, ProfileSource, SimBackend, TransformersBackend};
 use crate::store::{self, Digest, FileDigest};
@@ -69,21 +71,22 @@ impl fmt::Display for Unusable {
 }
 
 impl Session<'_> {
-    /// The simulated backend: the one `compare` names, else the first.
+    /// The simulated backend: the one `compare` names, else the first. Its settings may be others in a run.
     pub fn sim_backend(&self) -> Option<&SimBackend> {
-        lock::simulated_backend(&self.resolved.lock.experiment)
+        self.resolved.lock.experiment.simulated()
     }
 
-    /// The steps that the runs of this lock can take.
-    pub(super) fn limits(&self) -> Limits {
-        let runs = || self.resolved.lock.runs.iter();
+    /// The steps that the runs can take that are simulated from the same profile as this one.
+    fn limits(&self, index: usize) -> Limits {
+        let same = self.sharing(index);
+        let runs = || same.iter().map(|index| &self.resolved.lock.runs[*index]);
         let max =
             |of: fn(&crate::scheduler::SchedulerConfig) -> u32| runs().map(|run| of(&run.scheduler)).max();
         // A request longer than the context is refused and takes no step.
         let context = max(|scheduler| scheduler.max_context).unwrap_or(1);
-        let longest = (self.resolved.extents.iter().filter_map(|extent| extent.longest_served))
+        let longest = (same.iter().filter_map(|index| self.resolved.extents[*index].longest_served))
             // What the experiment may draw counts, not only what this seed and this many requests drew.
-            .chain(self.resolved.cells.iter().filter_map(|cell| longest_total(&cell.experiment)))
+            .chain(same.iter().filter_map(|index| longest_total(&self.resolved.cells[*index].experiment)))
             .map(|tokens| tokens.min(context))
             .max();
         Limits {
@@ -94,47 +97,93 @@ impl Session<'_> {
         }
     }
 
-    /// Reads a folder as the kind of profile that the experiment names.
-    pub fn read_profile(&self, folder: &Path) -> Result<Profile, RunError> {
-        Ok(backend::read_profile(&self.resolved.lock, folder)?)
+    /// The runs that are simulated from the same profile as this one, itself among them.
+    fn sharing(&self, index: usize) -> Vec<usize> {
+        let profile = self.profile_of(index);
+        (0..self.resolved.cells.len()).filter(|other| self.profile_of(*other) == profile).collect()
     }
 
-    /// Reads the pinned bundle, or finds or measures one and pins it. None without a simulated backend.
-    pub(super) fn ensure_bundle(&mut self) -> Result<Option<Profile>, RunError> {
-        let Some(sim) = self.sim_backend() else { return Ok(None) };
-        match sim.profile.clone() {
-            ProfileSource::Folder(folder) => {
-                if let Some(pin) = self.resolved.lock.bundle.clone().filter(|pin| pin.path == folder)
-                    && !self.bundle_place(&folder)?.exists()
-                    && self.keeps_bundles()
+    /// What a run is simulated from; none where nothing is simulated.
+    fn profile_of(&self, index: usize) -> Option<ProfileUse<'_>> {
+        ProfileUse::of(&self.resolved.cells.get(index)?.experiment)
+    }
+
+    /// Reads a folder as the kind of profile that the experiment of a run names.
+    pub fn read_profile(&self, index: usize, folder: &Path) -> Result<Profile, RunError> {
+        Ok(backend::read_profile(&self.resolved.cells[index].experiment, folder)?)
+    }
+
+    /// Reads the bundles that the runs are simulated from, each once, and pins them; finds or measures the one of this
+    /// machine. The profile of each run, in their order; none without a simulated backend.
+    pub(super) fn ensure_bundles(&mut self) -> Result<Vec<Arc<Profile>>, RunError> {
+        let count = self.resolved.lock.runs.len();
+        let is_own = self.resolved.lock.experiment.varies_profile();
+        let mut firsts: Vec<usize> = Vec::new();
+        let mut read: Vec<Arc<Profile>> = Vec::new();
+        let mut out = Vec::with_capacity(count);
+        for index in 0..count {
+            let Some(profile) = self.profile_of(index) else { return Ok(Vec::new()) };
+            let known = firsts.iter().position(|first| self.profile_of(*first) == Some(profile));
+            let at = match known {
+                Some(at) => at,
+                None => {
+                    let profile = self.ensure_bundle(index)?;
+                    firsts.push(index);
+                    read.push(Arc::new(profile));
+                    read.len() - 1
+                }
+            };
+            if is_own && known.is_some() {
+                let runs = &mut self.resolved.lock.runs;
+                runs[index].bundle = runs[firsts[at]].bundle.clone();
+            }
+            out.push(read[at].clone());
+        }
+        Ok(out)
+    }
+
+    /// Reads the bundle of a run and pins it, or finds or measures one.
+    fn ensure_bundle(&mut self, index: usize) -> Result<Profile, RunError> {
+        let named = self.profile_of(index).and_then(|profile| match profile.source {
+            ProfileSource::Folder(folder) => Some(folder.clone()),
+            ProfileSource::Auto => None,
+        });
+        let bundle = match named {
+            Some(folder) => {
+                if let Some(pin) = self.bundle_pin(index).filter(|pin| pin.path == folder)
+                    && !self.bundle_place(index, &folder)?.exists()
+                    && self.keeps_bundles(index)
                 {
                     self.restore_bundle(&pin, &format!("{folder} is missing"))?;
                 }
-                let bundle = self.read_profile(&self.bundle_place(&folder)?)?;
-                self.pin_bundle(folder, &bundle);
-                self.keep_bundle(&bundle)?;
-                self.observer.reused(Stage::Profile, "", &self.bundle_path());
-                Ok(Some(bundle))
+                let bundle = self.read_profile(index, &self.bundle_place(index, &folder)?)?;
+                self.observer.reused(Stage::Profile, "", &folder);
+                self.pin_bundle(index, folder, &bundle);
+                bundle
             }
-            ProfileSource::Auto => {
-                let bundle = self.auto_bundle()?;
-                self.keep_bundle(&bundle)?;
-                Ok(Some(bundle))
-            }
-        }
+            None => self.auto_bundle(index)?,
+        };
+        self.keep_bundle(index, &bundle)?;
+        Ok(bundle)
     }
 
-    fn auto_bundle(&mut self) -> Result<Profile, RunError> {
-        let pinned = self.resolved.lock.bundle.clone();
+    /// The bundle that is pinned of a run.
+    fn bundle_pin(&self, index: usize) -> Option<BundlePin> {
+        let lock = &self.resolved.lock;
+        lock.bundle_of(&lock.runs[index]).cloned()
+    }
+
+    fn auto_bundle(&mut self, index: usize) -> Result<Profile, RunError> {
+        let pinned = self.bundle_pin(index);
         let unusable = match &pinned {
             _ if self.request.upgrade.bundle => Unusable::unfit("asked for"),
             None => Unusable::unfit("no bundle is pinned yet"),
-            Some(pin) => match self.pinned_bundle(pin)? {
+            Some(pin) => match self.pinned_bundle(index, pin)? {
                 Ok(bundle) => {
                     self.observer.reused(Stage::Profile, "", &pin.path);
                     return Ok(bundle);
                 }
-                Err(unusable) => match self.restored_bundle(pin, unusable)? {
+                Err(unusable) => match self.restored_bundle(index, pin, unusable)? {
                     Ok(bundle) => return Ok(bundle),
                     Err(unusable) => unusable,
                 },
@@ -158,38 +207,46 @@ impl Session<'_> {
                 self.observer.warned(&format!("{} is damaged: it is kept as {kept}", pin.path));
             }
         }
-        let (folder, bundle) = match self.fitting_bundle()? {
+        let (folder, bundle) = match self.fitting_bundle(index)? {
             Some(found) if !self.request.upgrade.bundle => {
                 self.observer.reused(Stage::Profile, "", &found.0);
                 found
             }
-            _ => self.measure_bundle(&why)?,
+            _ => self.measure_bundle(index, &why)?,
         };
-        self.pin_bundle(folder, &bundle);
+        self.pin_bundle(index, folder, &bundle);
         Ok(bundle)
     }
 
-    /// The bundle of a pin, or why it does not hold. A locked run takes any bundle that is whole:
+    /// The bundle of a run's pin, or why it does not hold. A locked run takes any bundle that is whole:
     /// simulating works anywhere.
-    pub(super) fn pinned_bundle(&self, pin: &BundlePin) -> Result<Result<Profile, Unusable>, RunError> {
-        let whole = self.whole_bundle(pin)?;
+    pub(super) fn pinned_bundle(
+        &self,
+        index: usize,
+        pin: &BundlePin,
+    ) -> Result<Result<Profile, Unusable>, RunError> {
+        let whole = self.whole_bundle(index, pin)?;
         if self.request.mode != LockMode::Update {
             return Ok(whole);
         }
-        Ok(whole.and_then(|bundle| match self.mismatch(&bundle) {
+        Ok(whole.and_then(|bundle| match self.mismatch(index, &bundle) {
             None => Ok(bundle),
             Some(why) => Err(Unusable::unfit(why)),
         }))
     }
 
-    /// The bundle of a pin, on whatever machine it was measured, or why it is not the one that was pinned.
-    pub(super) fn whole_bundle(&self, pin: &BundlePin) -> Result<Result<Profile, Unusable>, RunError> {
-        let folder = self.bundle_place(&pin.path)?;
+    /// The bundle of a run's pin, on whatever machine it was measured, or why it is not the one that was pinned.
+    pub(super) fn whole_bundle(
+        &self,
+        index: usize,
+        pin: &BundlePin,
+    ) -> Result<Result<Profile, Unusable>, RunError> {
+        let folder = self.bundle_place(index, &pin.path)?;
         if !folder.is_dir() {
             let why = format!("{} is missing", pin.path);
             return Ok(Err(Unusable { why, kind: Kind::Missing }));
         }
-        let bundle = match self.read_profile(&folder) {
+        let bundle = match self.read_profile(index, &folder) {
             Ok(bundle) => bundle,
             Err(error) => return Ok(Err(Unusable { why: error.to_string(), kind: Kind::Damaged })),
         };
@@ -203,6 +260,7 @@ impl Session<'_> {
     /// The pinned bundle once it was brought back from the store, or why it is not usable all the same.
     fn restored_bundle(
         &self,
+        index: usize,
         pin: &BundlePin,
         unusable: Unusable,
     ) -> Result<Result<Profile, Unusable>, RunError> {
@@ -210,7 +268,7 @@ impl Session<'_> {
         if unusable.kind == Kind::Unfit || in_the_way || !self.restore_bundle(pin, &unusable.why)? {
             return Ok(Err(unusable));
         }
-        self.pinned_bundle(pin)
+        self.pinned_bundle(index, pin)
     }
 
     /// Brings a pinned bundle back from the store, if that has it whole.
@@ -230,23 +288,24 @@ impl Session<'_> {
     }
 
     /// A bundle that the experiment names is an input; one that xp measured is the project's.
-    fn bundle_place(&self, path: &str) -> Result<PathBuf, ProjectError> {
-        match self.sim_backend().map(|sim| &sim.profile) {
+    fn bundle_place(&self, index: usize, path: &str) -> Result<PathBuf, ProjectError> {
+        match self.profile_of(index).map(|profile| profile.source) {
             Some(ProfileSource::Folder(_)) => self.input(path),
             _ => self.path(path),
         }
     }
 
-    /// Whether the bundle lies where results of the project lie: nothing is written into a data folder.
-    fn keeps_bundles(&self) -> bool {
-        let is_named = self.sim_backend().is_some_and(|sim| matches!(sim.profile, ProfileSource::Folder(_)));
+    /// Whether a run's bundle lies where results of the project lie: nothing is written into a data folder.
+    fn keeps_bundles(&self, index: usize) -> bool {
+        let is_folder = |profile: ProfileUse<'_>| matches!(profile.source, ProfileSource::Folder(_));
+        let is_named = self.profile_of(index).is_some_and(is_folder);
         !is_named || self.resolved.inputs == self.project.root()
     }
 
     /// Takes the pinned bundle into the store, unless it is there.
-    fn keep_bundle(&self, bundle: &Profile) -> Result<(), RunError> {
-        let pin = self.resolved.lock.bundle.as_ref().filter(|_| self.keeps_bundles());
-        let Some(pin) = pin else { return Ok(()) };
+    fn keep_bundle(&self, index: usize, bundle: &Profile) -> Result<(), RunError> {
+        let pin = self.bundle_pin(index).filter(|_| self.keeps_bundles(index));
+        let Some(pin) = &pin else { return Ok(()) };
         let mut files = bundle.files().to_vec();
         if let Some(head) = bundle.head() {
             let path = self.path(&pin.path)?.join(head);
@@ -276,9 +335,8 @@ impl Session<'_> {
     }
 
     /// A bundle of this machine under `profiles/` that fits, the first by name.
-    fn fitting_bundle(&self) -> Result<Option<(String, Profile)>, RunError> {
-        let prefix =
-            self.bundle_prefix(&profile::machine(self.resolved.lock.experiment.hardware.threads).fingerprint);
+    fn fitting_bundle(&self, index: usize) -> Result<Option<(String, Profile)>, RunError> {
+        let prefix = self.bundle_prefix(&machine(self.resolved.lock.experiment.hardware.threads).fingerprint);
         let Ok(entries) = std::fs::read_dir(self.path("profiles")?) else { return Ok(None) };
         let mut names: Vec<String> = entries
             .flatten()
@@ -289,7 +347,7 @@ impl Session<'_> {
         for name in names {
             let folder = format!("profiles/{name}");
             if let Ok(bundle) = Profile::read(&self.path(&folder)?, None)
-                && self.mismatch(&bundle).is_none()
+                && self.mismatch(index, &bundle).is_none()
             {
                 return Ok(Some((folder, bundle)));
             }
@@ -305,16 +363,16 @@ impl Session<'_> {
 
     /// Refuses a bundle of another model, number format or engine, or one that does not cover the
     /// experiment's steps. It may be of another machine: simulating works anywhere.
-    pub(super) fn require_fit(&self, bundle: &Profile) -> Result<(), RunError> {
-        match self.misfit(bundle) {
+    pub(super) fn require_fit(&self, index: usize, bundle: &Profile) -> Result<(), RunError> {
+        match self.misfit(index, bundle) {
             None => Ok(()),
             Some(why) => Err(RunError::BundleUnfit { why }),
         }
     }
 
     /// Why a bundle does not fit this machine, model or experiment.
-    fn mismatch(&self, bundle: &Profile) -> Option<String> {
-        let machine = profile::machine(self.resolved.lock.experiment.hardware.threads);
+    fn mismatch(&self, index: usize, bundle: &Profile) -> Option<String> {
+        let machine = machine(self.resolved.lock.experiment.hardware.threads);
         if bundle.measured().is_none() {
             return Some("it is of no machine that xp measured".to_owned());
         }
@@ -326,20 +384,20 @@ impl Session<'_> {
                 machine.fingerprint.short(12)
             ));
         }
-        self.misfit(bundle)
+        self.misfit(index, bundle)
     }
 
     /// Why a bundle does not fit this model or experiment.
-    fn misfit(&self, bundle: &Profile) -> Option<String> {
+    fn misfit(&self, index: usize, bundle: &Profile) -> Option<String> {
         // What a predictor makes of kernels, it checks itself.
         let head = bundle.measured()?;
         if head.model_digest != self.shape_digest() {
             return Some("it is of a model of another shape or number format".to_owned());
         }
-        if let Some(wanted) = self.engines().into_iter().find(|wanted| *wanted != head.engine) {
+        if let Some(wanted) = self.engines(index).into_iter().find(|wanted| *wanted != head.engine) {
             return Some(format!("it is of another engine: {}, not {wanted}", head.engine));
         }
-        let limits = self.limits();
+        let limits = self.limits(index);
         let wanted = [
             ("tokens in a step", head.max_tokens.unwrap_or(u32::MAX), limits.max_tokens()),
             ("requests in a step", head.max_batch_size, limits.max_batch_size),
@@ -354,9 +412,10 @@ impl Session<'_> {
         Some(format!("it was measured with KV blocks of {block_size}, not {}", limits.block_size))
     }
 
-    /// The engines whose steps the runs of this lock take: one, unless the matrix varies its packages.
-    fn engines(&self) -> BTreeSet<String> {
-        let runs = self.resolved.lock.runs.iter();
+    /// The engines whose steps the runs take that are simulated from the same profile as this one: one, unless the
+    /// matrix varies its packages.
+    fn engines(&self, index: usize) -> BTreeSet<String> {
+        let runs = self.sharing(index).into_iter().map(|other| &self.resolved.lock.runs[other]);
         runs.map(|run| run.worker.as_ref().map_or_else(profile::engine_id, worker_id)).collect()
     }
 
@@ -367,10 +426,10 @@ impl Session<'_> {
     }
 
     /// Measures this machine into `profiles/`.
-    fn measure_bundle(&mut self, why: &str) -> Result<(String, Profile), RunError> {
+    fn measure_bundle(&mut self, index: usize, why: &str) -> Result<(String, Profile), RunError> {
         let started = std::time::Instant::now();
         self.observer.started(Stage::Profile, "", why);
-        let bundle = self.measure()?;
+        let bundle = self.measure_for(index)?;
         // Named by content: no bundle takes the place of another.
         let content = bundle.measured().map(|head| head.content.short(8)).unwrap_or_default();
         let folder = format!("profiles/{}{content}", self.bundle_prefix(&bundle.fingerprint()));
@@ -380,12 +439,17 @@ impl Session<'_> {
         Ok((folder, bundle))
     }
 
-    /// Measures the engine on this machine without writing anything.
+    /// Measures the engine on this machine without writing anything, as far as the runs reach that share the first
+    /// one's profile.
     pub fn measure(&mut self) -> Result<Profile, RunError> {
-        let measured = lock::measured_backend(&self.resolved.cells[0].experiment)?;
+        self.measure_for(0)
+    }
+
+    fn measure_for(&mut self, index: usize) -> Result<Profile, RunError> {
+        let measured = lock::measured_backend(&self.resolved.cells[index].experiment)?;
         if let Measured::Transformers(transformers) = measured {
             let transformers = transformers.clone();
-            return self.measure_worker(&transformers);
+            return self.measure_worker(index, &transformers);
         }
         let tokenizer = self.resolved.tokenizer()?;
         let model = self.resolved.lock.experiment.model.name.clone();
@@ -394,7 +458,7 @@ impl Session<'_> {
             shape: self.shape_digest(),
             tokenizer: &tokenizer,
             threads: self.resolved.lock.experiment.hardware.threads,
-            limits: self.limits(),
+            limits: self.limits(index),
         };
         let observer = self.observer;
         let engine = self.engine()?;
@@ -402,10 +466,10 @@ impl Session<'_> {
         Ok(Profile::Own(Box::new(profile::measure(engine, &subject, observer.progress())?)))
     }
 
-    /// Measures the Python worker of the first run.
-    fn measure_worker(&mut self, spec: &TransformersBackend) -> Result<Profile, RunError> {
-        let mut worker = self.take_worker(0, spec)?;
-        let limits = self.limits();
+    /// Measures the Python worker of a run.
+    fn measure_worker(&mut self, index: usize, spec: &TransformersBackend) -> Result<Profile, RunError> {
+        let mut worker = self.take_worker(index, spec)?;
+        let limits = self.limits(index);
         let subject = StepSubject {
             model: &self.resolved.lock.experiment.model.name,
             shape: self.shape_digest(),
@@ -422,8 +486,8 @@ impl Session<'_> {
         Ok(Profile::Steps(Box::new(steps)))
     }
 
-    fn pin_bundle(&mut self, path: String, bundle: &Profile) {
-        self.resolved.lock.bundle = Some(BundlePin {
+    fn pin_bundle(&mut self, index: usize, path: String, bundle: &Profile) {
+        let pin = BundlePin {
             path,
             sha256: bundle.digest(),
             fingerprint: bundle.fingerprint(),
@@ -433,20 +497,21 @@ impl Session<'_> {
                 .map(|(name, value)| HardwareFact { name, value })
                 .collect(),
             files: bundle.files().to_vec(),
-        });
+        };
+        let lock = &mut self.resolved.lock;
+        match lock.experiment.varies_profile() {
+            true => lock.runs[index].bundle = Some(pin),
+            false => lock.bundle = Some(pin),
+        }
     }
 
-    fn bundle_path(&self) -> String {
-        self.resolved.lock.bundle.as_ref().map(|pin| pin.path.clone()).unwrap_or_default()
-    }
-
-    /// Where the pinned bundle lies, or while none is pinned, the one that the experiment names.
-    pub fn bundle_folder(&self) -> Result<Option<PathBuf>, RunError> {
-        let named = || match &self.sim_backend()?.profile {
+    /// Where the pinned bundle of a run lies, or while none is pinned, the one that the experiment names.
+    pub fn bundle_folder(&self, index: usize) -> Result<Option<PathBuf>, RunError> {
+        let named = || match self.profile_of(index)?.source {
             ProfileSource::Folder(folder) => Some(folder.clone()),
             ProfileSource::Auto => None,
         };
-        let pinned = self.resolved.lock.bundle.as_ref().map(|pin| pin.path.clone());
-        Ok(pinned.or_else(named).map(|path| self.bundle_place(&path)).transpose()?)
+        let pinned = self.bundle_pin(index).map(|pin| pin.path);
+        Ok(pinned.or_else(named).map(|path| self.bundle_place(index, &path)).transpose()?)
     }
 }

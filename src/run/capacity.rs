@@ -20,7 +20,7 @@ use crate::progress::Silent;
 use crate::report::{self, Contents};
 use crate::scheduler::{ClusterConfig, RequestId, SchedulerConfig};
 use crate::sim::{Deployed, Moment, Nanoseconds, Outcome, Pace, Stage, prefixes_for, simulate_requests};
-use crate::spec::{Arrivals, CapacitySpec};
+use crate::spec::{Arrivals, CapacitySpec, Cell};
 use crate::store::{self, Digest, StagedDir};
 use crate::workload::{Prefixes, Workload, WorkloadRequest};
 
@@ -48,12 +48,15 @@ impl Session<'_> {
         let Some(spec) = self.resolved.lock.experiment.capacity.clone() else {
             return Err(RunError::NoCapacity);
         };
-        let profile = self.pin()?.ok_or(RunError::NoCapacity)?;
+        let profiles = self.pin()?;
+        if profiles.is_empty() {
+            return Err(RunError::NoCapacity);
+        }
         let mut plan = self.capacity_plan(&spec)?;
         plan.check()?;
         let mut cells = Vec::with_capacity(plan.cells.len());
-        for index in 0..plan.cells.len() {
-            let predictor = self.predictor(index, &profile)?;
+        for (index, profile) in profiles.iter().enumerate() {
+            let predictor = self.predictor(index, profile)?;
             cells.push(self.probed(index, predictor)?);
         }
         for (index, (planned, probed)) in plan.cells.iter_mut().zip(&cells).enumerate() {
@@ -80,24 +83,25 @@ impl Session<'_> {
         let experiment = &lock.experiment;
         let mut objectives = Objectives::from(facts::slo(&experiment.slo));
         objectives.delay_p99_ns = spec.delay_p99.map(|limit| limit.0);
-        let cell = |run: &RunPin| PlannedCell {
+        let cell = |(run, cell): (&RunPin, &Cell)| PlannedCell {
             settings: run
                 .set
                 .iter()
                 .map(|set| Setting { path: set.path.clone(), value: set.value.clone() })
                 .collect(),
-            hardware: experiment.hardware.device.clone(),
+            hardware: cell.experiment.hardware.device.clone(),
             devices: run.cluster.num_devices(&run.scheduler),
-            price_per_device_hour: experiment.hardware.price_per_hour,
+            price_per_device_hour: cell.experiment.hardware.price_per_hour,
             measured: Vec::new(),
         };
         let simulator = self.sim_backend().map(|sim| sim.name.clone()).unwrap_or_default();
         Ok(Plan {
             name: experiment.name.clone(),
             description: experiment.description.clone(),
-            simulator: match lock.bundle.as_ref() {
-                Some(pin) => format!("{simulator}, from {}", pin.path),
-                None => simulator,
+            simulator: match (lock.bundles().next(), lock.bundles().count()) {
+                (Some((_, pin)), 1) => format!("{simulator}, from {}", pin.path),
+                (Some(_), several) => format!("{simulator}, from {several} profiles"),
+                (None, _) => simulator,
             },
             model: experiment.model.name.clone(),
             workload: experiment.workload.name.clone(),
@@ -106,7 +110,7 @@ impl Session<'_> {
             range: Range::new(spec.min_qps, spec.max_qps, spec.tolerance.0 / 100.0)?,
             currency: "US$".to_owned(),
             axes: experiment.matrix.iter().map(|axis| axis.path.clone()).collect(),
-            cells: lock.runs.iter().map(cell).collect(),
+            cells: lock.runs.iter().zip(&self.resolved.cells).map(cell).collect(),
             lock_digest: lock.input_digest(),
             xp_version: env!("CARGO_PKG_VERSION").to_owned(),
         })
@@ -114,7 +118,7 @@ impl Session<'_> {
 
     fn probed(&self, index: usize, predictor: Arc<dyn Predictor>) -> Result<Probed, RunError> {
         let run = &self.resolved.lock.runs[index];
-        let workload = self.resolved.workload(index)?;
+        let workload = self.resolved.simulated_workload(index)?;
         let asked = &self.resolved.cells[index].experiment.workload;
         let said = match asked.arrivals {
             // Of sessions it is the rate at which they begin.

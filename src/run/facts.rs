@@ -6,7 +6,7 @@ use super::record::StageRecord;
 use crate::compare::{CompareInput, Pin, SloLimits};
 use crate::lock::{self, Lock, Measured};
 use crate::metrics::{Replay, RunKind, RunMeta, RunRecord};
-use crate::spec::{Arrivals, Slo};
+use crate::spec::{Arrivals, Experiment, Slo};
 use crate::store::{Digest, FileDigest};
 
 fn thousands(value: u64) -> String {
@@ -36,7 +36,7 @@ fn arrivals(arrivals: &Arrivals) -> String {
 }
 
 /// Groups of the first page: head, then at most three lines.
-fn boxes(lock: &Lock, index: usize, measured: &RunMeta) -> Vec<(String, Vec<String>)> {
+fn boxes(lock: &Lock, cell: &Experiment, index: usize, measured: &RunMeta) -> Vec<(String, Vec<String>)> {
     let experiment = &lock.experiment;
     let (model, run) = (&lock.resolved_model.config, &lock.runs[index]);
     let scheduler = &run.scheduler;
@@ -44,7 +44,7 @@ fn boxes(lock: &Lock, index: usize, measured: &RunMeta) -> Vec<(String, Vec<Stri
     let is_recorded = measured.kind == RunKind::Recorded;
     let cpu = hardware(measured, "cpu").unwrap_or("CPU");
     let (device, machine) = match is_recorded {
-        true => (experiment.hardware.device.clone(), "declared, not looked at".to_owned()),
+        true => (cell.hardware.device.clone(), "declared, not looked at".to_owned()),
         false => (
             cpu.to_owned(),
             format!("machine {}", measured.fingerprint.map(|print| print.short(12)).unwrap_or_default()),
@@ -154,7 +154,7 @@ fn pins(lock: &Lock, index: usize, measured: &RunMeta) -> Vec<Pin> {
     for (name, value) in measured.hardware.iter().take(6) {
         pin("Machine", name, value.clone());
     }
-    if let Some(bundle) = &lock.bundle {
+    if let Some(bundle) = lock.bundle_of(run) {
         pin("Machine", "bundle", bundle.sha256.short(16));
     }
     out
@@ -170,12 +170,13 @@ pub struct Runs {
     pub files: Vec<FileDigest>,
 }
 
-/// What the comparison of a lock's run is made from.
+/// What the comparison of a lock's run, whose experiment is `cell`, is made from.
 ///
 /// # Errors
 /// The experiment compares nothing, or nothing was measured.
 pub fn compare_input(
     lock: &Lock,
+    cell: &Experiment,
     index: usize,
     runs: Runs,
     lock_digest: Digest,
@@ -186,7 +187,7 @@ pub fn compare_input(
     Ok(CompareInput {
         run: lock.runs[index].id.clone(),
         description: lock.experiment.description.clone(),
-        facts: boxes(lock, index, measured),
+        facts: boxes(lock, cell, index, measured),
         pins: pins(lock, index, measured),
         files: runs.files,
         real: runs.real,

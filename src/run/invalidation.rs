@@ -122,6 +122,10 @@ fn cases() -> Vec<Case> {
         }),
         lock("threads", |lock| lock.experiment.hardware.threads = 2),
         lock("workload in words alone", |lock| lock.experiment.workload.name = "some".to_owned()),
+        lock("chat template", |lock| {
+            lock.experiment.workload.chat_template = true;
+            lock.resolved_model.sha256 = Digest::of("with a template");
+        }),
         lock("spare engine", |lock| engine(lock, "spare").chunk_size = 24),
         lock("spare engine's sampling", |lock| engine(lock, "spare").sampling.top_k = 9),
         lock("profile", |lock| {
@@ -203,9 +207,14 @@ fn cases() -> Vec<Case> {
         }),
         lock("bundle's place", |lock| lock.bundle.as_mut().unwrap().path = "profiles/b".to_owned()),
         lock("no bundle", |lock| lock.bundle = None),
+        lock("a bundle of one run", |lock| {
+            let other = BundlePin { sha256: Digest::of("other"), ..lock.bundle.clone().unwrap() };
+            lock.runs[1].bundle = Some(other);
+        }),
         lock("one workload", |lock| lock.runs[1].workload.sha256 = Digest::of("other")),
         lock("one total", |lock| lock.runs[1].workload.requests += 1),
         lock("one scheduler", |lock| lock.runs[2].scheduler.kv_blocks += 1),
+        lock("one prefix cache", |lock| lock.runs[2].scheduler.prefix_caching = true),
         lock("one simulated result", |lock| {
             lock.runs[3].sim = Some(SimPin { sha256: Digest::of("other"), steps: 9 });
         }),
@@ -240,8 +249,7 @@ fn open(folder: &Path, text: &str) -> Session<'static> {
         files: Vec::new(),
     });
     for index in 0..session.resolved.lock.runs.len() {
-        let run = session.resolved.lock.runs[index].clone();
-        let sha256 = session.sim_step(&run).map(|step| key(Stage::Sim, &step.inputs));
+        let sha256 = session.sim_step(index).map(|step| key(Stage::Sim, &step.inputs));
         session.resolved.lock.runs[index].sim = sha256.map(|sha256| SimPin { sha256, steps: 5 });
     }
     session
@@ -253,10 +261,14 @@ fn put(session: &mut Session<'_>, lock: Lock, cells: &[Cell]) {
         let set: Vec<_> = run.set.iter().map(|pin| (pin.path.clone(), pin.value.clone())).collect();
         let mut cell = cells.iter().find(|cell| cell.overrides == set).unwrap().clone();
         cell.experiment.compare = lock.experiment.compare.clone();
-        // Of its own, a cell has the settings of its backends; which there are is the experiment's.
+        cell.experiment.hardware = lock.experiment.hardware.clone();
+        // Of its own, a cell has the settings of its engines; all else is the experiment's.
         let backends = lock.experiment.backends.iter().map(|backend| {
             let mut own = cell.experiment.backends.iter();
-            own.find(|own| own.name() == backend.name()).unwrap().clone()
+            match backend {
+                Backend::Sim(_) => backend.clone(),
+                _ => own.find(|own| own.name() == backend.name()).unwrap().clone(),
+            }
         });
         cell.experiment.backends = backends.collect();
         cell
@@ -297,8 +309,8 @@ fn keys(session: &Session<'_>) -> BTreeMap<(String, Stage), String> {
         // The simulator's version is in the stage's key and not in the lock: another result with the
         // same inputs is another simulator's.
         let pinned = run.sim.as_ref().map_or("none".to_owned(), |sim| sim.sha256.to_string());
-        put(Stage::Profile, lock.bundle.as_ref().map_or("none".to_owned(), |pin| pin.sha256.to_string()));
-        let step = session.sim_step(run);
+        put(Stage::Profile, lock.bundle_of(run).map_or("none".to_owned(), |pin| pin.sha256.to_string()));
+        let step = session.sim_step(index);
         put(Stage::Sim, format!("{} {pinned}", step.as_ref().map_or("none".to_owned(), of)));
         if lock.experiment.compare.is_none() {
             continue;
@@ -405,6 +417,7 @@ fn a_diff_says_which_stages_have_another_key() {
     dtype: comparison-breaking: sim, real, compare, report (all)
     threads: measurement: sim, real, compare, report (all)
     workload in words alone: cosmetic: compare, report (all)
+    chat template: comparison-breaking: sim, real, compare, report (all)
     spare engine: cosmetic: compare, report (all)
     spare engine's sampling: cosmetic: compare, report (all)
     profile: cosmetic: compare, report (all)
@@ -435,9 +448,11 @@ fn a_diff_says_which_stages_have_another_key() {
     bundle: simulation: profile, sim, compare, report (all)
     bundle's place: cosmetic: compare, report (all)
     no bundle: simulation: profile, sim, compare, report (all)
+    a bundle of one run: simulation: profile, sim, compare, report; compare, report
     one workload: comparison-breaking: workload, sim, real, compare, report; compare, report
     one total: cosmetic: compare, report (all)
     one scheduler: measurement: sim, real, compare, report; compare, report
+    one prefix cache: measurement: sim, real, compare, report; compare, report
     one simulated result: simulation: sim, compare, report
     steps of one simulation: cosmetic: nothing is made again
     order of the runs: cosmetic: compare, report (all)
@@ -513,4 +528,31 @@ fn a_worker_is_keyed_by_its_program_and_its_packages() {
     });
     let told = reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     assert!(told.contains("worker.packages: locked \"torch==2.15.0\""), "{told}");
+}
+
+#[test]
+fn a_setting_of_the_simulation_that_every_run_says_for_itself_makes_nothing_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = |step: &str, link: &str| {
+        BASE.replacen("profile \"auto\";", &format!("profile \"auto\"; overhead step=\"{step}\";"), 1)
+            .replacen(
+                "threads=1",
+                &format!("threads=1 {{ interconnect bandwidth=\"{link}\" latency=\"1us\"; }}"),
+                1,
+            )
+            .replacen("matrix {", "matrix {\n        backend.vidur.overhead.step \"2ms\" \"3ms\"", 1)
+    };
+    let (old, new, linked) = (
+        open(dir.path(), &text("1ms", "1GB/s")),
+        open(dir.path(), &text("4ms", "1GB/s")),
+        open(dir.path(), &text("1ms", "2GB/s")),
+    );
+    let sim = |session: &Session<'_>, index: usize| session.sim_step(index).unwrap().key();
+    assert_ne!(sim(&old, 0), sim(&old, 4), "the two overheads");
+    let told = |new: &Session<'_>| {
+        let groups = lock::diff(&old.resolved.lock, &new.resolved.lock).invalidated;
+        (groups.iter().map(|group| group.stages.to_string()).collect::<Vec<_>>(), sim(new, 0) != sim(&old, 0))
+    };
+    assert_eq!(told(&new), (vec!["compare, report".to_owned()], false));
+    assert_eq!(told(&linked), (vec!["sim, compare, report".to_owned()], true));
 }

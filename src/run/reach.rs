@@ -72,13 +72,11 @@ impl Reach {
             return Err(RunError::OtherRuns { pinned: lock.runs.len(), cells: cells.len() });
         }
         self.locks.insert(lock.input_digest().to_string());
-        if let Some(pin) = &lock.bundle {
-            self.add(&steps::profile_step(pin));
-        }
+        lock.bundles().for_each(|(_, pin)| self.add(&steps::profile_step(pin)));
         let nowhere = Digest::of([]);
         for (run, cell) in lock.runs.iter().zip(&cells) {
             self.add(&steps::workload_step(run));
-            steps::sim_step(lock, run).iter().for_each(|step| self.add(step));
+            steps::sim_step(lock, &cell.experiment, run).iter().for_each(|step| self.add(step));
             let real = steps::real_step(lock, &cell.experiment, run, &nowhere, 0)?;
             real.iter().for_each(|step| self.add(step));
             self.labels.insert((Stage::Compare, run.id.clone()));

@@ -1,7 +1,7 @@
 //! One experiment on the way to its report: the lock that is wanted, the lock
 //! that is written, and the pins that only a measurement or a simulation gives.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +10,9 @@ use super::event::Observer;
 use super::project::{Project, ProjectError};
 use super::record::{StageRecord, StageStore};
 use crate::engine::{ENGINE_VERSION, Engine};
-use crate::lock::{self, Lock, ProjectFiles, Resolved, SimPin, SpecPin, Stale, Versions, WorkerPin};
+use crate::lock::{
+    self, BundlePin, Lock, ProjectFiles, Resolved, SimPin, SpecPin, Stale, Versions, WorkerPin,
+};
 use crate::metrics::METRICS_VERSION;
 use crate::predictor::Predictor;
 use crate::profile::Profile;
@@ -74,7 +76,7 @@ pub struct Session<'a> {
     side: bool,
     /// Digest of the lock's bytes when it was read.
     on_disk: Option<Digest>,
-    /// The lock as it should be; its bundle and simulated results may still be missing.
+    /// The lock as it should be; its bundles and simulated results may still be missing.
     pub resolved: Resolved,
     pub request: Request,
     pub(super) stages: StageStore,
@@ -229,20 +231,21 @@ impl<'a> Session<'a> {
     }
 
     /// Every reason why the lock on disk is out of date, simulated results left aside
-    /// where they have not been computed yet. The pinned bundle is read.
+    /// where they have not been computed yet. The pinned bundles are read.
     pub fn staleness(&self) -> Vec<Stale> {
         let mut reasons = self.reasons_to_write();
         let Some(previous) = &self.previous else { return reasons };
-        match &self.resolved.lock.bundle {
-            None if self.sim_backend().is_some() => reasons.push(Stale::NoBundle),
-            Some(pin) if previous.bundle.as_ref() == Some(pin) => {
-                let why = match self.whole_bundle(pin) {
-                    Ok(whole) => whole.err().map(|unusable| unusable.to_string()),
-                    Err(error) => Some(error.to_string()),
-                };
-                reasons.extend(why.map(|why| Stale::BundleGone { why }));
-            }
-            _ => {}
+        let lock = &self.resolved.lock;
+        if self.sim_backend().is_some() && lock.runs.iter().any(|run| lock.bundle_of(run).is_none()) {
+            reasons.push(Stale::NoBundle);
+        }
+        let locked: HashSet<&BundlePin> = previous.bundles().map(|(_, pin)| pin).collect();
+        for (index, pin) in lock.bundles().filter(|(_, pin)| locked.contains(pin)) {
+            let why = match self.whole_bundle(index, pin) {
+                Ok(whole) => whole.err().map(|unusable| unusable.to_string()),
+                Err(error) => Some(error.to_string()),
+            };
+            reasons.extend(why.map(|why| Stale::BundleGone { why }));
         }
         reasons
     }
@@ -391,19 +394,17 @@ fn of_this_experiment(
 }
 
 impl Session<'_> {
-    /// Makes the pins that need a measurement or a simulation, then writes the lock if it changed. The profile that
-    /// was simulated from, if any was.
-    pub fn pin(&mut self) -> Result<Option<Profile>, RunError> {
+    /// Makes the pins that need a measurement or a simulation, then writes the lock if it changed. The profiles that
+    /// the runs were simulated from, in their order; none where nothing is simulated.
+    pub fn pin(&mut self) -> Result<Vec<Arc<Profile>>, RunError> {
         self.remember();
-        let profile = self.ensure_bundle()?;
-        if let Some(profile) = &profile {
-            for index in 0..self.resolved.lock.runs.len() {
-                let record = self.sim_stage(index, profile)?;
-                self.sims.push(record);
-            }
+        let profiles = self.ensure_bundles()?;
+        for (index, profile) in profiles.iter().enumerate() {
+            let record = self.sim_stage(index, profile)?;
+            self.sims.push(record);
         }
         self.write_lock()?;
-        Ok(profile)
+        Ok(profiles)
     }
 
     /// The simulated result that `pin` made or found.

@@ -17,12 +17,13 @@ use crate::capacity::Price;
 use crate::compare::{self, Comparison};
 use crate::engine::Engine;
 use crate::lock::{self, Measured, ResolveError, RunPin, SimPin};
+use crate::machine::machine;
 use crate::metrics::{self, Replay, RunMeta, RunRecord};
-use crate::model::Tokenizer;
 use crate::predictor::Predictor;
-use crate::profile::{self, Profile};
+use crate::profile::Profile;
 use crate::report::{self, Contents, Prices};
-use crate::spec::{RecordedBackend, TransformersBackend};
+use crate::sim;
+use crate::spec::{Cell, RecordedBackend, TransformersBackend};
 use crate::store::{self, Digest, FileDigest, StagedDir};
 use crate::workload::{self, Workload, WorkloadMeta};
 
@@ -51,13 +52,14 @@ impl Session<'_> {
     /// The step of a measured repeat; None where nothing is measured.
     pub(super) fn real_step(&self, index: usize, repeat: u32) -> Result<Option<Step>, RunError> {
         let lock = &self.resolved.lock;
-        let machine = profile::machine(lock.experiment.hardware.threads).fingerprint;
+        let machine = machine(lock.experiment.hardware.threads).fingerprint;
         let cell = &self.resolved.cells[index].experiment;
         Ok(steps::real_step(lock, cell, &lock.runs[index], &machine, repeat)?)
     }
 
-    pub(super) fn sim_step(&self, run: &RunPin) -> Option<Step> {
-        steps::sim_step(&self.resolved.lock, run)
+    pub(super) fn sim_step(&self, index: usize) -> Option<Step> {
+        let lock = &self.resolved.lock;
+        steps::sim_step(lock, &self.resolved.cells[index].experiment, &lock.runs[index])
     }
 
     /// Reuses a stage's result, brings it back from the store, or makes it: `make` fills the folder it is given.
@@ -153,7 +155,7 @@ impl Session<'_> {
     /// Simulates a run and pins (or checks) the result's digest.
     pub fn sim_stage(&mut self, index: usize, bundle: &Profile) -> Result<StageRecord, RunError> {
         let run = self.resolved.lock.runs[index].clone();
-        let Some(step) = self.sim_step(&run) else { return Err(RunError::NoCompare) };
+        let Some(step) = self.sim_step(index) else { return Err(RunError::NoCompare) };
         let record = self.perform(&step, |session, folder| session.make_sim(index, bundle, folder))?;
         let sha256 = result_digest(&record.files);
         let steps = metrics::read_meta(&self.path(&record.output)?)?.num_steps;
@@ -180,11 +182,12 @@ impl Session<'_> {
 
     /// Simulates a run into a folder.
     pub fn make_sim(&mut self, index: usize, bundle: &Profile, folder: &Path) -> Result<String, RunError> {
-        self.require_fit(bundle)?;
+        self.require_fit(index, bundle)?;
         let predictor = self.predictor(index, bundle)?;
-        let (name, log) = self.sim_backend().map(|sim| (sim.name.clone(), sim.log)).unwrap_or_default();
+        let sim = self.resolved.cells[index].experiment.simulated();
+        let (name, log) = sim.map(|sim| (sim.name.clone(), sim.log)).unwrap_or_default();
         let observer = self.observer;
-        let workload = self.resolved.workload(index)?;
+        let workload = self.resolved.simulated_workload(index)?;
         let mut runner = SimRunner {
             name: &name,
             profile: bundle,
@@ -221,7 +224,7 @@ impl Session<'_> {
             Measured::Engine(_) => return Err(ResolveError::NoEngine.into()),
         };
         let observer = self.observer;
-        let (workload, tokenizer) = self.texts(index)?;
+        let (workload, tokenizer) = (self.resolved.served_workload(index)?, self.resolved.tokenizer()?);
         self.engine()?;
         let mut engine = self.engine.take().expect("just loaded");
         let mut runner = CandleRunner {
@@ -248,7 +251,7 @@ impl Session<'_> {
         spec: &TransformersBackend,
         folder: &Path,
     ) -> Result<String, RunError> {
-        let (workload, tokenizer) = self.texts(index)?;
+        let (workload, tokenizer) = (self.resolved.served_workload(index)?, self.resolved.tokenizer()?);
         let mut worker = self.take_worker(index, spec)?;
         let mut runner =
             TransformersRunner { name: &spec.name, tokenizer: &tokenizer, worker: &mut worker.1 };
@@ -262,22 +265,13 @@ impl Session<'_> {
         Ok(format!("{} steps, {} output tokens", meta.num_steps, meta.output_tokens))
     }
 
-    /// A run's workload with its texts, and the tokenizer.
-    fn texts(&self, index: usize) -> Result<(Arc<Workload>, Arc<Tokenizer>), RunError> {
-        let (mut workload, tokenizer) = (self.resolved.workload(index)?, self.resolved.tokenizer()?);
-        let asked = &self.resolved.cells[index].experiment.workload;
-        if asked.trace.is_some() || asked.sessions.is_some() {
-            workload = Arc::new(workload::with_texts(&workload, &self.resolved.streams(), &tokenizer)?);
-        }
-        Ok((workload, tokenizer))
-    }
-
     /// Takes a run from its recording into a folder.
     fn make_recorded(&self, index: usize, spec: &RecordedBackend, folder: &Path) -> Result<String, RunError> {
         let pin = self.resolved.lock.runs[index].recorded.as_ref();
         let sha256 = pin.map_or_else(|| Digest::of([]), |pin| pin.sha256);
         let workload = self.resolved.workload(index)?;
-        let (file, device) = (self.input(&spec.path)?, &self.resolved.lock.experiment.hardware.device);
+        let (file, device) =
+            (self.input(&spec.path)?, &self.resolved.cells[index].experiment.hardware.device);
         let mut runner = RecordedRunner { spec, file: &file, sha256, device };
         let (record, meta) = runner.serve(&self.job(index, 0, &workload), self.observer.progress())?;
         metrics::write_run(folder, &record, &meta)?;
@@ -364,6 +358,7 @@ impl Session<'_> {
         let allow_foreign_bundle = self.request.allow_foreign_bundle;
         let input = facts::compare_input(
             lock,
+            &self.resolved.cells[index].experiment,
             index,
             Runs { real: measured, sim: simulated, replays, files },
             lock_digest,
@@ -381,11 +376,15 @@ impl Session<'_> {
         if !can_replay(&self.resolved.lock.runs[index], measured) {
             return Ok(Vec::new());
         }
-        let Some(folder) = self.bundle_folder()? else { return Ok(Vec::new()) };
+        let Some(folder) = self.bundle_folder(index)? else { return Ok(Vec::new()) };
         // A comparison of results that came from elsewhere needs no profile; their budget would.
-        let Ok(profile) = self.read_profile(&folder) else { return Ok(Vec::new()) };
+        let Ok(profile) = self.read_profile(index, &folder) else { return Ok(Vec::new()) };
         let predictor = self.predictor(index, &profile)?;
-        Ok(replay_all(&self.resolved.lock.runs[index], predictor.as_ref(), measured))
+        let run = &self.resolved.lock.runs[index];
+        let workload = run.scheduler.prefix_caching.then(|| self.resolved.simulated_workload(index));
+        let workload = workload.transpose()?;
+        let prefixes = workload.as_ref().and_then(|workload| sim::prefixes_for(workload, &run.scheduler));
+        Ok(replay_all(run, predictor.as_ref(), prefixes.as_deref(), measured))
     }
 
     pub(super) fn report_step<'r>(&self, comparisons: impl Iterator<Item = &'r StageRecord>) -> Step {
@@ -434,26 +433,29 @@ impl Session<'_> {
         index: usize,
         bundle: &Profile,
     ) -> Result<Arc<dyn Predictor>, RunError> {
-        let Some(sim) = self.sim_backend() else { return Err(RunError::NoCompare) };
-        let run = &self.resolved.lock.runs[index];
-        let key = Digest::of_json(&(bundle.digest(), &run.cluster, &run.scheduler));
+        let (run, cell) = (&self.resolved.lock.runs[index], &self.resolved.cells[index].experiment);
+        let Some(sim) = cell.simulated() else { return Err(RunError::NoCompare) };
+        let of_cell = (sim, &cell.hardware.interconnect);
+        let key = Digest::of_json(&(bundle.digest(), of_cell, &run.cluster, &run.scheduler));
         if let Some((_, predictor)) = self.last_predictor.as_ref().filter(|(of, _)| *of == key) {
             return Ok(predictor.clone());
         }
         let predictor: Arc<dyn Predictor> =
-            backend::predictor(&self.resolved.lock, index, sim, bundle, Some(&self.project.own("trained")))?
+            backend::predictor(&self.resolved.lock, index, cell, bundle, Some(&self.project.own("trained")))?
                 .into();
         self.last_predictor = Some((key, predictor.clone()));
         Ok(predictor)
     }
 
-    /// What the runs cost, where the hardware has a price.
+    /// What the runs cost; none where no hardware has a price.
     fn prices(&self) -> Option<Prices> {
-        let lock = &self.resolved.lock;
-        let per_device_hour = lock.experiment.hardware.price_per_hour?;
-        let price =
-            |run: &RunPin| Some(Price { per_device_hour, devices: run.cluster.num_devices(&run.scheduler) });
-        Some(Prices { currency: "US$".to_owned(), runs: lock.runs.iter().map(price).collect() })
+        let price = |(run, cell): (&RunPin, &Cell)| {
+            let per_device_hour = cell.experiment.hardware.price_per_hour?;
+            Some(Price { per_device_hour, devices: run.cluster.num_devices(&run.scheduler) })
+        };
+        let runs: Vec<Option<Price>> =
+            self.resolved.lock.runs.iter().zip(&self.resolved.cells).map(price).collect();
+        runs.iter().any(Option::is_some).then(|| Prices { currency: "US$".to_owned(), runs })
     }
 
     /// Seed of the router's draws; it is pinned where there are several replicas.

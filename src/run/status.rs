@@ -6,6 +6,7 @@ use super::event::Stage;
 use super::record::{InputChange, StageRecord, StageState};
 use super::session::Session;
 use super::steps::{self, Step};
+use crate::lock::BundlePin;
 use crate::store::Digest;
 
 /// Where a stage stands.
@@ -70,9 +71,9 @@ pub fn status(session: &Session<'_>) -> Result<Vec<StageStatus>, RunError> {
     let compares = lock.experiment.compare.is_some();
     let simulates = session.sim_backend().is_some();
     let mut judged = Judged { session, out: Vec::new() };
-    let (runs, reports) = (lock.runs.len(), usize::from(compares));
+    let reports = usize::from(compares);
     if simulates {
-        judged.profile(&[(Stage::Sim, runs), (Stage::Compare, runs * reports), (Stage::Report, reports)])?;
+        judged.profiles(reports)?;
     }
     let repeats = lock.experiment.compare.as_ref().map_or(1, |compare| compare.repeats);
     let lock_digest = lock.input_digest();
@@ -81,7 +82,7 @@ pub fn status(session: &Session<'_>) -> Result<Vec<StageStatus>, RunError> {
     for (index, run) in lock.runs.iter().enumerate() {
         // What reads a workload is keyed by its content, which is pinned: nothing waits for its files.
         judged.judge(&session.workload_step(run), &[]);
-        let sim = match session.sim_step(run) {
+        let sim = match session.sim_step(index) {
             Some(step) => judged.judge(&step, &after_run),
             None if simulates => judged.wait(Stage::Sim, &run.id, "its bundle is measured first", &after_run),
             None => None,
@@ -174,16 +175,29 @@ impl Judged<'_, '_> {
         None
     }
 
-    fn profile(&mut self, then: &[(Stage, usize)]) -> Result<(), RunError> {
-        let Some(pin) = &self.session.resolved.lock.bundle else {
-            self.wait(Stage::Profile, "", "no bundle is pinned yet", then);
+    /// Each bundle, and the runs that are simulated from it.
+    fn profiles(&mut self, reports: usize) -> Result<(), RunError> {
+        let session = self.session;
+        let lock = &session.resolved.lock;
+        let then =
+            |runs: usize| [(Stage::Sim, runs), (Stage::Compare, runs * reports), (Stage::Report, reports)];
+        let unpinned = lock.runs.iter().filter(|run| lock.bundle_of(run).is_none()).count();
+        if unpinned > 0 {
+            self.wait(Stage::Profile, "", "no bundle is pinned yet", &then(unpinned));
             if let Some(status) = self.out.last_mut() {
                 status.standing = Standing::New;
             }
-            return Ok(());
-        };
+        }
+        for (index, pin) in lock.bundles() {
+            let runs = lock.runs.iter().filter(|run| lock.bundle_of(run) == Some(pin)).count();
+            self.profile(index, pin, &then(runs))?;
+        }
+        Ok(())
+    }
+
+    fn profile(&mut self, index: usize, pin: &BundlePin, then: &[(Stage, usize)]) -> Result<(), RunError> {
         let step = steps::profile_step(pin);
-        let (standing, reason) = match self.session.pinned_bundle(pin)? {
+        let (standing, reason) = match self.session.pinned_bundle(index, pin)? {
             Ok(_) => (Standing::Fresh, "unchanged".to_owned()),
             Err(unusable) => (self.session.standing_of(pin, &unusable), unusable.to_string()),
         };

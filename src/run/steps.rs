@@ -95,7 +95,7 @@ pub(super) fn real_step(
         Measured::Transformers(transformers) => {
             return Ok(Some(transformers_step(lock, transformers, run, machine, repeat)));
         }
-        Measured::Recorded(recorded) => return Ok(Some(recorded_step(lock, recorded, run, repeat))),
+        Measured::Recorded(recorded) => return Ok(Some(recorded_step(lock, cell, recorded, run, repeat))),
         Measured::Engine(_) => return Ok(None),
     };
     let mut inputs = inputs([
@@ -130,7 +130,6 @@ fn transformers_step(
 ) -> Step {
     let mut inputs = inputs([
         ("backend", transformers.name.clone()),
-        ("device", lock.experiment.hardware.device.clone()),
         ("dtype", json(&lock.experiment.model.dtype)),
         ("engine version", lock.versions.engine.to_string()),
         ("format", RUN_FORMAT.to_string()),
@@ -146,6 +145,7 @@ fn transformers_step(
     let worker = run.worker.as_ref();
     inputs.extend(worker.into_iter().flat_map(|worker| {
         [
+            ("device".to_owned(), worker.device.clone()),
             ("worker packages".to_owned(), worker.packages.join(", ")),
             ("worker program".to_owned(), format!("{}, protocol {}", worker.script, worker.protocol)),
         ]
@@ -156,12 +156,18 @@ fn transformers_step(
 }
 
 /// A run that was recorded elsewhere: of no machine, and keyed by its file.
-fn recorded_step(lock: &Lock, recorded: &RecordedBackend, run: &RunPin, repeat: u32) -> Step {
+fn recorded_step(
+    lock: &Lock,
+    cell: &Experiment,
+    recorded: &RecordedBackend,
+    run: &RunPin,
+    repeat: u32,
+) -> Step {
     let sha256 = run.recorded.as_ref().map(|pin| pin.sha256.to_string()).unwrap_or_default();
     let mut inputs = inputs([
         ("backend", recorded.name.clone()),
         ("columns", json(&recorded.columns)),
-        ("device", lock.experiment.hardware.device.clone()),
+        ("device", cell.hardware.device.clone()),
         ("dtype", json(&lock.experiment.model.dtype)),
         ("format", RUN_FORMAT.to_string()),
         ("metrics", lock.versions.metrics.to_string()),
@@ -177,10 +183,10 @@ fn recorded_step(lock: &Lock, recorded: &RecordedBackend, run: &RunPin, repeat: 
     Step::new(Stage::Real, "real_runs", label, inputs)
 }
 
-/// A run's simulation; None without a simulated backend or a pinned bundle.
-pub fn sim_step(lock: &Lock, run: &RunPin) -> Option<Step> {
-    let sim = lock::simulated_backend(&lock.experiment)?;
-    let bundle = lock.bundle.as_ref()?;
+/// The simulation of a run whose experiment is `cell`; None without a simulated backend or a pinned bundle.
+pub fn sim_step(lock: &Lock, cell: &Experiment, run: &RunPin) -> Option<Step> {
+    let sim = cell.simulated()?;
+    let bundle = lock.bundle_of(run)?;
     let mut inputs = inputs([
         ("backend", sim.name.clone()),
         ("bundle", bundle.sha256.to_string()),
@@ -195,13 +201,16 @@ pub fn sim_step(lock: &Lock, run: &RunPin) -> Option<Step> {
         ("workload", run.workload.sha256.to_string()),
     ]);
     inputs.extend(scheduler_inputs(run));
+    let of_texts = run.scheduler.prefix_caching && lock::writes_texts(&lock.experiment);
     // What most simulations do not have is no part of their keys.
     let optional = [
         ("cluster", (!run.cluster.is_single()).then(|| json(&run.cluster))),
-        ("interconnect", lock.experiment.hardware.interconnect.as_ref().map(json)),
+        ("interconnect", cell.hardware.interconnect.as_ref().map(json)),
         ("grid", sim.grid.as_ref().map(json)),
         ("log", (sim.log != SimLog::default()).then(|| json(&sim.log))),
         ("overhead", sim.overhead.as_ref().map(json)),
+        // The same workload declares prefixes, or is served with texts that have their own.
+        ("prefixes", of_texts.then(|| "of texts made for lengths".to_owned())),
         ("vidur", sim.vidur.as_ref().map(json)),
         ("router seed", lock.seeds.router.map(|seed| seed.to_string())),
     ];
@@ -216,7 +225,7 @@ pub(super) fn places_of(lock: &Lock, known: &Known) -> Result<Vec<Step>, RunErro
     let input = |name: &str| inputs.get(name).map(String::as_str);
     let mut out = Vec::new();
     match stage {
-        Stage::Profile => out.extend(lock.bundle.as_ref().map(profile_step).and_then(same)),
+        Stage::Profile => out.extend(lock.bundles().map(|(_, pin)| profile_step(pin)).filter_map(same)),
         Stage::Report => out.extend(input("report").map(|output| Step {
             stage,
             label: lock.experiment.name.clone(),
@@ -224,7 +233,12 @@ pub(super) fn places_of(lock: &Lock, known: &Known) -> Result<Vec<Step>, RunErro
             output: output.to_owned(),
         })),
         Stage::Workload => out.extend(lock.runs.iter().map(workload_step).filter_map(same)),
-        Stage::Sim => out.extend(lock.runs.iter().filter_map(|run| sim_step(lock, run)).filter_map(same)),
+        Stage::Sim => {
+            let cells = crate::spec::expand(&lock.experiment)?;
+            let steps = lock.runs.iter().zip(&cells);
+            let steps = steps.filter_map(|(run, cell)| sim_step(lock, &cell.experiment, run));
+            out.extend(steps.filter_map(same));
+        }
         Stage::Compare => {
             let run = lock.runs.iter().find(|run| input("run") == Some(&run.id));
             out.extend(run.map(|run| Step::new(stage, "comparisons", run.id.clone(), inputs.clone())));
@@ -307,7 +321,7 @@ pub fn steps_of(lock: &Lock, machine: &Digest, repeat: u32) -> Result<Vec<Step>,
     let run = &lock.runs[0];
     let mut steps = vec![workload_step(run)];
     steps.extend(real_step(lock, &cells[0].experiment, run, machine, repeat)?);
-    steps.extend(lock.bundle.as_ref().map(profile_step));
-    steps.extend(sim_step(lock, run));
+    steps.extend(lock.bundles().map(|(_, pin)| profile_step(pin)));
+    steps.extend(sim_step(lock, &cells[0].experiment, run));
     Ok(steps)
 }

@@ -34,24 +34,19 @@ impl Session<'_> {
             return Ok((pin, kept));
         }
         self.worker = None;
-        let (hardware, model) = (&lock.experiment.hardware, &self.resolved.model);
-        let folder = source::model_folder(
-            &model.config,
-            &model.weights,
-            lock.experiment.model.dtype,
-            &self.project.own(MODELS),
-        )
-        .map_err(ResolveError::from)?;
+        let (threads, model) = (lock.experiment.hardware.threads, &self.resolved.model);
+        let folder = source::model_folder(model, lock.experiment.model.dtype, &self.project.own(MODELS))
+            .map_err(ResolveError::from)?;
         let progress = self.observer.progress();
         let load = || -> Result<LoadedWorker, WorkerError> {
             let requirements = Requirements::pinned(&pin.packages);
             let network = Network::unless(self.request.offline);
             let interpreter = worker::interpreter(&requirements, network, progress)?;
             progress.start("starting the Python worker", 0);
-            let mut worker = Worker::start(&interpreter, &requirements, hardware.threads, step_timeout)?;
-            let device = TorchDevice::of(&hardware.device);
+            let mut worker = Worker::start(&interpreter, &requirements, threads, step_timeout)?;
+            let device = TorchDevice::of(&pin.device);
             let dtype = lock.experiment.model.dtype;
-            let loaded = worker.load(&folder.to_string_lossy(), dtype, device, hardware.threads)?;
+            let loaded = worker.load(&folder.to_string_lossy(), dtype, device, threads)?;
             Ok(LoadedWorker { worker, loaded })
         };
         let loaded = load();

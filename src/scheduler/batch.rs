@@ -45,6 +45,8 @@ pub struct Batch {
     /// Requests that lost their KV blocks while this batch was formed, in order; whatever was cached
     /// for them is gone. One that is admitted again at once has a chunk that begins at 0.
     pub preempted: Vec<RequestId>,
+    /// Of those among them whose prompt was cut (a mistake of Vidur's): its tokens that come back as output.
+    pub cut: Vec<(RequestId, u32)>,
     /// Requests whose last token the step yields, in batch order.
     pub(super) ending: Vec<RequestId>,
     /// Where the scheduler keeps the decodes until the batch is complete.
@@ -73,6 +75,7 @@ impl Batch {
         self.decodes = Decodes::default();
         self.chunks.clear();
         self.preempted.clear();
+        self.cut.clear();
         self.ending.clear();
     }
 

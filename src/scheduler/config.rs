@@ -95,6 +95,8 @@ pub struct Quirks {
     pub restarts_can_starve: bool,
     /// A whole batch frees the memory of those alone that finish together with its last.
     pub batch_end_leaks_slots: bool,
+    /// A slot has no block for what the longest context has over whole blocks.
+    pub slots_round_down: bool,
 }
 
 impl Compat {
@@ -108,6 +110,7 @@ impl Compat {
             watermark_binds_idle: on,
             restarts_can_starve: on,
             batch_end_leaks_slots: on,
+            slots_round_down: on,
         }
     }
 }

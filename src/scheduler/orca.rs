@@ -12,9 +12,13 @@ pub struct Orca<K> {
     prefills: Vec<RequestId>,
 }
 
-/// Blocks of one slot: those of the longest context, and never a part of a block.
+/// Blocks of one slot: those of the longest context.
 pub(super) fn slot_blocks(config: &SchedulerConfig) -> u32 {
-    config.max_context.checked_div(config.block_size).unwrap_or(u32::MAX)
+    match config.block_size {
+        0 => u32::MAX,
+        size if config.compat.quirks().slots_round_down => config.max_context / size,
+        size => config.max_context.div_ceil(size),
+    }
 }
 
 impl<K: KvStore> Orca<K> {
@@ -69,7 +73,15 @@ mod tests {
 
     use super::super::test_trace::{config, trace};
     use super::*;
-    use crate::scheduler::Policy;
+    use crate::scheduler::{Compat, Policy};
+
+    #[test]
+    fn a_slot_holds_the_longest_context() {
+        let config = SchedulerConfig { policy: Policy::Orca, max_context: 33, ..config() };
+        assert_eq!(slot_blocks(&config), 9);
+        assert_eq!(slot_blocks(&SchedulerConfig { compat: Compat::Vidur, ..config.clone() }), 8);
+        assert_eq!(slot_blocks(&SchedulerConfig { block_size: 0, ..config }), u32::MAX);
+    }
 
     #[test]
     fn a_request_joins_when_there_is_a_slot_for_the_longest_context() {

@@ -394,8 +394,10 @@ impl<K: KvStore> Replica<K> {
             // Prompt and generated tokens, P + g, are one more than the context.
             Running::Decode(_) => state.target = state.context + 1,
             Running::Prefill(_) if self.quirks.preemption_cuts_prompts => {
-                state.remaining += state.target - state.context;
+                let cut = state.target - state.context;
+                state.remaining += cut;
                 state.target = state.context;
+                batch.cut.push((request, cut));
             }
             Running::Prefill(_) => {}
         }

@@ -33,6 +33,8 @@ pub struct Outcome {
     pub replica: u32,
     /// How often it lost its KV blocks and began again.
     pub preemptions: u32,
+    /// Tokens of its prompt that came back as output ([`Batch::cut`]).
+    pub cut_tokens: u32,
     /// When it first got a share of a batch.
     pub scheduled: Option<Moment>,
     /// End of the batch that yielded its first token.
@@ -366,6 +368,9 @@ impl<C: Clock, P: Pace<C>> Simulation<'_, C, P> {
             state.scheduler.schedule(&mut formed.batch);
             for &slot in &formed.batch.preempted {
                 self.outcomes[state.slots[slot as usize] as usize].preemptions += 1;
+            }
+            for &(slot, tokens) in &formed.batch.cut {
+                self.outcomes[state.slots[slot as usize] as usize].cut_tokens += tokens;
             }
             if formed.batch.is_empty() {
                 self.free_batches.push(index);

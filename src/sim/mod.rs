@@ -18,7 +18,7 @@ pub use replay::replay;
 
 /// Version of the simulator, predictors and schedulers included: raised with every change that moves a
 /// result, so that older results are not taken for its own.
-pub const SIMULATOR_VERSION: u32 = 2;
+pub const SIMULATOR_VERSION: u32 = 3;
 
 #[cfg(test)]
 mod tests {
@@ -31,7 +31,7 @@ mod tests {
     use crate::predictor::Predictor;
     use crate::progress::Silent;
     use crate::scheduler::{Batch, ClusterConfig, Policy, SchedulerConfig, build_counted};
-    use crate::workload::{Workload, WorkloadRequest};
+    use crate::workload::{Prefixes, Workload, WorkloadRequest};
 
     fn simulated(config: &SchedulerConfig, cluster: &ClusterConfig, workload: &Workload) -> RunRecord {
         simulate(&Deployed { scheduler: config, cluster, router_seed: 7 }, &Linear, workload, &Silent)
@@ -67,23 +67,33 @@ mod tests {
         /// With one replica and one stage the event loop is the engine's own loop.
         #[test]
         fn one_replica_is_what_the_engines_loop_makes_over_a_virtual_clock(
-            asked in prop::collection::vec((0u64..3_000, 1u32..40, 1u32..12), 1..40),
+            asked in prop::collection::vec((0u64..3_000, 1u32..40, 1u32..12, 0u32..3), 1..40),
             chunk in 4u32..24,
             batch in 1u32..4,
             blocks in 13u32..40,
         ) {
             let mut arrival = 0;
-            let requests = asked.iter().map(|(gap, prefill, decode)| {
+            let requests = asked.iter().map(|(gap, prefill, decode, _)| {
                 arrival += gap;
                 request(arrival, *prefill, *decode)
             });
-            let workload = Workload { requests: requests.collect(), ..Workload::default() };
+            // Prompts of a kind begin alike, as far as both go.
+            let prompts: Vec<Vec<u32>> =
+                asked.iter().map(|(_, prefill, _, kind)| vec![*kind; *prefill as usize]).collect();
+            let prefixes = Prefixes::of_tokens(4, prompts.iter().map(Vec::as_slice));
+            let workload =
+                Workload { requests: requests.collect(), prefixes: Some(prefixes), ..Workload::default() };
             for policy in Policy::ALL {
                 let block_size = if policy == Policy::Lightllm { 1 } else { 4 };
                 let memory = (block_size, blocks * 4 / block_size, blocks / 20);
-                let config = SchedulerConfig::new(policy, (chunk, batch), memory, 52);
+                let config = SchedulerConfig {
+                    prefix_caching: policy == Policy::VllmV1,
+                    ..SchedulerConfig::new(policy, (chunk, batch), memory, 52)
+                };
                 let mut clock = VirtualClock::new(|batch| Linear.step_ns(batch));
-                let Ok(driven) = drive(&mut *build_counted(&config), &workload, &mut clock, &Silent);
+                let mut scheduler = build_counted(&config);
+                let prefixes = workload.prefixes.as_ref();
+                let Ok(driven) = drive(&mut *scheduler, &workload, prefixes, &mut clock, &Silent);
                 let simulated = simulated(&config, &ClusterConfig::default(), &workload);
                 prop_assert_eq!(&simulated.steps, &driven.steps, "{:?}", policy);
                 prop_assert_eq!(&simulated.requests, &driven.requests, "{:?}", policy);

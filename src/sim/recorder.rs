@@ -8,7 +8,7 @@ use crate::drive::Report;
 use crate::metrics::{RequestRecord, RunRecord, StepLog, StepMember};
 use crate::predictor::{Place, Predictor};
 use crate::progress::Progress;
-use crate::scheduler::{ClusterConfig, Compat, RequestId, SchedulerConfig};
+use crate::scheduler::{ClusterConfig, RequestId, SchedulerConfig};
 use crate::workload::{Prefixes, Workload, WorkloadRequest};
 
 /// What is simulated besides the requests: schedulers, how they share them out, and the seed of the router's draws.
@@ -75,8 +75,7 @@ pub fn simulate(
     let queue = recorder.queue();
     recorder.report.finish(queue);
     let steps = recorder.steps;
-    // Those that were served whole need no counting, unless a policy changes what is asked.
-    let emitted = needs_counts(deployed.scheduler, &outcomes).then(|| {
+    let emitted = any_unfinished(&outcomes).then(|| {
         let mut emitted = vec![0_u32; outcomes.len()];
         for member in steps.iter().flat_map(|step| step.members) {
             if let Some(tokens) = emitted.get_mut(member.request as usize) {
@@ -117,20 +116,18 @@ pub fn simulate_requests(
         counter.report.finish(counter.queue);
         (outcomes, counter.emitted, counter.totals)
     };
-    let counts = || vec![0; workload.requests.len()];
-    let (mut outcomes, mut emitted, mut totals) = serve(needs_counts(deployed.scheduler, &[]).then(counts));
+    let (mut outcomes, mut emitted, mut totals) = serve(None);
     // Counting looks at every token, and is seldom needed: it is worth a second run.
-    if emitted.is_none() && needs_counts(deployed.scheduler, &outcomes) {
-        (outcomes, emitted, totals) = serve(Some(counts()));
+    if any_unfinished(&outcomes) {
+        (outcomes, emitted, totals) = serve(Some(vec![0; workload.requests.len()]));
     }
     let requests = rows(workload, &outcomes, emitted.as_deref());
     (RunRecord { requests, ..RunRecord::default() }, totals)
 }
 
-/// Whether a request's output tokens are not those that were asked for.
-fn needs_counts(scheduler: &SchedulerConfig, outcomes: &[Outcome]) -> bool {
-    scheduler.compat == Compat::Vidur
-        || outcomes.iter().any(|outcome| outcome.completion.is_none() && outcome.rejected.is_none())
+/// Whether a request was begun, or might have been, and has no end: how many output tokens it has takes counting.
+fn any_unfinished(outcomes: &[Outcome]) -> bool {
+    outcomes.iter().any(|outcome| outcome.completion.is_none() && outcome.rejected.is_none())
 }
 
 /// A batch between its forming and its end.
@@ -233,7 +230,7 @@ pub(super) fn rows(workload: &Workload, outcomes: &[Outcome], emitted: Option<&[
             let tokens = match emitted {
                 Some(emitted) => emitted[request_id as usize],
                 None if outcome.completion.is_none() => 0,
-                None => request.num_decode_tokens,
+                None => request.num_decode_tokens.saturating_add(outcome.cut_tokens),
             };
             // A prompt that was cut by a preemption came back as output.
             let grown = tokens.saturating_sub(request.num_decode_tokens);

@@ -7,15 +7,21 @@ use super::recorder::{Deployed, rows};
 use crate::metrics::{Replay, RequestRecord, RequestStatus, RunRecord, StepMember, StepView};
 use crate::predictor::{Place, Predictor};
 use crate::scheduler::{Batch, BatchEntry};
-use crate::workload::{Workload, WorkloadRequest};
+use crate::workload::{Prefixes, Workload, WorkloadRequest};
 
-/// Replays a measured run of one replica on one device. A request is asked for the tokens that it got.
+/// Replays a measured run of one replica on one device. A request is asked for the tokens that it got. `prefixes` are
+/// those of the prompts, in the scheduler's blocks.
 ///
 /// A batch that was measured about that time takes as long as it was measured to; one that could start when the
 /// measured step before had ended, or when its first request came, ends when the measured one did, so that the engine's
 /// own time between steps counts as the step's. A batch that was not measured takes what the predictor says, times
 /// how much longer than predicted the step took that was measured at that time.
-pub fn replay(deployed: &Deployed<'_>, predictor: &dyn Predictor, measured: &RunRecord) -> Replay {
+pub fn replay(
+    deployed: &Deployed<'_>,
+    predictor: &dyn Predictor,
+    prefixes: Option<&Prefixes>,
+    measured: &RunRecord,
+) -> Replay {
     let request = |row: &RequestRecord| WorkloadRequest {
         prompt_id: row.request_id,
         num_prefill_tokens: row.num_prefill_tokens,
@@ -39,7 +45,7 @@ pub fn replay(deployed: &Deployed<'_>, predictor: &dyn Predictor, measured: &Run
         next: 0,
         apart: 0,
     };
-    let outcomes = deployed.serve(&requests, None, &mut replayer);
+    let outcomes = deployed.serve(&requests, prefixes, &mut replayer);
     let Replayer { durations_ns, apart, .. } = replayer;
     let workload = Workload { requests, ..Workload::default() };
     let record = RunRecord { requests: rows(&workload, &outcomes, None), ..RunRecord::default() };
@@ -142,9 +148,13 @@ mod tests {
     }
 
     fn replayed(config: &SchedulerConfig, measured: &RunRecord) -> Replay {
+        replayed_with(config, None, measured)
+    }
+
+    fn replayed_with(config: &SchedulerConfig, prefixes: Option<&Prefixes>, measured: &RunRecord) -> Replay {
         let cluster = ClusterConfig::default();
         let deployed = Deployed { scheduler: config, cluster: &cluster, router_seed: 0 };
-        replay(&deployed, &Linear(1), measured)
+        replay(&deployed, &Linear(1), prefixes, measured)
     }
 
     fn times(record: &RunRecord) -> Vec<(Option<u64>, Option<u64>)> {
@@ -158,6 +168,21 @@ mod tests {
         let replay = replayed(&config(), &measured);
         assert_eq!((times(&replay.record), replay.apart), (times(&measured), 0));
         assert!(replay.durations_ns.iter().all(|(took, predicted)| *took == 3 * predicted));
+    }
+
+    #[test]
+    fn what_was_cached_is_cached_in_the_replay() {
+        let config = SchedulerConfig { policy: Policy::VllmV1, prefix_caching: true, ..config() };
+        let tokens = [7; 32];
+        let prompts = workload().requests.into_iter().map(|r| &tokens[..r.num_prefill_tokens as usize]);
+        let prefixes = Prefixes::of_tokens(config.block_size, prompts);
+        let asked = Workload { prefixes: Some(prefixes.clone()), ..workload() };
+        let cluster = ClusterConfig::default();
+        let deployed = Deployed { scheduler: &config, cluster: &cluster, router_seed: 0 };
+        let measured = simulate(&deployed, &Linear(3), &asked, &Silent);
+        let replay = replayed_with(&config, Some(&prefixes), &measured);
+        assert_eq!((times(&replay.record), replay.apart), (times(&measured), 0));
+        assert!(replayed(&config, &measured).apart > 0, "nothing was cached");
     }
 
     #[test]

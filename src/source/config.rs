@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::SourceError;
 use super::error::json_place;
-use crate::catalog::ModelConfig;
+use crate::catalog::{ModelConfig, RopeScaling};
 
 /// Largest `config.json` that is read, in bytes.
 pub(super) const MAX_CONFIG: u64 = 1 << 20;
@@ -31,21 +31,39 @@ struct HfConfig {
     num_experts: Option<u64>,
     num_experts_per_tok: Option<u64>,
     moe_intermediate_size: Option<u64>,
-    rope_scaling: Option<Value>,
+    norm_topk_prob: Option<bool>,
+    decoder_sparse_step: Option<u64>,
+    #[serde(default)]
+    mlp_only_layers: Vec<u32>,
+    rope_scaling: Option<HfRope>,
     /// Newer files keep what `rope_theta` and `rope_scaling` say in one place.
-    rope_parameters: Option<RopeParameters>,
+    rope_parameters: Option<HfRope>,
     hidden_act: Option<String>,
     #[serde(default)]
     attention_bias: bool,
+    #[serde(default)]
+    mlp_bias: bool,
     #[serde(default)]
     use_sliding_window: bool,
     quantization_config: Option<Value>,
 }
 
+/// `rope_scaling`, and `rope_parameters` of newer files.
 #[derive(Deserialize)]
-struct RopeParameters {
+struct HfRope {
     rope_theta: Option<f64>,
+    #[serde(alias = "type")]
     rope_type: Option<String>,
+    factor: Option<f64>,
+    low_freq_factor: Option<f64>,
+    high_freq_factor: Option<f64>,
+    original_max_position_embeddings: Option<u64>,
+    attention_factor: Option<f64>,
+    mscale: Option<f64>,
+    mscale_all_dim: Option<f64>,
+    beta_fast: Option<f64>,
+    beta_slow: Option<f64>,
+    truncate: Option<bool>,
 }
 
 /// Errors of one file, at the places of its fields.
@@ -121,6 +139,8 @@ fn read(file: &str, text: &str, runs: bool) -> Result<ModelConfig, SourceError> 
         "head_dim",
         "head_dim must be even: rotary embedding turns pairs",
     )?;
+    let dense_layers = dense_layers(&raw, &check)?;
+    let rope_scaling = rope_scaling(&raw, runs, &check)?;
     let from_parameters = raw.rope_parameters.as_ref().and_then(|rope| rope.rope_theta);
     let rope_theta = raw
         .rope_theta
@@ -168,38 +188,125 @@ fn read(file: &str, text: &str, runs: bool) -> Result<ModelConfig, SourceError> 
         num_experts_per_tok: num_experts.and(num_experts_per_tok),
         moe_intermediate_size: optional("moe_intermediate_size", raw.moe_intermediate_size, 1 << 20)?
             .filter(|_| num_experts.is_some()),
+        norm_topk_prob: num_experts.and(Some(raw.norm_topk_prob.unwrap_or(false))).filter(|_| runs),
+        dense_layers,
+        rope_scaling,
     })
+}
+
+/// The families that xp's own engine runs: `model_type`, and the only one of `architectures`.
+const FAMILIES: [(&str, &str); 3] =
+    [("qwen3", "Qwen3ForCausalLM"), ("qwen3_moe", "Qwen3MoeForCausalLM"), ("llama", "LlamaForCausalLM")];
+
+/// The name of the class that computes a family, in Hugging Face's transformers.
+pub(super) fn architecture_of(family: &str) -> Option<&'static str> {
+    FAMILIES.iter().find(|(known, _)| *known == family).map(|(_, architecture)| *architecture)
+}
+
+/// How positions are stretched, if they are.
+fn rope_scaling(raw: &HfConfig, runs: bool, check: &Checker<'_>) -> Result<Option<RopeScaling>, SourceError> {
+    let Some(rope) = raw.rope_scaling.as_ref().or(raw.rope_parameters.as_ref()) else { return Ok(None) };
+    let kind = rope.rope_type.as_deref().unwrap_or("default");
+    // Positions do not matter to a simulation.
+    if !runs || kind == "default" {
+        return Ok(None);
+    }
+    let number = |field: &str, value: Option<f64>| match value {
+        Some(value) if value > 0.0 && value <= 1e6 => Ok(value),
+        Some(value) => Err(check.error(field, format!("{field} {value} is not between 0 and 1e6"))),
+        None => Err(check.error("rope_scaling", format!("rope_type {kind:?} has no {field}"))),
+    };
+    let original = || {
+        let field = "original_max_position_embeddings";
+        let value = rope.original_max_position_embeddings.unwrap_or(raw.max_position_embeddings);
+        check.dimension(field, value, 1 << 24)
+    };
+    Ok(Some(match kind {
+        "linear" => RopeScaling::Linear { factor: number("factor", rope.factor)? },
+        "llama3" => {
+            let (low_freq_factor, high_freq_factor) = (
+                number("low_freq_factor", rope.low_freq_factor)?,
+                number("high_freq_factor", rope.high_freq_factor)?,
+            );
+            check.refuse_unless(
+                low_freq_factor < high_freq_factor,
+                "low_freq_factor",
+                "low_freq_factor is not below high_freq_factor",
+            )?;
+            RopeScaling::Llama3 {
+                factor: number("factor", rope.factor)?,
+                low_freq_factor,
+                high_freq_factor,
+                original_max_position_embeddings: original()?,
+            }
+        }
+        "yarn" => {
+            let factor = number("factor", rope.factor)?;
+            // The paper's §3.4, and its generalisation in DeepSeek-V2.
+            let scale = |m: f64| if factor <= 1.0 { 1.0 } else { 0.1 * m * libm::log(factor) + 1.0 };
+            let inferred = match (rope.mscale, rope.mscale_all_dim) {
+                (Some(m), Some(all)) if m != 0.0 && all != 0.0 => scale(m) / scale(all),
+                _ => scale(1.0),
+            };
+            RopeScaling::Yarn {
+                factor,
+                original_max_position_embeddings: original()?,
+                attention_factor: number("attention_factor", rope.attention_factor.or(Some(inferred)))?,
+                beta_fast: number("beta_fast", rope.beta_fast.or(Some(32.0)))?,
+                beta_slow: number("beta_slow", rope.beta_slow.or(Some(1.0)))?,
+                truncate: rope.truncate.unwrap_or(true),
+            }
+        }
+        other => {
+            let message = format!(
+                "rope_type {other:?} is not supported, only \"default\", \"linear\", \"llama3\" and \"yarn\""
+            );
+            return Err(check.error("rope_type", message));
+        }
+    }))
+}
+
+/// Layers without experts: those that are named, and all but every `decoder_sparse_step`-th.
+fn dense_layers(raw: &HfConfig, check: &Checker<'_>) -> Result<Vec<u32>, SourceError> {
+    let layers = check.dimension("num_hidden_layers", raw.num_hidden_layers, 1024)?;
+    let step =
+        raw.decoder_sparse_step.map_or(Ok(1), |step| check.dimension("decoder_sparse_step", step, 1024))?;
+    let dense = |layer: &u32| raw.mlp_only_layers.contains(layer) || !(layer + 1).is_multiple_of(step);
+    Ok(if raw.num_experts.is_some() { (0..layers).filter(dense).collect() } else { Vec::new() })
 }
 
 /// Refuses what the engine would compute wrongly.
 fn supported(raw: &HfConfig, check: &Checker<'_>) -> Result<(), SourceError> {
     let kind = raw.model_type.as_str();
-    check.refuse_unless(
-        kind == "qwen3",
-        "model_type",
-        &format!("model_type {kind:?} is not supported, only \"qwen3\""),
-    )?;
+    let Some((_, architecture)) = FAMILIES.iter().find(|(family, _)| *family == kind) else {
+        let known: Vec<String> = FAMILIES.iter().map(|(family, _)| format!("{family:?}")).collect();
+        let message = format!("model_type {kind:?} is not supported, only {}", known.join(", "));
+        return Err(check.error("model_type", message));
+    };
     if let Some(architectures) = &raw.architectures {
-        let known = architectures.iter().all(|name| name == "Qwen3ForCausalLM");
-        check.refuse_unless(known, "architectures", "architectures must be [\"Qwen3ForCausalLM\"]")?;
+        let known = architectures.iter().all(|name| name == architecture);
+        check.refuse_unless(known, "architectures", &format!("architectures must be [{architecture:?}]"))?;
     }
-    let plain = raw.rope_scaling.as_ref().is_none_or(Value::is_null);
-    check.refuse_unless(plain, "rope_scaling", "rope_scaling is not supported: it must be null")?;
-    let rope_type = raw.rope_parameters.as_ref().and_then(|rope| rope.rope_type.as_deref());
-    check.refuse_unless(
-        rope_type.is_none_or(|kind| kind == "default"),
-        "rope_type",
-        "rope_type is not supported: it must be \"default\"",
-    )?;
     let act = raw.hidden_act.as_deref().unwrap_or("silu");
     check.refuse_unless(act == "silu", "hidden_act", "hidden_act must be \"silu\"")?;
     check.refuse_unless(!raw.attention_bias, "attention_bias", "attention_bias is not supported")?;
+    check.refuse_unless(!raw.mlp_bias, "mlp_bias", "mlp_bias is not supported")?;
     check.refuse_unless(
         !raw.use_sliding_window,
         "use_sliding_window",
         "a sliding window is not supported",
     )?;
-    check.refuse_unless(raw.num_experts.is_none(), "num_experts", "a mixture of experts is not supported")?;
+    let mixture = kind == "qwen3_moe";
+    check.refuse_unless(
+        raw.num_experts.is_some() == mixture,
+        "num_experts",
+        if mixture { "there is no num_experts" } else { "this model_type has no experts" },
+    )?;
+    check.refuse_unless(
+        !mixture || raw.moe_intermediate_size.is_some(),
+        "moe_intermediate_size",
+        "there is no moe_intermediate_size",
+    )?;
     let whole = raw.quantization_config.as_ref().is_none_or(Value::is_null);
     check.refuse_unless(whole, "quantization_config", "quantized weights are not supported")
 }
@@ -256,9 +363,13 @@ pub(super) mod tests {
             ("\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3"),
             ("\"num_key_value_heads\": 2", "\"num_key_value_heads\": 0"),
             ("\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"yarn\"}"),
+            ("\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"linear\", \"factor\": -2}"),
+            ("\"rope_scaling\": null", "\"rope_scaling\": {\"rope_type\": \"dynamic\", \"factor\": 2}"),
             ("\"rope_theta\": 1000000", "\"rope_theta\": 1e999"),
             ("\"rope_theta\": 1000000,", ""),
             ("\"qwen3\"", "\"llama\""),
+            ("\"qwen3\"", "\"gpt2\""),
+            ("\"vocab_size\": 1024", "\"num_experts\": 4, \"num_experts_per_tok\": 2, \"vocab_size\": 1024"),
             ("Qwen3ForCausalLM", "Qwen3MoeForCausalLM"),
             ("\"vocab_size\": 1024", "\"vocab_size\": 1024,"),
             ("\"vocab_size\": 1024", "\"vocab_size\": 99999999"),
@@ -282,10 +393,14 @@ pub(super) mod tests {
         config.json:7:3: head_dim must be even: rotary embedding turns pairs
         config.json:13:3: num_key_value_heads does not divide num_attention_heads
         config.json:13:3: num_key_value_heads 0 is not between 1 and 4
-        config.json:15:3: rope_scaling is not supported: it must be null
+        config.json:15:3: rope_type "yarn" has no factor
+        config.json:15:38: factor -2 is not between 0 and 1e6
+        config.json:15:20: rope_type "dynamic" is not supported, only "default", "linear", "llama3" and "yarn"
         config.json:16:21: number out of range
         config.json:1:1: there is no rope_theta
-        config.json:10:3: model_type "llama" is not supported, only "qwen3"
+        config.json:2:3: architectures must be ["LlamaForCausalLM"]
+        config.json:10:3: model_type "gpt2" is not supported, only "qwen3", "qwen3_moe", "llama"
+        config.json:21:3: this model_type has no experts
         config.json:2:3: architectures must be ["Qwen3ForCausalLM"]
         config.json:22:1: trailing comma
         config.json:21:3: vocab_size 99999999 is not between 1 and 4194304

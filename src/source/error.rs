@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use super::hub::HubError;
 use crate::catalog::known_models;
-use crate::model::{ModelError, TokenizerError};
+use crate::model::{ChatError, ModelError, TokenizerError};
 use crate::store::ReadError;
 
 /// A model could not be resolved.
@@ -17,10 +17,13 @@ pub enum SourceError {
     Tokenizer(#[from] TokenizerError),
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Model(#[from] ModelError),
+    Chat(#[from] ChatError),
     #[error(transparent)]
     #[diagnostic(transparent)]
     Hub(#[from] HubError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Model(#[from] ModelError),
     /// A file could not be read for its digest or its header.
     #[error("cannot read {}", path.display())]
     #[diagnostic(code(xp::source::io))]
@@ -68,6 +71,23 @@ pub enum SourceError {
     #[error("{file} has {tokenizer} tokens, the model only {model}")]
     #[diagnostic(code(xp::source::vocabulary), help("the tokenizer belongs to another model"))]
     Vocabulary { file: String, tokenizer: u32, model: u32 },
+    /// Prompts are to be messages, and nothing says how the model is shown messages.
+    #[error("{model} has no chat template")]
+    #[diagnostic(
+        code(xp::source::no_chat_template),
+        help(
+            "it is looked for in `chat_template.jinja` and in `tokenizer_config.json`; \
+             without `chat-template #true` prompts are plain texts"
+        )
+    )]
+    NoChatTemplate { model: String },
+    /// Another engine than xp's own is to read a GGUF file.
+    #[error("the weights are {file}, which the Python worker of transformers does not read")]
+    #[diagnostic(
+        code(xp::source::no_safetensors),
+        help("take a model whose weights are safetensors, or measure this one with xp's own engine")
+    )]
+    NoSafetensors { file: String },
     /// A file has other bytes than when it was hashed.
     #[error("{file} changed while it was read")]
     #[diagnostic(code(xp::source::changed), help("run the command again when nothing writes to it"))]

@@ -1,12 +1,14 @@
-//! A synthetic model as files, for an engine that reads files: the same weights that xp's own engine draws.
+//! A model as a folder of files, for an engine that reads files. What is drawn is written with the same weights that
+//! xp's own engine draws.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use candle_core::DType;
+use half::{bf16, f16};
 use serde_json::{Map, Value, json};
 
-use super::{CONFIG, SourceError, tensor_table};
+use super::config::architecture_of;
+use super::{CONFIG, ModelFiles, SourceError, TensorShape, tensor_table};
 use crate::catalog::ModelConfig;
 use crate::model::{ModelError, WeightReader, Weights};
 use crate::spec::Dtype;
@@ -15,23 +17,37 @@ use crate::store::{self, Digest, StagedDir};
 /// Raised when the files of a model change.
 const EXPORT_FORMAT: u32 = 1;
 
+impl ModelFiles {
+    /// Refuses a model whose weights only xp's own engine reads.
+    ///
+    /// # Errors
+    /// They are a GGUF file.
+    pub fn require_safetensors(&self) -> Result<(), SourceError> {
+        match &self.weights {
+            Weights::Gguf(path) => {
+                let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                Err(SourceError::NoSafetensors { file })
+            }
+            Weights::Safetensors(_) | Weights::Synthetic { .. } => Ok(()),
+        }
+    }
+}
+
 /// The folder with `config.json` and safetensors of a model: where its files are, or below `folder` for a model whose
 /// weights are drawn. That is written when it is first asked for.
 ///
 /// # Errors
-/// The system refuses a file, or there is no memory for a tensor.
-pub fn model_folder(
-    config: &ModelConfig,
-    weights: &Weights,
-    dtype: Dtype,
-    folder: &Path,
-) -> Result<PathBuf, SourceError> {
-    let seed = match weights {
+/// Its weights are no safetensors, the system refuses a file, or there is no memory for a tensor.
+pub fn model_folder(model: &ModelFiles, dtype: Dtype, folder: &Path) -> Result<PathBuf, SourceError> {
+    model.require_safetensors()?;
+    let seed = match &model.weights {
+        Weights::Synthetic { seed } => *seed,
         Weights::Safetensors(paths) => {
             return Ok(paths.first().and_then(|path| path.parent()).unwrap_or(folder).to_owned());
         }
-        Weights::Synthetic { seed } => *seed,
+        Weights::Gguf(path) => return Ok(path.parent().unwrap_or(folder).to_owned()),
     };
+    let config = &model.config;
     let key = Digest::of_json(&(EXPORT_FORMAT, config, seed, dtype));
     let place = folder.join(key.short(16));
     if place.is_dir() {
@@ -71,12 +87,6 @@ enum Stop {
     Model(#[from] ModelError),
 }
 
-impl From<candle_core::Error> for Stop {
-    fn from(error: candle_core::Error) -> Self {
-        Self::Model(error.into())
-    }
-}
-
 /// A safetensors file: the length of its header, the header, then the tensors, one in memory at a time.
 fn write_tensors(
     config: &ModelConfig,
@@ -101,20 +111,33 @@ fn write_tensors(
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(header.as_bytes())?;
     for tensor in &table {
-        let shape: Vec<usize> = tensor.shape.iter().map(|&size| size as usize).collect();
-        let kind = match dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::F16 => DType::F16,
-            Dtype::Bf16 => DType::BF16,
-        };
-        let mut bytes = Vec::new();
-        reader.get(&tensor.name, &shape, kind)?.write_bytes(&mut bytes)?;
-        out.write_all(&bytes)?;
+        write_tensor(tensor, reader, dtype, out)?;
     }
     Ok(())
 }
 
-/// `config.json` of a dense Qwen3 model, as Hugging Face's libraries read it.
+fn write_tensor(
+    tensor: &TensorShape,
+    reader: &WeightReader,
+    dtype: Dtype,
+    out: &mut dyn Write,
+) -> Result<(), Stop> {
+    if let [outputs, inputs] = tensor.shape[..] {
+        let shape = [outputs as usize, inputs as usize];
+        out.write_all(&reader.matrix(&tensor.name, shape, dtype)?.bytes)?;
+        return Ok(());
+    }
+    for value in reader.vector(&tensor.name, tensor.elements() as usize)? {
+        match dtype {
+            Dtype::F32 => out.write_all(&value.to_le_bytes())?,
+            Dtype::F16 => out.write_all(&f16::from_f32(value).to_le_bytes())?,
+            Dtype::Bf16 => out.write_all(&bf16::from_f32(value).to_le_bytes())?,
+        }
+    }
+    Ok(())
+}
+
+/// `config.json` of a model, as Hugging Face's libraries read it.
 fn huggingface(config: &ModelConfig, dtype: Dtype) -> Value {
     let mut value = serde_json::to_value(config).expect("plain data");
     let dtype = match dtype {
@@ -123,14 +146,18 @@ fn huggingface(config: &ModelConfig, dtype: Dtype) -> Value {
         Dtype::Bf16 => "bfloat16",
     };
     let more = json!({
-        "architectures": ["Qwen3ForCausalLM"],
+        "architectures": architecture_of(&config.model_type).as_slice(),
         "attention_bias": false,
+        "decoder_sparse_step": 1,
         "hidden_act": "silu",
+        "mlp_bias": false,
+        "mlp_only_layers": config.dense_layers,
         "torch_dtype": dtype,
         "use_cache": true,
         "use_sliding_window": false,
     });
     if let (Some(value), Value::Object(more)) = (value.as_object_mut(), more) {
+        value.remove("dense_layers");
         value.extend(more);
     }
     value
@@ -139,32 +166,60 @@ fn huggingface(config: &ModelConfig, dtype: Dtype) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog;
+    use crate::source::Source;
+    use crate::source::tests::resolve_in;
+
+    fn drawn(name: &str, seed: u64) -> ModelFiles {
+        resolve_in(Path::new("."), &Source::Synthetic, name, seed).unwrap()
+    }
 
     #[test]
     fn a_synthetic_model_reads_back_as_it_was_drawn() {
         let dir = tempfile::tempdir().unwrap();
-        let config = catalog::model("qwen3-tiny").unwrap();
-        let weights = Weights::Synthetic { seed: 9 };
-        for (dtype, kind) in [(Dtype::F32, DType::F32), (Dtype::Bf16, DType::BF16), (Dtype::F16, DType::F16)]
-        {
-            let folder = model_folder(config, &weights, dtype, dir.path()).unwrap();
-            assert_eq!(model_folder(config, &weights, dtype, dir.path()).unwrap(), folder);
-            let files = Weights::Safetensors(vec![folder.join("model.safetensors")]);
-            assert_eq!(model_folder(config, &files, dtype, Path::new("/none")).unwrap(), folder);
-            let (drawn, read) = (WeightReader::open(&weights).unwrap(), WeightReader::open(&files).unwrap());
-            for tensor in tensor_table(config) {
-                let shape: Vec<usize> = tensor.shape.iter().map(|&size| size as usize).collect();
-                let values = |reader: &WeightReader| {
-                    let tensor = reader.get(&tensor.name, &shape, kind).unwrap();
-                    tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
-                };
-                assert_eq!(values(&drawn), values(&read), "{} {dtype:?}", tensor.name);
+        for (name, dtype) in [
+            ("qwen3-tiny", Dtype::F32),
+            ("qwen3-tiny", Dtype::Bf16),
+            ("qwen3-tiny", Dtype::F16),
+            ("llama-tiny", Dtype::Bf16),
+            ("qwen3-moe-tiny", Dtype::F32),
+        ] {
+            let made = drawn(name, 9);
+            let folder = model_folder(&made, dtype, dir.path()).unwrap();
+            assert_eq!(model_folder(&made, dtype, dir.path()).unwrap(), folder);
+            let weights = Weights::Safetensors(vec![folder.join("model.safetensors")]);
+            let files = ModelFiles { weights, ..made.clone() };
+            assert_eq!(model_folder(&files, dtype, Path::new("/none")).unwrap(), folder);
+            let readers = [&made, &files].map(|model| WeightReader::open(&model.weights).unwrap());
+            for tensor in tensor_table(&made.config) {
+                let bytes = readers.each_ref().map(|reader| {
+                    let mut bytes = Vec::new();
+                    write_tensor(&tensor, reader, dtype, &mut bytes).unwrap();
+                    bytes
+                });
+                assert_eq!(bytes[0].len() as u64, tensor.elements() * dtype.bytes(), "{}", tensor.name);
+                assert!(bytes[0] == bytes[1], "{} {dtype:?}", tensor.name);
             }
             let text = std::fs::read_to_string(folder.join(CONFIG)).unwrap();
-            assert_eq!(&crate::source::parse_config(CONFIG, &text).unwrap(), config);
+            assert_eq!(crate::source::parse_config(CONFIG, &text).unwrap(), made.config);
         }
-        let other = model_folder(config, &Weights::Synthetic { seed: 8 }, Dtype::F32, dir.path()).unwrap();
-        assert_ne!(other, model_folder(config, &weights, Dtype::F32, dir.path()).unwrap());
+        let [one, other] =
+            [9, 8].map(|seed| model_folder(&drawn("qwen3-tiny", seed), Dtype::F32, dir.path()).unwrap());
+        assert_ne!(one, other);
+    }
+
+    #[test]
+    fn every_known_model_has_a_config_that_says_its_shape() {
+        for name in crate::catalog::known_models() {
+            let config = crate::catalog::model(name).unwrap();
+            let text = huggingface(config, Dtype::Bf16).to_string();
+            assert_eq!(&crate::source::parse_config(CONFIG, &text).unwrap(), config, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_gguf_file_is_refused() {
+        let model = ModelFiles { weights: Weights::Gguf("models/a/b.gguf".into()), ..drawn("qwen3-tiny", 1) };
+        let refused = model_folder(&model, Dtype::F32, Path::new("/none"));
+        assert!(matches!(refused, Err(SourceError::NoSafetensors { file }) if file == "b.gguf"));
     }
 }

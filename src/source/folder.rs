@@ -1,31 +1,33 @@
-//! A folder with `config.json`, `tokenizer.json` and safetensors files.
+//! A folder with `tokenizer.json`, and `config.json` and safetensors files or a GGUF file.
 
 use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::{Access, CONFIG, ModelFiles, SourceError, TOKENIZER, TokenizerFile, config, weights};
-use crate::model::Weights;
+use super::{
+    Access, CONFIG, ModelFiles, SourceError, TOKENIZER, TemplateFiles, TokenizerFile, config, gguf, weights,
+};
+use crate::catalog::ModelConfig;
+use crate::model::{GgufFile, Weights};
 use crate::store::{FileDigest, read_text_bounded};
 
 /// Largest `tokenizer.json` that is read, in bytes.
 pub(super) const MAX_TOKENIZER: u64 = 64 << 20;
 
-/// Resolves a folder; `shown` names it in errors.
+/// Resolves a folder; `shown` names it in errors. With `chat` its chat template belongs to it.
 pub(super) fn resolve(
     folder: &Path,
     shown: &str,
     commit: Option<String>,
+    chat: bool,
     access: &Access<'_>,
 ) -> Result<ModelFiles, SourceError> {
-    let config_text = read_text_bounded(&folder.join(CONFIG), config::MAX_CONFIG)?;
-    let config = config::parse(&format!("{shown}/{CONFIG}"), &config_text)?;
-    let shards = weights::find(folder, shown)?;
-    let mut names = vec![CONFIG.to_owned(), TOKENIZER.to_owned()];
-    names.extend(shards.iter().cloned());
-    if folder.join(weights::INDEX).exists() {
-        names.push(weights::INDEX.to_owned());
-    }
+    let contents = Contents::of(folder, shown)?;
+    let mut names = contents.names(folder);
+    names.push(TOKENIZER.to_owned());
+    let path = std::path::absolute(folder).map_err(|error| SourceError::io(folder, error))?;
+    let template = chat.then(|| TemplateFiles::find(&path, shown));
+    names.extend(template.iter().flat_map(|files| files.names()).map(|name| (*name).to_owned()));
     let hashed: Result<Vec<FileDigest>, SourceError> = names
         .into_par_iter()
         .map(|name| {
@@ -37,13 +39,18 @@ pub(super) fn resolve(
         .collect();
     let mut files = hashed?;
     files.sort();
-    let path = std::path::absolute(folder).map_err(|error| SourceError::io(folder, error))?;
     let made = ModelFiles {
-        config,
+        config: contents.config().clone(),
         commit,
         files,
         tokenizer: TokenizerFile::File { path: path.join(TOKENIZER), shown: format!("{shown}/{TOKENIZER}") },
-        weights: Weights::Safetensors(shards.iter().map(|name| path.join(name)).collect()),
+        template,
+        weights: match &contents {
+            Contents::Safetensors { shards, .. } => {
+                Weights::Safetensors(shards.iter().map(|name| path.join(name)).collect())
+            }
+            Contents::Gguf { name, .. } => Weights::Gguf(path.join(name)),
+        },
     };
     access.memo.recall("checked model", &(&made.config, &made.files), || {
         let tokenizer = made.load_tokenizer()?;
@@ -54,9 +61,53 @@ pub(super) fn resolve(
                 model: made.config.vocab_size,
             });
         }
-        weights::check(folder, shown, &shards, &made.config)
+        match &contents {
+            Contents::Safetensors { shards, config } => weights::check(folder, shown, shards, config),
+            Contents::Gguf { file, .. } => gguf::check(file),
+        }
     })?;
     Ok(made)
+}
+
+/// The shape of the model in a folder, if it says one.
+pub(super) fn shape(folder: &Path) -> Option<ModelConfig> {
+    Contents::of(folder, CONFIG).ok().map(|contents| contents.config().clone())
+}
+
+/// What holds shape and weights.
+enum Contents {
+    Safetensors { config: ModelConfig, shards: Vec<String> },
+    Gguf { name: String, file: Box<GgufFile> },
+}
+
+impl Contents {
+    fn of(folder: &Path, shown: &str) -> Result<Self, SourceError> {
+        if let Some(name) = gguf::find(folder, shown)? {
+            let file = Box::new(GgufFile::open(&folder.join(&name))?);
+            return Ok(Self::Gguf { name, file });
+        }
+        let config_text = read_text_bounded(&folder.join(CONFIG), config::MAX_CONFIG)?;
+        let config = config::parse(&format!("{shown}/{CONFIG}"), &config_text)?;
+        Ok(Self::Safetensors { config, shards: weights::find(folder, shown)? })
+    }
+
+    fn config(&self) -> &ModelConfig {
+        match self {
+            Self::Safetensors { config, .. } => config,
+            Self::Gguf { file, .. } => file.config(),
+        }
+    }
+
+    /// Names of the files.
+    fn names(&self, folder: &Path) -> Vec<String> {
+        match self {
+            Self::Safetensors { shards, .. } => {
+                let index = folder.join(weights::INDEX).exists().then(|| weights::INDEX.to_owned());
+                [CONFIG.to_owned()].into_iter().chain(shards.iter().cloned()).chain(index).collect()
+            }
+            Self::Gguf { name, .. } => vec![name.clone()],
+        }
+    }
 }
 
 #[cfg(test)]
@@ -171,6 +222,57 @@ pub(super) mod tests {
         models/tiny, tensor model.layers.2.input_layernorm.weight: is missing
         models/tiny/tokenizer.json has 1024 tokens, the model only 1023
         ");
+    }
+
+    /// A small GGUF model of `tests/reference/`, with a tokenizer of its size.
+    fn write_gguf(folder: &Path) {
+        std::fs::create_dir_all(folder).unwrap();
+        let case =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/cases/llama-q4_k_m/model.gguf");
+        std::fs::copy(case, folder.join("small.gguf")).unwrap();
+        std::fs::write(folder.join(TOKENIZER), train_synthetic(288).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_gguf_file_says_shape_and_weights_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("models/tiny");
+        write_gguf(&folder);
+        let made = resolve_in(dir.path()).unwrap();
+        let names: Vec<&str> = made.files.iter().map(|file| file.file.as_str()).collect();
+        assert_eq!(names, ["small.gguf", "tokenizer.json"]);
+        assert_eq!((made.config.model_type.as_str(), made.config.hidden_size), ("llama", 256));
+        assert!(matches!(made.weights, Weights::Gguf(path) if path.is_absolute()));
+        assert_eq!(shape(&folder), Some(made.config));
+        std::fs::copy(folder.join("small.gguf"), folder.join("other.gguf")).unwrap();
+        insta::assert_snapshot!(resolve_in(dir.path()).unwrap_err(), @"models/tiny has 2 *.gguf");
+    }
+
+    #[test]
+    fn damaged_gguf_files_are_refused_and_never_panic() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("models/tiny");
+        write_gguf(&folder);
+        let path = folder.join("small.gguf");
+        let whole = std::fs::read(&path).unwrap();
+        for cut in [0, 3, 8, 24, 100, 1000, 5000, whole.len() / 2] {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            if let Ok(made) = resolve_in(dir.path()) {
+                let reader = crate::model::WeightReader::open(&made.weights).unwrap();
+                let wanted = [made.config.hidden_size as usize, made.config.hidden_size as usize];
+                let name = "model.layers.1.self_attn.o_proj.weight";
+                assert!(reader.matrix(name, wanted, crate::spec::Dtype::F32).is_err(), "cut at {cut}");
+            }
+        }
+        for (at, byte) in (0..400).map(|i| (i * 13 % 4000, (i * 37) as u8)) {
+            let mut bytes = whole.clone();
+            bytes[at] = byte;
+            std::fs::write(&path, &bytes).unwrap();
+            let _ = resolve_in(dir.path());
+        }
+        std::fs::write(&path, b"GGUF\x03\0\0\0 and no more").unwrap();
+        let found = resolve_in(dir.path()).unwrap_err().to_string();
+        assert!(found.starts_with("the GGUF file cannot be used"), "{found}");
     }
 
     #[test]

@@ -5,8 +5,10 @@ mod config;
 mod error;
 mod export;
 mod folder;
+mod gguf;
 mod hub;
 mod shape;
+mod template;
 mod tensors;
 mod weights;
 
@@ -18,11 +20,12 @@ pub use error::SourceError;
 pub use export::model_folder;
 pub use hub::HubError;
 pub use shape::shape;
+pub use template::TemplateFiles;
 pub use tensors::{TensorShape, tensor_table};
 pub(crate) use weights::{parse_header, shards};
 
 use crate::catalog::{self, ModelConfig};
-use crate::model::{Tokenizer, Weights, train_synthetic};
+use crate::model::{ChatTemplate, Moment, Tokenizer, Weights, train_synthetic};
 use crate::progress::Progress;
 use crate::spec::Source;
 use crate::store::{self, Digest, DigestCache, FileDigest, Memo, read_bounded};
@@ -51,6 +54,8 @@ pub struct ModelFiles {
     /// model only the generated `tokenizer.json`.
     pub files: Vec<FileDigest>,
     pub tokenizer: TokenizerFile,
+    /// The chat template's, if it was asked for.
+    pub template: Option<TemplateFiles>,
     pub weights: Weights,
 }
 
@@ -97,10 +102,18 @@ impl ModelFiles {
         self.files.iter().find(|file| file.file == TOKENIZER)
     }
 
-    /// Loads the tokenizer.
+    /// The pins of the chat template's files, if it was asked for.
+    pub fn template_pins(&self) -> Vec<&FileDigest> {
+        let is_of_template = |file: &&FileDigest| {
+            self.template.as_ref().is_some_and(|template| template.names().contains(&file.file.as_str()))
+        };
+        self.files.iter().filter(is_of_template).collect()
+    }
+
+    /// Loads the tokenizer, with the chat template if it was asked for.
     ///
     /// # Errors
-    /// It is none, or has other bytes than those that were hashed.
+    /// It is none, or has other bytes than those that were hashed; there is no template, or one with a mistake.
     pub fn load_tokenizer(&self) -> Result<Tokenizer, SourceError> {
         let (bytes, shown) = match &self.tokenizer {
             TokenizerFile::Synthetic { vocab_size } => (train_synthetic(*vocab_size)?, TOKENIZER),
@@ -111,7 +124,21 @@ impl ModelFiles {
         if self.tokenizer_pin().is_none_or(|pin| pin.sha256 != Digest::of(&bytes)) {
             return Err(SourceError::Changed { file: shown.to_owned() });
         }
-        Ok(Tokenizer::from_bytes(&bytes, shown)?)
+        let tokenizer = Tokenizer::from_bytes(&bytes, shown)?;
+        Ok(match &self.template {
+            Some(files) => tokenizer.with_template(self.load_template(files)?),
+            None => tokenizer,
+        })
+    }
+
+    fn load_template(&self, files: &TemplateFiles) -> Result<ChatTemplate, SourceError> {
+        files.load(Moment::PINNED, |name, bytes| {
+            let pin = self.files.iter().find(|file| file.file == name);
+            match pin.is_some_and(|pin| pin.sha256 == Digest::of(bytes)) {
+                true => Ok(()),
+                false => Err(SourceError::Changed { file: format!("{}/{name}", files.shown()) }),
+            }
+        })
     }
 }
 
@@ -119,26 +146,31 @@ impl ModelFiles {
 /// only: a folder or a repository has a `config.json`.
 ///
 /// All files are checked and hashed, unless they are known not to have changed, and no weight is
-/// loaded. Files of a repository that are not in the cache are downloaded.
+/// loaded. Files of a repository that are not in the cache are downloaded. With `chat` the files of the
+/// model's chat template belong to it.
 ///
 /// # Errors
 /// An unknown name, missing files, and files that are not what they should be, with their place; a hub
-/// that does not give them.
+/// that does not give them; a model without the chat template that is asked for.
 pub fn resolve(
     source: &Source,
     name: &str,
     weights_seed: u64,
+    chat: bool,
     access: &Access<'_>,
     pinned: Option<Pinned<'_>>,
 ) -> Result<ModelFiles, SourceError> {
     match source {
+        Source::Synthetic | Source::Config { .. } if chat => {
+            Err(SourceError::NoChatTemplate { model: name.to_owned() })
+        }
         Source::Synthetic => synthetic(name, weights_seed, access.memo),
-        Source::Path { path } => folder::resolve(&inside(access.inputs, path)?, path, None, access),
+        Source::Path { path } => folder::resolve(&inside(access.inputs, path)?, path, None, chat, access),
         Source::Config { path } => {
             let text = store::read_text_bounded(&inside(access.inputs, path)?, config::MAX_CONFIG)?;
             made_up(&parse_shape(path, &text)?, weights_seed, access.memo)
         }
-        Source::Hf { repo, revision } => hub::resolve(repo, revision, access, pinned),
+        Source::Hf { repo, revision } => hub::resolve(repo, revision, chat, access, pinned),
     }
 }
 
@@ -159,6 +191,7 @@ fn made_up(config: &ModelConfig, seed: u64, memo: &Memo) -> Result<ModelFiles, S
         commit: None,
         files: vec![pin],
         tokenizer: TokenizerFile::Synthetic { vocab_size },
+        template: None,
         weights: Weights::Synthetic { seed },
     })
 }
@@ -193,7 +226,7 @@ pub(crate) mod tests {
             network: Network::Offline,
             progress: &Silent,
         };
-        resolve(source, name, seed, &access, None)
+        resolve(source, name, seed, false, &access, None)
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{CONFIG, config, hub, inside};
+use super::{CONFIG, config, folder, hub, inside};
 use crate::catalog::{self, ModelConfig};
 use crate::spec::Source;
 use crate::store::read_text_bounded;
@@ -19,7 +19,8 @@ pub fn shape(source: &Source, name: &str, root: &Path) -> Option<ModelConfig> {
         Source::Path { path } => inside(root, path).ok()?,
         Source::Hf { repo, revision } => hub::cached_folder(repo, revision)?,
     };
-    config::parse(CONFIG, &read(&home.join(CONFIG))?).ok()
+    // A repository of the hub has a `config.json` in the cache before it has weights.
+    folder::shape(&home).or_else(|| config::parse(CONFIG, &read(&home.join(CONFIG))?).ok())
 }
 
 #[cfg(test)]

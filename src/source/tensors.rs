@@ -3,7 +3,7 @@ use crate::catalog::ModelConfig;
 /// A tensor's name and shape, rows first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorShape {
-    /// As in Hugging Face's Qwen3.
+    /// As in Hugging Face's transformers.
     pub name: String,
     /// Elements along each dimension; matrices are \[out, in\].
     pub shape: Vec<u64>,
@@ -16,8 +16,8 @@ impl TensorShape {
     }
 }
 
-/// Every tensor of a Qwen3 model, in the order of computation: the embedding, each layer, the last
-/// norm, and the output projection unless it shares the embedding's weights.
+/// Every tensor of a model, in the order of computation: the embedding, each layer, the last norm, and the output
+/// projection unless it shares the embedding's weights.
 pub fn tensor_table(config: &ModelConfig) -> Vec<TensorShape> {
     let [hidden, inner, heads, kv_heads, head, vocab] = [
         config.hidden_size,
@@ -37,13 +37,26 @@ pub fn tensor_table(config: &ModelConfig) -> Vec<TensorShape> {
         add("self_attn.q_proj", &[heads * head, hidden]);
         add("self_attn.k_proj", &[kv_heads * head, hidden]);
         add("self_attn.v_proj", &[kv_heads * head, hidden]);
-        add("self_attn.q_norm", &[head]);
-        add("self_attn.k_norm", &[head]);
+        if config.has_qk_norm() {
+            add("self_attn.q_norm", &[head]);
+            add("self_attn.k_norm", &[head]);
+        }
         add("self_attn.o_proj", &[hidden, heads * head]);
         add("post_attention_layernorm", &[hidden]);
-        add("mlp.gate_proj", &[inner, hidden]);
-        add("mlp.up_proj", &[inner, hidden]);
-        add("mlp.down_proj", &[hidden, inner]);
+        if !config.has_experts(layer) {
+            add("mlp.gate_proj", &[inner, hidden]);
+            add("mlp.up_proj", &[inner, hidden]);
+            add("mlp.down_proj", &[hidden, inner]);
+            continue;
+        }
+        let inner = config.moe_intermediate_size.map_or(inner, u64::from);
+        let experts = config.num_experts.unwrap_or(0);
+        add("mlp.gate", &[u64::from(experts), hidden]);
+        for expert in 0..experts {
+            add(&format!("mlp.experts.{expert}.gate_proj"), &[inner, hidden]);
+            add(&format!("mlp.experts.{expert}.up_proj"), &[inner, hidden]);
+            add(&format!("mlp.experts.{expert}.down_proj"), &[hidden, inner]);
+        }
     }
     add("model.norm.weight".to_owned(), &[hidden]);
     if !config.tie_word_embeddings {

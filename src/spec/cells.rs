@@ -1,13 +1,15 @@
-//! Expanding the matrix. A cell differs from the experiment in its workload and
-//! in engines, so each distinct workload and engine is made and checked once,
-//! and a cell is put together from them.
+//! Expanding the matrix. A cell differs from the experiment in its workload, in
+//! its hardware and in backends, so each distinct one of these is made and checked
+//! once, and a cell is put together from them.
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::admission::View;
+use super::check::check_hardware;
+use super::devices::one_profile_of_several;
 use super::diagnostic::Mistake;
-use super::experiment::{Backend, Experiment, Lengths, WorkloadSpec};
+use super::experiment::{Backend, Experiment, Hardware, Lengths, WorkloadSpec};
 use super::matrix::{Cell, MAX_MATRIX_REQUESTS, MAX_RUNS, dimensions};
 use super::path::{Target, resolve, set};
 use super::place::{Finding, Places};
@@ -21,7 +23,7 @@ const CODE: &str = "xp::spec::matrix";
 /// Findings after which the other cells are not looked at.
 const ENOUGH: usize = 20;
 
-/// Workloads and engines that are wrong after which no other is made.
+/// Workloads, hardware and backends that are wrong after which no other is made.
 const ENOUGH_WRONG: usize = 200;
 
 /// The cells of an experiment, and what is worth a warning in them.
@@ -72,20 +74,41 @@ struct Axis<'a> {
 #[derive(Debug, Clone)]
 enum Variant {
     Workload(Box<WorkloadSpec>),
+    Hardware(Box<Hardware>),
     Backend(usize, Box<Backend>),
 }
 
-/// The workload or a backend, and the dimensions that change it.
+/// The workload, the hardware or a backend, and the dimensions that change it.
 struct Part {
     /// Such as `/workload` or `/backends/0`.
     pointer: String,
     /// Indices into the axes, in their order.
     axes: Vec<usize>,
+    /// Axes of the hardware, where the part's rules look at that too.
+    sees: Vec<usize>,
     dimensions: Vec<usize>,
     /// Each value of each axis fits the schema by itself, so all of them do together.
     fits_schema: bool,
     /// By the values of its dimensions: what was made, and whether it is wrong.
     variants: Vec<Option<Option<Variant>>>,
+}
+
+impl Part {
+    fn new(pointer: String, axes: Vec<usize>) -> Self {
+        Self {
+            pointer,
+            axes,
+            sees: Vec::new(),
+            dimensions: Vec::new(),
+            fits_schema: false,
+            variants: Vec::new(),
+        }
+    }
+
+    /// The axes that make it, and those that its rules look at besides.
+    fn looks_at(&self) -> impl Iterator<Item = usize> + '_ {
+        self.axes.iter().chain(&self.sees).copied()
+    }
 }
 
 /// The cells, or what is wrong with them. Rules about the model's shape are left aside without one.
@@ -136,6 +159,7 @@ pub(super) fn cells(
         for part in &mut parts {
             match matrix.variant(part, &choice) {
                 Some(Variant::Workload(workload)) => cell.workload = *workload,
+                Some(Variant::Hardware(hardware)) => cell.hardware = *hardware,
                 Some(Variant::Backend(index, backend)) => cell.backends[index] = *backend,
                 None => whole = false,
             }
@@ -163,7 +187,10 @@ pub(super) fn cells(
         );
         return Err(refuse("/matrix", message, "lower `requests`, or split the experiment"));
     }
-    Ok(Expansion { cells, warnings: matrix.warnings })
+    let mut warnings = matrix.warnings;
+    let of_cells = one_profile_of_several(&cells).into_iter();
+    warnings.extend(of_cells.map(|finding| CellFinding { finding, axis: None, cell: String::new() }));
+    Ok(Expansion { cells, warnings })
 }
 
 fn refuse(pointer: &str, message: String, help: &str) -> Vec<CellFinding> {
@@ -190,7 +217,7 @@ struct Matrix<'a> {
     lengths: Vec<usize>,
     findings: Vec<CellFinding>,
     warnings: Vec<CellFinding>,
-    /// Workloads and engines that are wrong.
+    /// Workloads, hardware and backends that are wrong.
     wrong: usize,
 }
 
@@ -225,31 +252,27 @@ impl Matrix<'_> {
         for (index, axis) in self.axes.iter().enumerate() {
             let keys = &axis.target.keys;
             let depth = match keys[0].as_str() {
-                "workload" if keys.len() > 1 => 1,
+                "workload" | "hardware" if keys.len() > 1 => 1,
                 "backends" if keys.len() > 2 => 2,
                 _ => {
                     let message = format!("the matrix cannot vary {}", axis.path);
                     return Err(refuse(
                         &format!("/matrix/{index}/path"),
                         message,
-                        "vary `workload.…` or an engine",
+                        "vary `workload.…`, `hardware.…` or a backend",
                     ));
                 }
             };
             let pointer: String = keys[..depth].iter().map(|key| format!("/{key}")).collect();
             match parts.iter_mut().find(|part| part.pointer == pointer) {
                 Some(part) => part.axes.push(index),
-                None => parts.push(Part {
-                    pointer,
-                    axes: vec![index],
-                    dimensions: Vec::new(),
-                    fits_schema: false,
-                    variants: Vec::new(),
-                }),
+                None => parts.push(Part::new(pointer, vec![index])),
             }
         }
+        self.let_simulations_see_hardware(&mut parts);
         for part in &mut parts {
-            let changes = |bound: &Vec<usize>| bound.iter().any(|axis| part.axes.contains(axis));
+            let changes =
+                |bound: &Vec<usize>| bound.iter().any(|axis| part.looks_at().any(|own| own == *axis));
             let changing = self.dimensions.iter().enumerate().filter(|(_, bound)| changes(bound));
             part.dimensions = changing.map(|(dimension, _)| dimension).collect();
             part.variants =
@@ -257,6 +280,24 @@ impl Matrix<'_> {
             part.fits_schema = self.fits_schema(part);
         }
         Ok(parts)
+    }
+
+    /// Which profiles a simulated backend may name depends on the device: each is checked with every one.
+    fn let_simulations_see_hardware(&self, parts: &mut Vec<Part>) {
+        let Some(hardware) = parts.iter().find(|part| part.pointer == "/hardware") else { return };
+        let axes = hardware.axes.clone();
+        let backends = self.instance.get("backends").and_then(Value::as_array);
+        for (index, backend) in backends.into_iter().flatten().enumerate() {
+            if backend.get("kind").is_none_or(|kind| kind != "sim") {
+                continue;
+            }
+            let pointer = format!("/backends/{index}");
+            let sees = axes.clone();
+            match parts.iter_mut().find(|part| part.pointer == pointer) {
+                Some(part) => part.sees = sees,
+                None => parts.push(Part { sees, ..Part::new(pointer, Vec::new()) }),
+            }
+        }
     }
 
     /// Whether each value of each axis fits the schema, for each kind that other axes give the part. A
@@ -302,14 +343,16 @@ impl Matrix<'_> {
 
     fn made(&mut self, part: &Part, choice: &[usize]) -> Option<Variant> {
         let before = self.instance.pointer(&part.pointer)?.clone();
-        for index in &part.axes {
-            let value = self.axes[*index].values[self.value(*index, choice)].clone();
-            set(&mut self.instance, &self.axes[*index].target, value, |_| false);
+        let hardware = (!part.sees.is_empty()).then(|| self.instance.get("hardware").cloned()).flatten();
+        for index in part.looks_at() {
+            let value = self.axes[index].values[self.value(index, choice)].clone();
+            set(&mut self.instance, &self.axes[index].target, value, |_| false);
         }
         let mut found = Vec::new();
         let index = part.pointer.strip_prefix("/backends/").and_then(|index| index.parse::<usize>().ok());
         match index {
             Some(index) => check_backend::backend(&self.instance, index, &mut found),
+            None if part.pointer == "/hardware" => check_hardware(&self.instance, &mut found),
             None => check_workload::workload(&self.instance, &mut found),
         }
         if !part.fits_schema && !validator().is_valid(&self.instance) {
@@ -320,11 +363,17 @@ impl Matrix<'_> {
             Some(index) => {
                 Backend::deserialize(&*instance).map(|backend| Variant::Backend(index, Box::new(backend)))
             }
+            None if part.pointer == "/hardware" => {
+                Hardware::deserialize(&*instance).map(|hardware| Variant::Hardware(Box::new(hardware)))
+            }
             None => {
                 WorkloadSpec::deserialize(&*instance).map(|workload| Variant::Workload(Box::new(workload)))
             }
         };
         *instance = before;
+        if let (Some(hardware), Some(place)) = (hardware, self.instance.get_mut("hardware")) {
+            *place = hardware;
+        }
         match made {
             Ok(made) if found.is_empty() => return Some(made),
             Err(error) if found.is_empty() => found.push(Finding::new("", CODE, error.to_string())),

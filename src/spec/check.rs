@@ -1,8 +1,10 @@
 //! Rules between settings, which a schema cannot say. Each rule looks at the
 //! parts that are well-typed, so that one mistake does not hide another.
 //!
-//! A cell of the matrix differs from its experiment in the workload and in
-//! engines: rules about one of these look at nothing else.
+//! A cell of the matrix differs from its experiment in the workload, the hardware
+//! and in backends: rules about one of these look at nothing else, but for those of
+//! hardware, which look at the kinds of backends, and of simulated backends, which
+//! look at the device.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -86,7 +88,7 @@ fn check_model(instance: &Value, out: &mut Vec<Finding>) {
     }
 }
 
-fn check_hardware(instance: &Value, out: &mut Vec<Finding>) {
+pub(super) fn check_hardware(instance: &Value, out: &mut Vec<Finding>) {
     check_unit(instance, "/hardware/memory".to_owned(), "size", out);
     check_unit(instance, "/hardware/interconnect/bandwidth".to_owned(), "bandwidth", out);
     check_unit(instance, "/hardware/interconnect/latency".to_owned(), "duration", out);

@@ -28,24 +28,36 @@ pub(super) fn check_matrix(instance: &Value, out: &mut Vec<Finding>) {
                 continue;
             }
         };
-        let engine = || {
-            let index = target.keys.get(1).and_then(|index| index.parse::<usize>().ok())?;
-            // A backend of no known kind was refused for that.
-            let kind = instance.get("backends")?.get(index)?.get("kind");
-            let is_engine = kind.is_none_or(|kind| kind != "sim");
-            Some(is_engine && target.keys.last().is_some_and(|last| last != "kind"))
-        };
+        let last = target.keys.last().map_or("", String::as_str);
         let varies = match target.keys[0].as_str() {
-            "workload" => target.keys.last().is_some_and(|last| last != "name"),
-            "backends" => engine().unwrap_or(false),
+            "workload" => last != "name",
+            // The machine that measures is one for all runs.
+            "hardware" => last != "threads",
+            "backends" => last != "kind",
             _ => false,
         };
         if !varies {
             let finding = Finding::new(pointer, CODE, format!("the matrix cannot vary {}", quoted(path)));
-            let help = "runs of a matrix share model, hardware, bundle and thresholds; vary `workload.…` or a setting of the engine, and write another experiment for the rest";
+            let help = "runs of a matrix share model, threads and thresholds; vary `workload.…`, `hardware.…` or a setting of a backend, and write another experiment for the rest";
             out.push(finding.label("shared by all runs").help(help));
+        } else if last == "profile" {
+            check_profiles(index, axis, out);
         }
     }
+}
+
+/// A profile that is measured here is that of all runs: it is none of several.
+fn check_profiles(index: usize, axis: &Value, out: &mut Vec<Finding>) {
+    let values = axis.get("values").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let Some(auto) = values.iter().position(|value| value == "auto") else { return };
+    let Some(named) = values.iter().position(|value| value != "auto") else { return };
+    let message = "a profile that is measured on this machine cannot be one of several";
+    let finding = Finding::new(format!("/matrix/{index}/values/{auto}"), CODE, message);
+    let finding = finding.label("measured by xp").also(format!("/matrix/{index}/values/{named}"), "a folder");
+    out.push(
+        finding
+            .help("name a folder for each: `xp profile --out profiles/here` measures this machine into one"),
+    );
 }
 
 /// Axes of a zip are of one length, and all axes together make no more runs than are wanted.

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::check::{CODE, part};
 use super::check_texts::{check_path, check_unit};
-use super::experiment::{Arrivals, Lengths, Trace, TraceFormat};
+use super::experiment::{Arrivals, Lengths, Source, Trace, TraceFormat};
 use super::place::Finding;
 use super::violations::MISSING;
 
@@ -13,12 +13,48 @@ pub(super) fn workload(instance: &Value, out: &mut Vec<Finding>) {
     check_lengths(instance, out);
     check_trace(instance, out);
     check_sessions(instance, out);
+    check_chat_template(instance, out);
     if let Some(prompts) = instance.pointer("/workload/prompts").and_then(Value::as_str) {
         check_path("/workload/prompts".to_owned(), prompts, out);
     }
     if let Some(Arrivals::Trace { path }) = part(instance, "/workload/arrivals") {
         check_path("/workload/arrivals/path".to_owned(), &path, out);
     }
+}
+
+/// A model that is made up was trained on no conversations, and a template's own tokens are in no block that prompts are
+/// said to share.
+fn check_chat_template(instance: &Value, out: &mut Vec<Finding>) {
+    const CHAT: &str = "/workload/chat-template";
+    const SOURCE: &str = "/model/source";
+    if instance.pointer(CHAT).and_then(Value::as_bool) != Some(true) {
+        return;
+    }
+    const SESSIONS: &str = "/workload/sessions";
+    let trace = part::<Trace>(instance, "/workload/trace");
+    let ids = match trace.map(|trace| trace.format) {
+        Some(TraceFormat::Mooncake) => Some(("/workload/trace/format", "`hash_ids`")),
+        _ => instance.pointer(SESSIONS).map(|_| (SESSIONS, "`sessions`")),
+    };
+    if let Some((place, what)) = ids {
+        let message = format!("{what} say which blocks prompts share, and a chat template would move them");
+        let finding = Finding::new(CHAT, CODE, message).label("adds tokens to every prompt").on_name();
+        let finding = finding.also(place, "says what prompts share");
+        out.push(finding.help(
+            "leave it out, or take conversations, which have texts: `trace \"….json\" format=\"sharegpt\"`",
+        ));
+    }
+    let (place, what) = match part::<Source>(instance, SOURCE) {
+        Some(Source::Synthetic) => (SOURCE, "a synthetic model"),
+        Some(Source::Config { .. }) => (SOURCE, "a model of which there is only a shape"),
+        None if instance.pointer(SOURCE).is_none() => ("/model/name", "a synthetic model"),
+        _ => return,
+    };
+    let finding = Finding::new(CHAT, CODE, format!("{what} has no chat template"));
+    let finding = finding.label("in which template?").also(place, "brings none").on_name();
+    out.push(finding.help(
+        "leave it out, or take a model that has one: `source \"path\" \"models/…\"` or `source \"hf\" repo=…`",
+    ));
 }
 
 /// Sessions are made of lengths that are drawn or read, a turn each.

@@ -156,6 +156,9 @@ pub struct CandleBackend {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65536))]
     pub max_waiting_steps: Option<u32>,
+    /// Whether blocks of earlier requests serve prompts that begin alike.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub prefix_caching: bool,
     #[serde(default)]
     pub sampling: Sampling,
 }
@@ -175,7 +178,7 @@ impl CandleBackend {
             watermark: self.watermark,
             max_context: self.max_context,
             max_waiting_steps: self.max_waiting_steps.unwrap_or(WAITING_STEPS),
-            prefix_caching: false,
+            prefix_caching: self.prefix_caching,
             async_scheduling: false,
             compat: Compat::None,
             cuda_graphs: true,

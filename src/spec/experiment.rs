@@ -190,6 +190,13 @@ pub struct WorkloadSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1048576))]
     pub decode_tokens: Option<u32>,
+    /// Whether prompts are messages in the model's chat template; their lengths count its tokens too.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub chat_template: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// Conversations of several turns: each prompt is all that was said before, and something new.

@@ -17,6 +17,7 @@ mod check_capacity;
 mod check_matrix;
 mod check_texts;
 mod check_workload;
+mod devices;
 mod diagnostic;
 mod document;
 mod engine;

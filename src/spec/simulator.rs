@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::experiment::{Backend, Experiment};
 use super::units::Duration;
 
 /// Settings of the simulator. The scheduler's settings are those of the engine it is compared with.
@@ -29,6 +30,27 @@ pub struct SimBackend {
     /// Says that the profile is a folder of Vidur's, and which of its tables are meant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vidur: Option<Vidur>,
+}
+
+impl Experiment {
+    /// The backend that is simulated: the one `compare` names, else the first.
+    pub fn simulated(&self) -> Option<&SimBackend> {
+        let named = self.compare.as_ref().map(|compare| compare.sim.as_str());
+        self.backends.iter().find_map(|backend| match backend {
+            Backend::Sim(sim) if named.is_none_or(|name| name == sim.name) => Some(sim),
+            _ => None,
+        })
+    }
+
+    /// Whether its matrix varies what the simulation reads its durations from.
+    pub fn varies_profile(&self) -> bool {
+        let Some(sim) = self.simulated() else { return false };
+        let of_sim = format!("backend.{}.", sim.name);
+        let settings = self.matrix.iter().filter_map(|axis| axis.path.strip_prefix(&of_sim));
+        settings
+            .map(|setting| setting.split('.').next())
+            .any(|first| matches!(first, Some("profile" | "vidur")))
+    }
 }
 
 /// Settings of a regression, with scikit-learn's names; each that is not said is chosen among Vidur's defaults.
@@ -101,7 +123,7 @@ impl SimLog {
 }
 
 /// Tables in a profiling folder of Vidur's: `compute/DEVICE/MODEL/` and `network/NETWORK/`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Vidur {
     /// Folder of the device, such as `a100`.
@@ -140,7 +162,7 @@ pub struct Overhead {
 }
 
 /// Where a profiling bundle comes from: `auto` measures on this machine, anything else is a folder.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "String", into = "String")]
 #[schemars(with = "String")]
 pub enum ProfileSource {

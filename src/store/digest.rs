@@ -98,7 +98,7 @@ pub fn abbreviate(value: &str) -> String {
 }
 
 /// One file of an artifact: its name inside the artifact, size and digest.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileDigest {
     /// Path inside the artifact's folder, with forward slashes.

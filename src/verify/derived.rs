@@ -1,20 +1,22 @@
 //! What a lock pins, derived again.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::{Check, Outcome, What};
 use crate::backend::{self, Backend, Job, SimRunner};
-use crate::lock::{self, BundlePin, Change, Lock, Resolved, RunPin, SpecPin};
+use crate::lock::{self, BundlePin, Change, Lock, ProfileUse, Resolved, RunPin, SpecPin};
 use crate::metrics;
 use crate::profile::Profile;
 use crate::progress::{Progress, Silent};
 use crate::run::{Project, StageStore, profile_step, result_digest, versions};
 use crate::source::{Access, HubError, Network, SourceError};
-use crate::spec::{self, Cell};
+use crate::spec::{self, Cell, Experiment};
 use crate::store::{self, Digest, DigestCache, FileDigest, Memo, StagedDir, abbreviate};
 
 /// How many steps [`checks`] reports: one for what is resolved together, one a simulation.
@@ -22,24 +24,26 @@ pub(super) fn count(lock: &Lock) -> u64 {
     1 + lock.runs.len() as u64
 }
 
-/// Checks model, data, workloads, bundle and simulations.
+/// Checks model, data, workloads, bundles and simulations. `cells` are the experiments of the lock's runs.
 pub(super) fn checks(
     project: &Project,
     data: Option<&Path>,
     lock: &Lock,
-    cells: Vec<Cell>,
+    cells: &[Cell],
     progress: &dyn Progress,
 ) -> Vec<Check> {
-    let (resolved, bundle) =
-        rayon::join(|| resolved(project, data, lock, cells), || bundle(project, data, lock));
+    let (resolved, bundles) =
+        rayon::join(|| resolved(project, data, lock, cells.to_vec()), || bundles(project, data, lock, cells));
     progress.advance(1);
-    let (mut checks, bundle) = bundle;
+    let (mut checks, bundles) = bundles;
     match resolved {
         Ok(resolved) => {
             checks.extend(facts(lock, &resolved.lock));
             let simulations = lock.runs.par_iter().enumerate().map(|(index, run)| {
-                let check =
-                    run.sim.as_ref().map(|_| simulation(lock, run, index, &resolved, bundle.as_ref()));
+                let check = run
+                    .sim
+                    .as_ref()
+                    .map(|_| simulation(lock, run, index, &resolved, bundles[index].as_deref()));
                 progress.advance(1);
                 check
             });
@@ -126,6 +130,7 @@ fn facts(pinned: &Lock, derived: &Lock) -> Vec<Check> {
     derived.lock = pinned.lock;
     derived.bundle.clone_from(&pinned.bundle);
     for (run, pinned) in derived.runs.iter_mut().zip(&pinned.runs) {
+        run.bundle.clone_from(&pinned.bundle);
         run.sim.clone_from(&pinned.sim);
     }
     let changes = lock::diff(pinned, &derived).changes;
@@ -170,18 +175,48 @@ fn difference(lock: &Lock, change: &Change) -> Check {
     Check::differs(what, &change.path, detail)
 }
 
-/// The pinned bundle where it is whole, and what its files came to.
-fn bundle(project: &Project, data: Option<&Path>, lock: &Lock) -> (Vec<Check>, Option<Profile>) {
-    let Some(pin) = &lock.bundle else { return (Vec::new(), None) };
-    let named = lock::simulated_backend(&lock.experiment)
-        .is_some_and(|sim| matches!(sim.profile, spec::ProfileSource::Folder(_)));
+/// The bundle of each run where it is whole, and what the files of all came to. A bundle is read once for all runs that
+/// read it alike.
+fn bundles(
+    project: &Project,
+    data: Option<&Path>,
+    lock: &Lock,
+    cells: &[Cell],
+) -> (Vec<Check>, Vec<Option<Arc<Profile>>>) {
+    let mut known: HashMap<_, Option<Arc<Profile>>> = HashMap::new();
+    let (mut checks, mut out) = (Vec::new(), Vec::with_capacity(lock.runs.len()));
+    for (run, cell) in lock.runs.iter().zip(cells) {
+        let Some(pin) = lock.bundle_of(run) else {
+            out.push(None);
+            continue;
+        };
+        let of_cell = || {
+            let (found, profile) = bundle(project, data, lock, pin, &cell.experiment);
+            checks.extend(found);
+            profile.map(Arc::new)
+        };
+        let key = (&pin.path, pin.sha256, ProfileUse::of(&cell.experiment));
+        out.push(known.entry(key).or_insert_with(of_cell).clone());
+    }
+    (checks, out)
+}
+
+/// A pinned bundle where it is whole, and what its files came to.
+fn bundle(
+    project: &Project,
+    data: Option<&Path>,
+    lock: &Lock,
+    pin: &BundlePin,
+    cell: &Experiment,
+) -> (Vec<Check>, Option<Profile>) {
+    let named = cell.simulated().is_some_and(|sim| matches!(sim.profile, spec::ProfileSource::Folder(_)));
     let inputs = lock::data_folder(project.root(), lock.experiment.data.as_deref(), data);
     let place = if named { Project::at(inputs) } else { project.clone() };
     let Ok(folder) = place.resolve(&pin.path) else {
         return (vec![Check::differs(What::BundleFile, &pin.path, "it lies outside of the project")], None);
     };
     if folder.is_dir() {
-        return bundle_in(lock, pin, &folder);
+        return bundle_in(cell, pin, &folder);
     }
     // Where the folder is not here, the store may have it.
     let absent = || (vec![Check::absent(What::BundleFile, &pin.path, "it is not here")], None);
@@ -190,12 +225,12 @@ fn bundle(project: &Project, data: Option<&Path>, lock: &Lock) -> (Vec<Check>, O
     let Ok(Some(result)) = stages.objects().result(step.stage.name(), &step.key()) else { return absent() };
     let Ok(staged) = StagedDir::new(&std::env::temp_dir().join("xp-verify")) else { return absent() };
     match stages.objects().fetch_dir(&result.files, staged.path()) {
-        Ok(()) => bundle_in(lock, pin, staged.path()),
+        Ok(()) => bundle_in(cell, pin, staged.path()),
         Err(_) => absent(),
     }
 }
 
-fn bundle_in(lock: &Lock, pin: &BundlePin, folder: &Path) -> (Vec<Check>, Option<Profile>) {
+fn bundle_in(cell: &Experiment, pin: &BundlePin, folder: &Path) -> (Vec<Check>, Option<Profile>) {
     let file = |file: &FileDigest| {
         let name = format!("{}/{}", pin.path, file.file);
         match store::digest_file(&folder.join(&file.file)) {
@@ -211,10 +246,10 @@ fn bundle_in(lock: &Lock, pin: &BundlePin, folder: &Path) -> (Vec<Check>, Option
         }
     };
     let mut checks: Vec<Check> = pin.files.par_iter().map(file).collect();
-    let headless = lock::simulated_backend(&lock.experiment).is_some_and(|sim| sim.vidur.is_some())
+    let headless = cell.simulated().is_some_and(|sim| sim.vidur.is_some())
         || pin.files.iter().any(|file| file.file == "meta.yaml");
     let head = if headless { pin.path.clone() } else { format!("{}/bundle.json", pin.path) };
-    match backend::read_profile(lock, folder) {
+    match backend::read_profile(cell, folder) {
         Ok(bundle) if bundle.digest() == pin.sha256 => {
             checks.push(Check::same(What::BundleFile, head));
             (checks, Some(bundle))
@@ -245,14 +280,15 @@ fn simulation(
         return absent("its workload is not as it was");
     }
     let differs = |why: String| Check::differs(What::Simulation, &run.id, why);
-    let workload = match resolved.workload(index) {
+    let workload = match resolved.simulated_workload(index) {
         Ok(workload) => workload,
         Err(error) => return differs(in_full(&error)),
     };
-    let Some(sim) = lock::simulated_backend(&lock.experiment) else {
+    let cell = &resolved.cells[index].experiment;
+    let Some(sim) = cell.simulated() else {
         return differs("the experiment simulates nothing".to_owned());
     };
-    let predictor = match backend::predictor(lock, index, sim, bundle, None) {
+    let predictor = match backend::predictor(lock, index, cell, bundle, None) {
         Ok(predictor) => predictor,
         Err(error) => return differs(in_full(&error)),
     };

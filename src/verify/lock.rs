@@ -42,8 +42,8 @@ pub fn verify_lock(
     };
     progress.start("verifying", derived::count(&lock));
     let (of_pins, of_results) = rayon::join(
-        || derived::checks(&project, data, &lock, cells, progress),
-        || results::checks(&project, &lock),
+        || derived::checks(&project, data, &lock, &cells, progress),
+        || results::checks(&project, &lock, &cells),
     );
     progress.finish();
     checks.extend(of_pins);

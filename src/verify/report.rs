@@ -12,6 +12,7 @@ use crate::metrics::{self, Replay, RunMeta, RunRecord};
 use crate::progress::Progress;
 use crate::report::{self, CAPACITY, Contents, LOCK, PRICES, Prices};
 use crate::run::{Project, Runs, Stage, StageRecord, StageState, StageStore, compare_input, replay_all};
+use crate::spec::{self, Cell};
 use crate::store::{self, Digest, FetchError, FileDigest, ObjectStore, StagedDir};
 
 /// No honest report is larger, in bytes.
@@ -73,6 +74,7 @@ pub fn verify_report(path: &Path, progress: &dyn Progress) -> Result<Verified, V
     progress.advance(1);
     checks.push(pages);
     let lock = lock_of(&project, lock_text, &attached, &mut checks);
+    let cells = lock.as_ref().and_then(|lock| spec::expand(&lock.experiment).ok()).unwrap_or_default();
     let stages = StageStore::new(project.root());
     let known = comparisons(&stages);
     let runs = attached.par_iter().flat_map_iter(|attached| {
@@ -80,7 +82,8 @@ pub fn verify_report(path: &Path, progress: &dyn Progress) -> Result<Verified, V
         let found = found.unwrap_or_else(|| {
             Check::absent(What::Comparison, &attached.name, "neither runs/ nor the store has it")
         });
-        let figures = figures(&project, stages.objects(), attached, lock.as_ref());
+        let figures =
+            figures(&project, stages.objects(), attached, lock.as_ref().map(|lock| (lock, &cells[..])));
         progress.advance(1);
         [found, figures]
     });
@@ -192,8 +195,14 @@ fn in_project(stages: &StageStore, attached: &Attached, known: &KnownComparison)
     }
 }
 
-/// Computes a comparison's figures again from its runs, wherever those are.
-fn figures(project: &Project, objects: &ObjectStore, attached: &Attached, lock: Option<&Lock>) -> Check {
+/// Computes a comparison's figures again from its runs, wherever those are. `lock` is the attached one, with the
+/// experiments of its runs.
+fn figures(
+    project: &Project,
+    objects: &ObjectStore,
+    attached: &Attached,
+    lock: Option<(&Lock, &[Cell])>,
+) -> Check {
     let name = &attached.name;
     let absent = |why: String| Check::absent(What::Figures, name, why);
     let Ok(staged) = StagedDir::new(&std::env::temp_dir().join("xp-verify")) else {
@@ -249,19 +258,21 @@ fn figures(project: &Project, objects: &ObjectStore, attached: &Attached, lock: 
     }
 }
 
-/// The measured runs replayed; None where the profile is not here, or not as it was.
+/// The measured runs replayed; None where the profile is not here, or not as it was, or where what prompts share has to
+/// be known, which neither lock nor runs tell.
 fn replays(
     project: &Project,
     comparison: &Comparison,
-    lock: &Lock,
+    (lock, cells): (&Lock, &[Cell]),
     real: &[(RunRecord, RunMeta)],
 ) -> Option<Vec<Replay>> {
     let index = lock.runs.iter().position(|run| run.id == comparison.run)?;
-    let pin = lock.bundle.as_ref()?;
-    let profile = backend::read_profile(lock, &project.root().join(&pin.path)).ok()?;
-    let sim = lock::simulated_backend(&lock.experiment).filter(|_| profile.digest() == pin.sha256)?;
-    let predictor = backend::predictor(lock, index, sim, &profile, None).ok()?;
-    Some(replay_all(&lock.runs[index], predictor.as_ref(), real))
+    let run = lock.runs.get(index).filter(|run| !run.scheduler.prefix_caching)?;
+    let (pin, cell) = (lock.bundle_of(run)?, &cells.get(index)?.experiment);
+    let profile = backend::read_profile(cell, &project.root().join(&pin.path)).ok()?;
+    let profile = Some(profile).filter(|profile| profile.digest() == pin.sha256)?;
+    let predictor = backend::predictor(lock, index, cell, &profile, None).ok()?;
+    Some(replay_all(run, predictor.as_ref(), None, real))
 }
 
 /// Takes a run's file from its place in the project, if it is the one.
@@ -272,12 +283,18 @@ fn copied(project: &Project, file: &FileDigest, to: &Path) -> bool {
 }
 
 /// What the comparison was made from: the lock's facts, or where there is none, its own.
-fn input(comparison: &Comparison, lock: Option<&Lock>, runs: Runs) -> Result<CompareInput, String> {
+fn input(
+    comparison: &Comparison,
+    lock: Option<(&Lock, &[Cell])>,
+    runs: Runs,
+) -> Result<CompareInput, String> {
     let foreign = comparison.foreign_bundle;
-    if let Some(lock) = lock {
+    if let Some((lock, cells)) = lock {
         let index = lock.runs.iter().position(|run| run.id == comparison.run);
         let index = index.ok_or_else(|| format!("the lock has no run {}", comparison.run))?;
-        return compare_input(lock, index, runs, comparison.lock_digest, foreign)
+        let cell =
+            cells.get(index).ok_or_else(|| format!("the lock's matrix has no run {}", comparison.run))?;
+        return compare_input(lock, &cell.experiment, index, runs, comparison.lock_digest, foreign)
             .map_err(|error| error.to_string());
     }
     Ok(CompareInput {

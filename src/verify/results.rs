@@ -7,10 +7,11 @@ use rayon::prelude::*;
 use super::{Check, VerifyError, What};
 use crate::lock::Lock;
 use crate::run::{Known, Project, Reach, StageState, StageStore, profile_step, result_digest, sim_step};
+use crate::spec::Cell;
 use crate::store::{Digest, FetchError, FileDigest, StoredResult};
 
-/// Re-hashes every result that the lock reaches.
-pub(super) fn checks(project: &Project, lock: &Lock) -> Result<Vec<Check>, VerifyError> {
+/// Re-hashes every result that the lock reaches. `cells` are the experiments of its runs.
+pub(super) fn checks(project: &Project, lock: &Lock, cells: &[Cell]) -> Result<Vec<Check>, VerifyError> {
     let stages = StageStore::new(project.root());
     let objects = stages.objects();
     let io = |source| VerifyError::Io { path: objects.root().to_owned(), source };
@@ -48,7 +49,7 @@ pub(super) fn checks(project: &Project, lock: &Lock) -> Result<Vec<Check>, Verif
     let whole = reached.iter().zip(&problems).filter(|(_, problem)| problem.is_none());
     let mut in_place: BTreeSet<Digest> =
         whole.flat_map(|(record, _)| &record.files).map(|file| file.sha256).collect();
-    in_place.extend(bundle_in_place(&stages, lock, &results));
+    in_place.extend(bundles_in_place(&stages, lock, &results));
     let outputs = reached.iter().zip(problems).filter_map(|(record, problem)| {
         match problem {
             None => Some(Check::same(What::Output, &record.output)),
@@ -90,8 +91,8 @@ pub(super) fn checks(project: &Project, lock: &Lock) -> Result<Vec<Check>, Verif
     checks.extend(stored.collect::<Vec<_>>());
 
     // A stored simulation is the pinned one.
-    for run in &lock.runs {
-        let Some((pin, step)) = run.sim.as_ref().zip(sim_step(lock, run)) else { continue };
+    for (run, cell) in lock.runs.iter().zip(cells) {
+        let Some((pin, step)) = run.sim.as_ref().zip(sim_step(lock, &cell.experiment, run)) else { continue };
         if let Ok(Some(result)) = objects.result(step.stage.name(), &step.key())
             && result_digest(&result.files) != pin.sha256
         {
@@ -102,14 +103,16 @@ pub(super) fn checks(project: &Project, lock: &Lock) -> Result<Vec<Check>, Verif
     Ok(checks)
 }
 
-/// Contents of the pinned bundle, if it is whole in its place.
-fn bundle_in_place(stages: &StageStore, lock: &Lock, results: &[StoredResult]) -> Vec<Digest> {
-    let Some(step) = lock.bundle.as_ref().map(profile_step) else { return Vec::new() };
-    let is_it = |result: &&StoredResult| result.stage == step.stage.name() && result.key() == step.key();
-    let Some(result) = results.iter().find(is_it) else { return Vec::new() };
-    let record = step.record(result.files.clone());
-    match stages.problem(&record) {
-        None => record.files.iter().map(|file| file.sha256).collect(),
-        Some(_) => Vec::new(),
+/// Contents of the pinned bundles that are whole in their places.
+fn bundles_in_place(stages: &StageStore, lock: &Lock, results: &[StoredResult]) -> Vec<Digest> {
+    let mut out = Vec::new();
+    for step in lock.bundles().map(|(_, pin)| profile_step(pin)) {
+        let is_it = |result: &&StoredResult| result.stage == step.stage.name() && result.key() == step.key();
+        let Some(result) = results.iter().find(is_it) else { continue };
+        let record = step.record(result.files.clone());
+        if stages.problem(&record).is_none() {
+            out.extend(record.files.iter().map(|file| file.sha256));
+        }
     }
+    out
 }

@@ -177,7 +177,7 @@ fn served(worker: &mut Worker, requests: &[(u32, u32)]) -> (RunRecord, Vec<Vec<u
     let workload = Workload { requests: requests.iter().map(request).collect(), ..Workload::default() };
     let config = SchedulerConfig::new(Policy::Static, (256, 2), (16, 64, 0), 100);
     let mut clock = WorkerClock::start(worker, &prompts).unwrap();
-    let record = drive(scheduler::build(&config).as_mut(), &workload, &mut clock, &Silent).unwrap();
+    let record = drive(scheduler::build(&config).as_mut(), &workload, None, &mut clock, &Silent).unwrap();
     (record, clock.into_outputs())
 }
 

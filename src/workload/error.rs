@@ -1,7 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::model::TokenizerError;
+use crate::model::{ChatError, TokenizerError};
 use crate::store::ReadError;
 
 /// A workload could not be made, written or read.
@@ -13,6 +13,9 @@ pub enum WorkloadError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Chat(#[from] ChatError),
     /// A file could not be written.
     #[error("cannot write {}", path.display())]
     #[diagnostic(code(xp::workload::write))]
@@ -86,6 +89,31 @@ pub enum WorkloadError {
     #[error("{file} holds text, and there is no tokenizer to count its tokens")]
     #[diagnostic(code(xp::workload::no_tokenizer))]
     NoTokenizer { file: String },
+    /// Messages were asked for without a template.
+    #[error("prompts are to be messages, and there is no chat template")]
+    #[diagnostic(
+        code(xp::workload::no_template),
+        help("take a model that has one, or leave out `chat-template #true`")
+    )]
+    NoTemplate,
+    /// The template leaves no room for a text.
+    #[error(
+        "the prompt of request {request} has {tokens} tokens, and the chat template alone takes {template}"
+    )]
+    #[diagnostic(
+        code(xp::workload::shorter_than_template),
+        help("a prompt's length counts the template's tokens: make the shortest {} or more", u64::from(*template) + 1)
+    )]
+    ShorterThanTemplate { request: u64, tokens: u32, template: u32 },
+    /// Texts were to begin alike where ids say so, and each within the template.
+    #[error("prompts that share the blocks that ids name have lengths alone, and no chat template")]
+    #[diagnostic(
+        code(xp::workload::prefixes_in_template),
+        help(
+            "leave out `chat-template #true`, or take conversations: `trace \"….json\" format=\"sharegpt\"`"
+        )
+    )]
+    PrefixesInTemplate,
     /// The tokenizer makes no text of some length.
     #[error("no text of exactly {tokens} tokens was found for this tokenizer")]
     #[diagnostic(

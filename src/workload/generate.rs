@@ -1,6 +1,9 @@
 use std::path::Path;
 
+use rayon::prelude::*;
+
 use super::lengths::{MAX_TOKENS, Pair};
+use super::prompting::Prompting;
 use super::sessions::{Turns, turns};
 use super::stream::Stream;
 use super::trace::{self, Traced};
@@ -22,6 +25,8 @@ pub(super) const MAX_REQUESTS: u32 = 10_000_000;
 /// - Texts are either those of `prompts`, whose lengths are their tokens, or synthetic ones of
 ///   exactly the drawn length. Requests of a very large workload share synthetic prompts by
 ///   length, and a workload whose texts would be larger still has none.
+/// - With `chat_template` a prompt is the text as a user's message in the tokenizer's template, and its length
+///   counts the template's tokens. Requests of lengths alone whose prefixes have ids have no template.
 /// - Requests of sessions have lengths alone, and ids of the blocks that they share.
 /// - Without a tokenizer there are lengths only.
 ///
@@ -59,6 +64,7 @@ pub fn generate_with_notes(
     {
         return Err(WorkloadError::parameter("decode-tokens", tokens, "must be between 1 and 1048576"));
     }
+    let prompting = tokenizer.map(|tokenizer| Prompting::of(spec, tokenizer)).transpose()?;
     let Asked { pairs, texts, arrivals, mut prefixes, notes } =
         match (&spec.trace, &spec.prompts, &spec.lengths) {
             (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (None, Some(_), Some(_)) => {
@@ -67,10 +73,10 @@ pub fn generate_with_notes(
             (None, None, None) => return Err(WorkloadError::NoLengths),
             (Some(trace), None, None) => {
                 let arrives = spec.arrivals == Arrivals::Recorded;
-                Asked::from(trace::read(trace, wanted, arrives, tokenizer, root)?)
+                Asked::from(trace::read(trace, wanted, arrives, prompting, root)?)
             }
             (None, Some(file), None) => {
-                let given = prompts::from_file(file, wanted, tokenizer, root)?;
+                let given = prompts::from_file(file, wanted, prompting, root)?;
                 let pairs = given.iter().map(|(tokens, _)| (*tokens, None)).collect();
                 Asked { texts: Some(given.into_iter().map(|prompt| prompt.1).collect()), ..Asked::of(pairs) }
             }
@@ -78,6 +84,9 @@ pub fn generate_with_notes(
                 Asked::of(lengths::lengths(lengths, wanted, &mut Stream::new(seeds.lengths, 0), root)?)
             }
         };
+    if spec.chat_template && texts.is_none() && (spec.sessions.is_some() || prefixes.is_some()) {
+        return Err(WorkloadError::PrefixesInTemplate);
+    }
     if let Some(sessions) = &spec.sessions {
         return Ok((of_sessions(spec, sessions, &pairs, seeds, root)?, notes));
     }
@@ -114,17 +123,21 @@ pub fn generate_with_notes(
     if let Some(prefixes) = &mut prefixes {
         prefixes.truncate(requests.len());
     }
-    let prompts = match (texts, tokenizer) {
+    let prompts = match (texts, prompting) {
         (Some(mut texts), _) => {
             if spec.trace.is_some() {
                 texts.truncate(requests.len());
             }
             texts
         }
-        (None, Some(tokenizer)) if spec.trace.is_none() => {
-            prompts::synthetic(&mut requests, seeds.prompts, tokenizer)?
+        (None, Some(prompting)) if spec.trace.is_none() => {
+            prompts::synthetic(&mut requests, seeds.prompts, prompting)?
         }
-        (None, _) => Vec::new(),
+        (None, Some(prompting)) => {
+            prompting.admit(&requests)?;
+            Vec::new()
+        }
+        (None, None) => Vec::new(),
     };
     Ok((Workload { requests, prompts, prefixes }, notes))
 }
@@ -160,21 +173,48 @@ fn of_sessions(
     Ok(Workload { requests, prompts: Vec::new(), prefixes: Some(prefixes) })
 }
 
-/// A workload of lengths alone with texts made to measure, for an engine that has to have some. A workload that has
-/// texts, or would have too many, stays as it is.
+/// A workload of lengths alone, made of `spec`, with texts made to measure, for an engine that has to have some; they
+/// begin alike where its prefixes say so. A workload that has texts, or would have too many, stays as it is.
 ///
 /// # Errors
 /// No text of a wanted length is found for the tokenizer.
 pub fn with_texts(
     workload: &Workload,
+    spec: &WorkloadSpec,
     seeds: &Seeds,
     tokenizer: &Tokenizer,
 ) -> Result<Workload, WorkloadError> {
     let mut made = workload.clone();
     if made.prompts.is_empty() {
-        made.prompts = prompts::synthetic(&mut made.requests, seeds.prompts, tokenizer)?;
+        let prompting = Prompting::of(spec, tokenizer)?;
+        made.prompts = match &made.prefixes {
+            Some(prefixes) => prompts::following(&mut made.requests, prefixes, seeds.prompts, prompting)?,
+            None => prompts::synthetic(&mut made.requests, seeds.prompts, prompting)?,
+        };
     }
     Ok(made)
+}
+
+/// The prefixes of a workload's texts, by their tokens, in blocks of so many tokens.
+///
+/// # Errors
+/// A text that the tokenizer refuses.
+pub fn prefixes_of_texts(
+    workload: &Workload,
+    tokenizer: &Tokenizer,
+    block_size: u32,
+) -> Result<Prefixes, WorkloadError> {
+    let encoded: Vec<Vec<u32>> = workload
+        .prompts
+        .par_iter()
+        .map(|text| Ok(tokenizer.encode(text)?))
+        .collect::<Result<_, WorkloadError>>()?;
+    let prompt = |request: &WorkloadRequest| {
+        let tokens = encoded.get(request.prompt_id as usize).map_or(&[][..], Vec::as_slice);
+        // What comes after the prompt is not of it, whatever its text says.
+        &tokens[..tokens.len().min(request.num_prefill_tokens as usize)]
+    };
+    Ok(Prefixes::of_tokens(block_size, workload.requests.iter().map(prompt)))
 }
 
 /// What is asked, before it is known when.
@@ -225,6 +265,7 @@ pub(super) mod tests {
             arrivals,
             sessions: None,
             decode_tokens: None,
+            chat_template: false,
         }
     }
 

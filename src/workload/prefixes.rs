@@ -1,5 +1,9 @@
 //! What prompts have in common: ids of their blocks.
 
+use std::collections::HashMap;
+
+use sha2::{Digest as _, Sha256};
+
 /// Ids of the full blocks of each request's prompt. An id stands for a block and all before it: two prompts that
 /// share an id share all of their tokens up to there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +18,13 @@ impl Prefixes {
     /// Of no request yet; a block has `block_size` tokens.
     pub fn new(block_size: u32) -> Self {
         Self { block_size, ids: Vec::new(), ends: Vec::new() }
+    }
+
+    /// Of prompts in tokens: prompts that begin with the same full blocks, and no others, share the ids of these.
+    pub fn of_tokens<'t>(block_size: u32, prompts: impl IntoIterator<Item = &'t [u32]>) -> Self {
+        let (mut out, mut chain) = (Self::new(block_size), TokenChain::default());
+        prompts.into_iter().for_each(|tokens| out.push(chain.ids(tokens, block_size)));
+        out
     }
 
     /// Adds the ids of the next request.
@@ -70,6 +81,29 @@ impl Prefixes {
     }
 }
 
+/// Ids of blocks of tokens: equal where a block and all before it are equal, numbered as they appear.
+#[derive(Debug, Default)]
+pub(super) struct TokenChain {
+    /// By the SHA-256 of the digest of all blocks before and of the block's tokens.
+    known: HashMap<[u8; 32], u64>,
+}
+
+impl TokenChain {
+    /// Ids of the full blocks of `block_size` tokens; none where blocks have no tokens.
+    pub fn ids(&mut self, tokens: &[u32], block_size: u32) -> impl Iterator<Item = u64> {
+        let mut before = [0; 32];
+        let blocks = if block_size == 0 { &[] } else { tokens };
+        blocks.chunks_exact(block_size.max(1) as usize).map(move |block| {
+            let mut hasher = Sha256::new();
+            hasher.update(before);
+            block.iter().for_each(|token| hasher.update(token.to_le_bytes()));
+            before = hasher.finalize().into();
+            let next = self.known.len() as u64;
+            *self.known.entry(before).or_insert(next)
+        })
+    }
+}
+
 /// An id of an id and a number (the finalizer of SplitMix64; Steele, Lea and Flood, "Fast splittable pseudorandom
 /// number generators", OOPSLA 2014).
 pub(super) fn mix(id: u64, number: u64) -> u64 {
@@ -97,6 +131,25 @@ mod tests {
         assert_eq!((prefixes.len(), prefixes.of(0), prefixes.of(1)), (1, &[1, 2][..], &[][..]));
         prefixes.truncate(0);
         assert!(prefixes.is_empty() && prefixes.block_size() == 16);
+    }
+
+    #[test]
+    fn prompts_share_ids_as_far_as_they_share_full_blocks_of_tokens() {
+        let prompts: [&[u32]; 6] = [
+            &[1, 2, 3, 4, 5, 6, 7],
+            // The block that differs, and all after it, are others.
+            &[1, 2, 3, 4, 5, 9, 7, 8],
+            &[1, 2, 9, 4, 5, 6],
+            // The same tokens at another place.
+            &[3, 4, 1, 2],
+            &[1],
+            &[],
+        ];
+        let prefixes = Prefixes::of_tokens(2, prompts);
+        let ids: Vec<&[u64]> = (0..prompts.len()).map(|request| prefixes.of(request)).collect();
+        assert_eq!(ids, [&[0, 1, 2][..], &[0, 1, 3, 4], &[0, 5, 6], &[7, 8], &[], &[]]);
+        assert_eq!((prefixes.len(), prefixes.block_size()), (6, 2));
+        assert!(Prefixes::of_tokens(0, prompts).of(0).is_empty());
     }
 
     #[test]

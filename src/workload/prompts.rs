@@ -1,6 +1,6 @@
 //! Prompt texts: those of a file, or synthetic ones of an exact length.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -9,9 +9,11 @@ use serde::Deserialize;
 use super::data_file::data_file;
 use super::error::object;
 use super::lengths::MAX_TOKENS;
+use super::prefixes::{Prefixes, mix};
+use super::prompting::{Prompting, STARTS};
 use super::stream::Stream;
 use super::{WorkloadError, WorkloadRequest};
-use crate::model::{Tokenizer, sentence};
+use crate::model::sentence;
 use crate::store::read_text_bounded;
 
 /// Largest file of prompts that is read, in bytes.
@@ -27,23 +29,24 @@ const OWN_TEXT_TOKENS: u64 = 4_000_000;
 /// Prompt tokens that are written out at all.
 const MAX_TEXT_TOKENS: u64 = 20_000_000;
 
-/// Texts of a JSONL file (an object with a `text` a line; other fields are ignored), each with its
+/// Prompts of a JSONL file (an object with a `text` a line; other fields are ignored), each with its
 /// number of tokens. The first `requests` lines are used, there must be as many, and all are checked.
 pub(super) fn from_file(
     file: &str,
     requests: u32,
-    tokenizer: Option<&Tokenizer>,
+    prompting: Option<Prompting<'_>>,
     root: &Path,
 ) -> Result<Vec<(u32, String)>, WorkloadError> {
-    let tokenizer = tokenizer.ok_or_else(|| WorkloadError::NoTokenizer { file: file.to_owned() })?;
+    let prompting = prompting.ok_or_else(|| WorkloadError::NoTokenizer { file: file.to_owned() })?;
     let texts = texts(file, &read_text_bounded(&data_file(root, file)?, MAX_PROMPTS)?, requests)?;
     texts
         .into_par_iter()
         .enumerate()
         .map(|(index, text)| {
-            let tokens = tokenizer.encode(&text)?.len();
+            let prompt = prompting.prompt(text)?;
+            let tokens = prompting.tokenizer.encode(&prompt)?.len();
             match u32::try_from(tokens) {
-                Ok(count) if (1..=MAX_TOKENS).contains(&count) => Ok((count, text)),
+                Ok(count) if (1..=MAX_TOKENS).contains(&count) => Ok((count, prompt)),
                 _ => Err(WorkloadError::Cell {
                     file: file.to_owned(),
                     line: index as u64 + 1,
@@ -84,7 +87,7 @@ pub(crate) fn texts(file: &str, content: &str, requests: u32) -> Result<Vec<Stri
     Ok(texts)
 }
 
-/// Synthetic texts for requests whose lengths are known, and their `prompt_id`s.
+/// Synthetic prompts for requests whose lengths are known, and their `prompt_id`s.
 ///
 /// Each request has a text of its own, unless there are over 20,000 requests or 4 million prompt
 /// tokens: then requests of equal prompt length share one. When even the shared texts have over
@@ -92,8 +95,9 @@ pub(crate) fn texts(file: &str, content: &str, requests: u32) -> Result<Vec<Stri
 pub(super) fn synthetic(
     requests: &mut [WorkloadRequest],
     seed: u64,
-    tokenizer: &Tokenizer,
+    prompting: Prompting<'_>,
 ) -> Result<Vec<String>, WorkloadError> {
+    prompting.admit(requests)?;
     let total: u64 = requests.iter().map(|request| u64::from(request.num_prefill_tokens)).sum();
     let lengths = if requests.len() > OWN_TEXT_REQUESTS || total > OWN_TEXT_TOKENS {
         let Some(lengths) = share(requests) else { return Ok(Vec::new()) };
@@ -101,13 +105,75 @@ pub(super) fn synthetic(
     } else {
         requests.iter().map(|request| request.num_prefill_tokens).collect()
     };
-    let writer = Writer::new(tokenizer)?;
+    let writer = Writer::new(prompting)?;
     // Each text has a stream of its own, so that threads and other texts do not matter to it.
     lengths
         .into_par_iter()
         .enumerate()
         .map_init(HashMap::new, |sizes, (id, tokens)| {
-            writer.write(tokens, &mut Stream::new(seed, id as u64), sizes)
+            writer.write(true, tokens, &mut Stream::new(seed, id as u64), sizes)
+        })
+        .collect()
+}
+
+/// Synthetic texts that begin alike where prompts are said to: blocks of equal id are equal texts of a block's tokens.
+/// Each request has a text of its own and becomes its `prompt_id`; as in [`synthetic`], there are none where they would
+/// have over 20 million tokens.
+///
+/// Where a tokenizer merges across words, so that the tokens of a text are not those of its blocks, a request has a text
+/// that shares nothing.
+///
+/// # Errors
+/// With a chat template: its tokens are in no block that prompts are said to share.
+pub(super) fn following(
+    requests: &mut [WorkloadRequest],
+    prefixes: &Prefixes,
+    seed: u64,
+    prompting: Prompting<'_>,
+) -> Result<Vec<String>, WorkloadError> {
+    if prompting.has_template() {
+        return Err(WorkloadError::PrefixesInTemplate);
+    }
+    let total: u64 = requests.iter().map(|request| u64::from(request.num_prefill_tokens)).sum();
+    if total > MAX_TEXT_TOKENS {
+        return Ok(Vec::new());
+    }
+    (0..).zip(requests.iter_mut()).for_each(|(index, request)| request.prompt_id = index);
+    let writer = Writer::new(prompting)?;
+    let size = prefixes.block_size();
+    let blocks_of = |index: usize, request: &WorkloadRequest| {
+        let full = request.num_prefill_tokens.checked_div(size).unwrap_or(0) as usize;
+        let ids = prefixes.of(index);
+        // A block that opens a text reads differently from the same within.
+        ids.iter().take(full).enumerate().map(|(at, id)| (at == 0, *id))
+    };
+    let distinct: BTreeSet<(bool, u64)> =
+        requests.iter().enumerate().flat_map(|(index, request)| blocks_of(index, request)).collect();
+    // Streams of blocks are others than those of requests.
+    let seed_of_blocks = mix(seed, 0);
+    let blocks: HashMap<(bool, u64), String> = distinct
+        .into_par_iter()
+        .map_init(HashMap::new, |sizes, (opens, id)| {
+            let text = writer.write(opens, size, &mut Stream::new(seed_of_blocks, id), sizes)?;
+            Ok(((opens, id), text))
+        })
+        .collect::<Result<_, WorkloadError>>()?;
+    requests
+        .par_iter()
+        .enumerate()
+        .map_init(HashMap::new, |sizes, (index, request)| {
+            let wanted = request.num_prefill_tokens;
+            let shared: Vec<&str> = blocks_of(index, request).map(|block| blocks[&block].as_str()).collect();
+            let rest = wanted - shared.len() as u32 * size;
+            let mut text = shared.concat();
+            if rest > 0 {
+                let stream = &mut Stream::new(seed, index as u64);
+                text.push_str(&writer.write(shared.is_empty(), rest, stream, sizes)?);
+            }
+            if prompting.tokenizer.encode(&text)?.len() == wanted as usize {
+                return Ok(text);
+            }
+            writer.write(true, wanted, &mut Stream::new(seed, index as u64), sizes)
         })
         .collect()
 }
@@ -135,14 +201,16 @@ fn share(requests: &mut [WorkloadRequest]) -> Option<Vec<u32>> {
 /// Tokens of a piece that was seen before.
 type Sizes = HashMap<String, u32>;
 
-/// Writes texts of an exact number of tokens.
+/// Writes prompts of an exact number of tokens.
 ///
 /// Tokenizers split English text at words before anything else, so the tokens of a text are those
 /// of its words, each with the space before it. Words of generated sentences are added while they
-/// fit; words of one token fill the rest. The finished text is tokenized once to make sure, and
-/// mended where that rule did not hold.
+/// fit; words of one token fill the rest. The finished prompt is tokenized once to make sure, and
+/// mended where that rule did not hold. What a chat template adds to a text is left free for it.
 struct Writer<'a> {
-    tokenizer: &'a Tokenizer,
+    prompting: Prompting<'a>,
+    /// Tokens that the template adds.
+    own: u32,
     /// Words that are one token behind another word.
     fillers: Vec<&'static str>,
     /// Words that are one token at the start of a text.
@@ -154,43 +222,57 @@ const SHORT: [&str; 16] = [
     " the", " a", " token", " engine", " request", " of", " and", " step", " model", " is", "e", "s", "t",
     "n", "a", ".",
 ];
-const SHORT_STARTS: [&str; 8] = ["The", "A", "This", "Some", "a", "I", "E", "."];
 
 /// How often a text whose tokens are not the sum of its words is mended.
 const MENDS: usize = 64;
 
 impl<'a> Writer<'a> {
-    fn new(tokenizer: &'a Tokenizer) -> Result<Self, WorkloadError> {
-        let base = tokenizer.encode("The engine")?.len();
-        let mut fillers = Vec::new();
+    fn new(prompting: Prompting<'a>) -> Result<Self, WorkloadError> {
+        let mut writer =
+            Self { prompting, own: prompting.own_tokens()?, fillers: Vec::new(), starters: Vec::new() };
+        let base = writer.counted("The engine")?.1;
         for word in SHORT {
             // A single letter is a filler only if it does not join the word before it.
-            if tokenizer.encode(&format!("The engine{word}"))?.len() == base + 1 {
-                fillers.push(word);
+            if writer.counted(&format!("The engine{word}"))?.1 == base + 1 {
+                writer.fillers.push(word);
             }
         }
-        let mut starters = Vec::new();
-        for word in SHORT_STARTS {
-            if tokenizer.encode(word)?.len() == 1 {
-                starters.push(word);
+        for word in STARTS {
+            if writer.counted(word)?.1 == 1 {
+                writer.starters.push(word);
             }
         }
-        fillers.truncate(8);
-        Ok(Self { tokenizer, fillers, starters })
+        writer.fillers.truncate(8);
+        Ok(writer)
     }
 
     fn size(&self, piece: &str, sizes: &mut Sizes) -> Result<u32, WorkloadError> {
         if let Some(size) = sizes.get(piece) {
             return Ok(*size);
         }
-        let size = self.tokenizer.encode(piece)?.len() as u32;
+        let size = self.prompting.tokenizer.encode(piece)?.len() as u32;
         sizes.insert(piece.to_owned(), size);
         Ok(size)
     }
 
-    /// A text of exactly `tokens` tokens.
-    fn write(&self, tokens: u32, stream: &mut Stream, sizes: &mut Sizes) -> Result<String, WorkloadError> {
+    /// The prompt of a text, and its tokens without those that the template adds.
+    fn counted(&self, text: &str) -> Result<(String, u32), WorkloadError> {
+        let prompt = self.prompting.prompt(text.to_owned())?;
+        let tokens = self.prompting.tokenizer.encode(&prompt)?.len() as u32;
+        Ok((prompt, tokens.saturating_sub(self.own)))
+    }
+
+    /// A prompt of exactly `tokens` tokens, more than the template adds; or a part of one, which opens it or goes on
+    /// with it.
+    fn write(
+        &self,
+        opens: bool,
+        tokens: u32,
+        stream: &mut Stream,
+        sizes: &mut Sizes,
+    ) -> Result<String, WorkloadError> {
         let inexact = || WorkloadError::Inexact { tokens };
+        let tokens = tokens.saturating_sub(self.own);
         let mut pick = |n: u64| stream.below(n);
         let mut pieces: Vec<String> = Vec::new();
         let mut ends: Vec<u32> = Vec::new();
@@ -199,7 +281,7 @@ impl<'a> Writer<'a> {
         let mut full = false;
         while !full {
             queue.clear();
-            sentence(&mut pick, pieces.is_empty(), &mut queue);
+            sentence(&mut pick, opens && pieces.is_empty(), &mut queue);
             for piece in queue.drain(..) {
                 let size = self.size(&piece, sizes)?;
                 if size == 0 {
@@ -219,7 +301,7 @@ impl<'a> Writer<'a> {
         for _ in 0..MENDS {
             let missing = tokens - used;
             for _ in 0..missing {
-                let words = if text.is_empty() { &self.starters } else { &self.fillers };
+                let words = if opens && text.is_empty() { &self.starters } else { &self.fillers };
                 if words.is_empty() {
                     return Err(inexact());
                 }
@@ -228,9 +310,9 @@ impl<'a> Writer<'a> {
                 pieces.push(word.to_owned());
                 ends.push(ends.last().copied().unwrap_or(0) + 1);
             }
-            let found = self.tokenizer.encode(&text)?.len() as u32;
+            let (prompt, found) = self.counted(&text)?;
             if found == tokens {
-                return Ok(text);
+                return Ok(prompt);
             }
             // Fewer than thought: fill up. More: take words away until it fits by their sizes.
             if found < tokens {
@@ -246,7 +328,8 @@ impl<'a> Writer<'a> {
                 pieces.pop();
             }
             text = pieces.concat();
-            used = self.tokenizer.encode(&text)?.len() as u32;
+            // A template may have a token more or less around no text.
+            used = if text.is_empty() { 0 } else { self.counted(&text)?.1 };
             if used > tokens {
                 used = tokens;
             }
@@ -259,6 +342,7 @@ impl<'a> Writer<'a> {
 mod tests {
     use super::super::generate::tests::{SEEDS, TOKENIZER};
     use super::*;
+    use crate::model::Tokenizer;
     use serde_json::{Value, json};
 
     fn requests(lengths: impl IntoIterator<Item = u32>) -> Vec<WorkloadRequest> {
@@ -276,7 +360,7 @@ mod tests {
 
     fn exact(tokenizer: &Tokenizer, lengths: impl IntoIterator<Item = u32>) {
         let mut requests = requests(lengths);
-        let texts = synthetic(&mut requests, SEEDS.prompts, tokenizer).unwrap();
+        let texts = synthetic(&mut requests, SEEDS.prompts, Prompting::plain(tokenizer)).unwrap();
         for request in requests {
             let text = &texts[request.prompt_id as usize];
             assert_eq!(tokenizer.encode(text).unwrap().len() as u32, request.num_prefill_tokens, "{text}");
@@ -306,26 +390,66 @@ mod tests {
         exact(&change("/normalizer", json!({"type": "Lowercase"})), 1..=40);
         let prepend = json!({"type": "Prepend", "prepend": "Say: "});
         let mut few = requests([1]);
-        let found = synthetic(&mut few, 1, &change("/normalizer", prepend));
+        let prepending = change("/normalizer", prepend);
+        let found = synthetic(&mut few, 1, Prompting::plain(&prepending));
         assert!(matches!(found, Err(WorkloadError::Inexact { tokens: 1 })), "{found:?}");
     }
 
     #[test]
     fn large_workloads_share_texts_by_length() {
         let mut many = requests((0..20_001).map(|index| 3 + index % 4));
-        let texts = synthetic(&mut many, 1, &TOKENIZER).unwrap();
+        let texts = synthetic(&mut many, 1, Prompting::plain(&TOKENIZER)).unwrap();
         assert_eq!(texts.len(), 4);
         assert_eq!(many[7].prompt_id, many[3].prompt_id);
         let mut huge = requests((0..100).map(|index| 1_000_000 + index));
-        assert!(synthetic(&mut huge, 1, &TOKENIZER).unwrap().is_empty());
+        assert!(synthetic(&mut huge, 1, Prompting::plain(&TOKENIZER)).unwrap().is_empty());
         assert_eq!(huge[99].prompt_id, 99);
+    }
+
+    #[test]
+    fn texts_begin_alike_where_ids_say_so() {
+        let prefixes = |block, ids: &[&[u64]]| {
+            let mut out = Prefixes::new(block);
+            ids.iter().for_each(|ids| out.push(ids.iter().copied()));
+            out
+        };
+        let ids: [&[u64]; 6] = [&[7, 8, 9], &[7, 8, 4], &[7], &[5, 8], &[], &[7, 8, 9]];
+        let mut asked = requests([48, 50, 16, 40, 20, 61]);
+        let said = prefixes(16, &ids);
+        let texts = following(&mut asked, &said, SEEDS.prompts, Prompting::plain(&TOKENIZER)).unwrap();
+        let tokens: Vec<Vec<u32>> = texts.iter().map(|text| TOKENIZER.encode(text).unwrap()).collect();
+        for (tokens, request) in tokens.iter().zip(&asked) {
+            assert_eq!(tokens.len() as u32, request.num_prefill_tokens);
+        }
+        // The ids of the tokens say the same, and more of blocks that had none.
+        let found = Prefixes::of_tokens(16, tokens.iter().map(Vec::as_slice));
+        for (one, other) in (0..ids.len()).flat_map(|one| (0..one).map(move |other| (one, other))) {
+            let shared =
+                |of: &Prefixes| of.of(one).iter().zip(of.of(other)).take_while(|(a, b)| a == b).count();
+            assert_eq!(shared(&found), shared(&said), "{one} and {other}");
+        }
+        assert_eq!(texts, following(&mut asked, &said, SEEDS.prompts, Prompting::plain(&TOKENIZER)).unwrap());
+
+        // Whatever the tokenizer, lengths are exact.
+        let bytes = crate::model::train_synthetic(300).unwrap();
+        let mut file: Value = serde_json::from_slice(&bytes).unwrap();
+        *file.pointer_mut("/pre_tokenizer").unwrap() =
+            json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
+        let merges = Tokenizer::from_bytes(&serde_json::to_vec(&file).unwrap(), "t").unwrap();
+        for (text, request) in
+            following(&mut asked, &said, SEEDS.prompts, Prompting::plain(&merges)).unwrap().iter().zip(&asked)
+        {
+            assert_eq!(merges.encode(text).unwrap().len() as u32, request.num_prefill_tokens);
+        }
+        let mut huge = requests((0..100).map(|index| 1_000_000 + index));
+        assert!(following(&mut huge, &said, 1, Prompting::plain(&TOKENIZER)).unwrap().is_empty());
     }
 
     #[test]
     fn a_text_does_not_depend_on_the_texts_before_it() {
         let (mut long, mut short) = (requests([20, 30, 40]), requests([9, 30]));
-        let long = synthetic(&mut long, 1, &TOKENIZER).unwrap();
-        assert_eq!(long[1], synthetic(&mut short, 1, &TOKENIZER).unwrap()[1]);
+        let long = synthetic(&mut long, 1, Prompting::plain(&TOKENIZER)).unwrap();
+        assert_eq!(long[1], synthetic(&mut short, 1, Prompting::plain(&TOKENIZER)).unwrap()[1]);
     }
 
     #[test]
@@ -333,7 +457,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let read = |text: &str| {
             std::fs::write(dir.path().join("p.jsonl"), text).unwrap();
-            from_file("p.jsonl", 1, Some(&TOKENIZER), dir.path()).map_err(|error| error.to_string())
+            from_file("p.jsonl", 1, Some(Prompting::plain(&TOKENIZER)), dir.path())
+                .map_err(|error| error.to_string())
         };
         assert_eq!(read("{\"text\": \".\", \"more\": [1]}\n").unwrap(), [(1, ".".to_owned())]);
         insta::assert_snapshot!(read("{\"text\": \"a\"}\n{\"text\": 7}\n").unwrap_err(), @"p.jsonl:2:10: invalid type: integer `7`, expected a string");

@@ -144,6 +144,7 @@ fn json() {
     replay("comparison", 60, &["json"]);
     replay("capacity", 60, &["json"]);
     replay("tokenizer", 60, &["json"]);
+    replay("chat", 60, &["json", "jinja"]);
 }
 
 #[test]

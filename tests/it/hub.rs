@@ -747,10 +747,10 @@ fn a_killed_download_goes_on() {
 fn a_model_that_xp_does_not_run_is_refused_before_its_weights_are_fetched() {
     let mut files = whole();
     let config = files.iter_mut().find(|file| file.name == "config.json").unwrap();
-    config.bytes = CONFIG.replace("qwen3", "llama").into_bytes().into();
+    config.bytes = CONFIG.replace("qwen3", "gpt2").into_bytes().into();
     let desk = Desk::new(files);
     let said = desk.refuses(1, &[]);
-    assert!(said.contains("Org/tiny/config.json:7:3: model_type \"llama\" is not supported"), "{said}");
+    assert!(said.contains("Org/tiny/config.json:7:3: model_type \"gpt2\" is not supported"), "{said}");
     assert_eq!(desk.ranges(), [""; 0]);
 }
 
@@ -766,6 +766,47 @@ fn a_model_of_the_hub_is_measured() {
     let output = desk.run(&["run", "--locked", "--offline", LOCK], &[]);
     assert!(output.status.success(), "{}", both(&output));
     assert_eq!(desk.seen(), [""; 0]);
+}
+
+#[test]
+fn a_chat_template_is_fetched_where_it_is_asked_for() {
+    let mut files = whole();
+    files.push(RemoteFile::new("chat_template.jinja", "{{ messages[0].content }}", false));
+    files.push(RemoteFile::new("tokenizer_config.json", "{\"bos_token\": \"x\"}", false));
+    let desk = Desk::new(files);
+    desk.locks(&[]);
+    desk.assert_cached(&WHOLE);
+    desk.seen();
+    // The pinned commit is asked for what it lacks.
+    let chat = experiment("main").replace("decode=3;", "decode=3; chat-template #true;");
+    desk.project.write(SPEC, &chat);
+    let (code, said) = desk.says(&["--offline"], &[]);
+    assert!(code == Some(1) || code == Some(2), "{said}");
+    assert!(said.contains("missing: tokenizer_config.json"), "{said}");
+    desk.locks(&[]);
+    assert_eq!(
+        desk.seen(),
+        [
+            "GET /Org/tiny/resolve/COMMIT/chat_template.jinja",
+            "GET /Org/tiny/resolve/COMMIT/tokenizer_config.json",
+            "GET /api/models/Org/tiny/revision/COMMIT?blobs=true",
+        ]
+    );
+    let lock = desk.lock_text();
+    for name in ["chat_template.jinja", "tokenizer_config.json"] {
+        assert!(lock.contains(&format!("file \"{name}\"")), "{lock}");
+    }
+    desk.locks(&["--check", "--offline"]);
+    assert_eq!(desk.seen(), [""; 0]);
+}
+
+#[test]
+fn a_model_without_the_template_is_refused_before_its_weights_are_fetched() {
+    let desk = Desk::new(whole());
+    desk.project.write(SPEC, experiment("main").replace("decode=3;", "decode=3; chat-template #true;"));
+    let said = desk.refuses(1, &[]);
+    assert!(said.contains("Org/tiny has no chat template"), "{said}");
+    desk.assert_absent(WEIGHTS);
 }
 
 /// Needs a Python with `huggingface_hub`, named by `XP_TEST_PYTHON`.

@@ -27,7 +27,7 @@ pub struct RemoteFile {
 }
 
 impl RemoteFile {
-    fn new(name: &str, bytes: impl Into<Vec<u8>>, large: bool) -> Self {
+    pub fn new(name: &str, bytes: impl Into<Vec<u8>>, large: bool) -> Self {
         Self { name: name.to_owned(), bytes: Arc::new(bytes.into()), large }
     }
 

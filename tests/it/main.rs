@@ -1,6 +1,8 @@
 //! End-to-end tests: the real binary on real files, one test binary for all.
 
 mod bad_input;
+mod cards;
+mod chat;
 mod ci;
 #[cfg(unix)]
 mod crash;
@@ -16,9 +18,11 @@ mod goldens;
 mod hub;
 mod json;
 mod keeping;
+mod kernel_profile;
 mod language;
 mod locks;
 mod loopback;
+mod prefix_cache;
 mod project;
 mod recorded;
 mod resume;

@@ -199,3 +199,33 @@ fn a_simulation_may_keep_its_requests_alone() {
     let folder = project.only("runs/sim_runs");
     project.ok(&["export", folder.to_str().unwrap(), "--series", "series"]);
 }
+
+/// One folder has the tables of both: each run pins, trains and is simulated from those of its own device.
+#[test]
+fn devices_of_one_folder_are_told_apart_by_their_tables() {
+    let project = project("", &format!("predictor \"linear\"\n{ALONE}"));
+    for table in ["mlp.csv", "attention.csv"] {
+        let text =
+            String::from_utf8(project.read(&format!("profile/compute/card/org/tiny/{table}"))).unwrap();
+        project.write(&format!("profile/compute/other/org/tiny/{table}"), text.replace("\n0.002,", "\n0.2,"));
+    }
+    let matrix = "matrix { zip { hardware.device \"card\" \"other\"; backend.sim.vidur.device \"card\" \"other\"; }; }";
+    let text = String::from_utf8(project.read(SPEC)).unwrap();
+    project.write(SPEC, text.replace("    backend \"sim\"", &format!("    {matrix}\n    backend \"sim\"")));
+    let said = project.ok(&["run", SPEC]);
+    assert!(!said.contains("one profile"), "{said}");
+    let lock = String::from_utf8(project.read(LOCK)).unwrap();
+    assert_eq!(lock.matches("\n    bundle {").count(), 2, "{lock}");
+    assert_eq!(lock.matches("file \"compute/other/org/tiny/mlp.csv\"").count(), 1, "{lock}");
+    let steps: Vec<Vec<u8>> = crate::project::folders(&project.path("runs/sim_runs"))
+        .iter()
+        .map(|run| std::fs::read(run.join("steps.csv")).unwrap())
+        .collect();
+    assert!(steps.len() == 2 && steps[0] != steps[1]);
+    project.ok(&["lock", SPEC, "--check"]);
+    project.ok(&["verify", LOCK]);
+    let trained = || std::fs::read_dir(project.path(".xp/trained")).map_or(0, Iterator::count);
+    assert_eq!(trained(), 2);
+    project.ok(&["gc"]);
+    assert_eq!(trained(), 2, "the lock is predicted with both");
+}

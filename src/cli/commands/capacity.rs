@@ -41,16 +41,19 @@ fn table(capacity: &Capacity) -> Vec<[String; 8]> {
 }
 
 fn row(capacity: &Capacity, cell: &Cell) -> [String; 8] {
-    let settings: Vec<String> = cell
-        .settings
-        .iter()
-        .map(|setting| {
+    // The name of the hardware stands for its settings.
+    let hardware = capacity.has_several_hardware().then(|| cell.hardware.clone());
+    let settings = capacity.telling_axes();
+    let settings = settings.iter().filter_map(|axis| cell.settings.get(*axis));
+    let settings: Vec<String> = hardware
+        .into_iter()
+        .chain(settings.map(|setting| {
             let name = setting.path.rsplit('.').next().unwrap_or(&setting.path);
             format!(
                 "{name}={}",
                 setting.value.as_str().map_or_else(|| setting.value.to_string(), str::to_owned)
             )
-        })
+        }))
         .collect();
     let name = if settings.is_empty() { capacity.name.clone() } else { settings.join(" ") };
     let mark = if cell.standing == Standing::OnFront { " *" } else { "" };

@@ -37,14 +37,14 @@ pub fn run(args: &SimArgs) -> Result<ExitCode, CliError> {
     }
     let folder = match &args.bundle {
         Some(folder) => folder.clone(),
-        None => session.bundle_folder()?.ok_or_else(|| {
+        None => session.bundle_folder(0)?.ok_or_else(|| {
             CliError::failed(
                 "no bundle is pinned yet".to_owned(),
                 "`xp profile` measures one, or give --bundle",
             )
         })?,
     };
-    let bundle = session.read_profile(&folder)?;
+    let bundle = session.read_profile(0, &folder)?;
     stage::into(&mut session, out, |session, folder| -> Result<String, RunError> {
         session.make_sim(0, &bundle, folder)
     })

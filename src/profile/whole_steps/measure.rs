@@ -4,7 +4,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::{STEPS_FORMAT, StepPoint, StepProfile};
-use crate::profile::machine::machine;
+use crate::machine::machine;
 use crate::profile::measure::shuffle;
 use crate::profile::plan::steps_to;
 use crate::profile::samples::Durations;

@@ -51,12 +51,11 @@ impl CellTable {
             },
         };
         let left_out = words.order.len() - shown.len();
-        let fixed: Vec<String> = (0..capacity.axes.len())
-            .filter(|axis| words.axes.iter().all(|(varies, _)| varies != axis))
+        let fixed: Vec<String> = (words.fixed.iter())
             .take(6)
             .map(|axis| {
-                let path = &capacity.axes[axis];
-                let value = value_text(&capacity.cells[0].settings[axis].value);
+                let path = &capacity.axes[*axis];
+                let value = value_text(&capacity.cells[0].settings[*axis].value);
                 format!("{} {value}", clean(path.rsplit('.').next().unwrap_or(path), 24))
             })
             .collect();
@@ -91,6 +90,10 @@ fn columns<'a>(words: &'a Words<'_>) -> Vec<Column<'a>> {
     if several {
         out.push(("Cell".to_owned(), true, Box::new(|index| count(index as u64 + 1))));
     }
+    if words.hardware {
+        let text = |index: usize| fit(&words.hardware_of(index).unwrap_or_default(), 8.0, false, 22.0 * MM);
+        out.push(("Hardware".to_owned(), false, Box::new(text)));
+    }
     if words.axes.len() > MOST_AXES {
         out.push((words.known_as_head(), false, Box::new(|index| words.short(index, 8.0, 50.0 * MM))));
     } else {
@@ -101,10 +104,6 @@ fn columns<'a>(words: &'a Words<'_>) -> Vec<Column<'a>> {
             };
             out.push((fit(name, 7.5, true, 22.0 * MM), number, Box::new(text)));
         }
-    }
-    if cells.iter().any(|cell| cell.hardware != cells[0].hardware) {
-        let text = |index: usize| fit(&clean(&cells[index].hardware, 40), 8.0, false, 22.0 * MM);
-        out.push(("Hardware".to_owned(), false, Box::new(text)));
     }
     let load = |index: usize| cells[index].highest_load();
     let or_none =
@@ -157,5 +156,51 @@ fn shown_percentiles(words: &Words<'_>) -> Vec<Objective> {
 impl Words<'_> {
     fn known_as_head(&self) -> String {
         fit(&self.known_as, 7.5, true, 50.0 * MM)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::capacity::{Capacity, Setting, sample_queue};
+
+    /// Two cards of two prices, each with a profile, beside the settings of the sample.
+    fn cards(change: impl Fn(usize) -> &'static str) -> Capacity {
+        let mut plan = sample_queue::plan(4);
+        for path in ["hardware.device", "hardware.price-per-hour", "backend.sim.profile"] {
+            plan.axes.push(path.to_owned());
+        }
+        for (index, cell) in plan.cells.iter_mut().enumerate() {
+            let (device, price) = [("l4", 0.7), ("h100", 3.0)][index % 2];
+            device.clone_into(&mut cell.hardware);
+            for (path, value) in [
+                ("hardware.device", json!(device)),
+                ("hardware.price-per-hour", json!(price)),
+                ("backend.sim.profile", json!(change(index))),
+            ] {
+                cell.settings.push(Setting { path: path.to_owned(), value });
+            }
+        }
+        sample_queue::searched(plan, false)
+    }
+
+    #[test]
+    fn cards_have_a_column_and_their_settings_none_of_their_own() {
+        let heads = |capacity: &Capacity| -> Vec<String> {
+            let table = CellTable::of(&Words::of(capacity));
+            table.columns.into_iter().map(|(head, _)| head).collect()
+        };
+        let capacity = cards(|index| ["profiles/l4", "profiles/h100"][index % 2]);
+        let shown = heads(&capacity);
+        assert_eq!(shown[..3], ["Cell", "Hardware", "chunk-size"], "{shown:?}");
+        assert_eq!(shown.iter().filter(|head| *head == "Hardware").count(), 1);
+        assert!(!shown.iter().any(|head| ["device", "price-per-hour", "profile"].contains(&head.as_str())));
+        let words = Words::of(&capacity);
+        assert!(words.known_as.starts_with("hardware × chunk-size") && words.label(1).starts_with("h100 × "));
+        // Where one card is simulated from two profiles, its name does not tell which.
+        let two = cards(|index| ["a", "b", "c", "d"][index]);
+        assert!(heads(&two).contains(&"profile".to_owned()));
     }
 }

@@ -11,9 +11,13 @@ pub(super) struct Words<'a> {
     pub capacity: &'a Capacity,
     pub name: String,
     pub currency: String,
-    /// Axes that have more than one value: place, and last part of the path.
+    /// Whether cells are of different hardware, whose name is then a part of theirs.
+    pub hardware: bool,
+    /// Axes that have more than one value and tell more than the hardware's name: place, and last part of the path.
     pub axes: Vec<(usize, String)>,
-    /// The names of those axes, joined as the values are.
+    /// Axes that have one value in all cells.
+    pub fixed: Vec<usize>,
+    /// The names of what tells cells apart, joined as the values are.
     pub known_as: String,
     /// Cells by cost, then by rate; those that never hold last.
     pub order: Vec<usize>,
@@ -27,11 +31,15 @@ impl<'a> Words<'a> {
             cells.iter().any(|cell| value(cell) != value(&cells[0]))
         };
         let name = |path: &str| clean(path.rsplit('.').next().unwrap_or(path), 24);
-        let axes: Vec<(usize, String)> = (0..capacity.axes.len())
+        let axes: Vec<(usize, String)> = (capacity.telling_axes().into_iter())
             .filter(|axis| varies(*axis))
             .map(|axis| (axis, name(&capacity.axes[axis])))
             .collect();
-        let known_as = axes.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>().join(" × ");
+        let fixed = (0..capacity.axes.len()).filter(|axis| !varies(*axis)).collect();
+        let hardware = capacity.has_several_hardware();
+        let of_hardware = hardware.then_some("hardware").into_iter();
+        let known_as: Vec<&str> = of_hardware.chain(axes.iter().map(|(_, name)| name.as_str())).collect();
+        let known_as = known_as.join(" × ");
         let mut order: Vec<usize> = (0..cells.len()).collect();
         let key = |index: usize| {
             let cell = &cells[index];
@@ -47,7 +55,9 @@ impl<'a> Words<'a> {
             capacity,
             name: shorten(&clean(&capacity.name, 120), 48),
             currency: clean(&capacity.currency, 12),
+            hardware,
             axes,
+            fixed,
             known_as,
             order,
         }
@@ -55,7 +65,12 @@ impl<'a> Words<'a> {
 
     /// Whether cells differ in a setting that is named.
     pub(super) fn named(&self) -> bool {
-        !self.axes.is_empty()
+        self.hardware || !self.axes.is_empty()
+    }
+
+    /// The hardware of a cell, where cells differ in it.
+    pub(super) fn hardware_of(&self, cell: usize) -> Option<String> {
+        self.hardware.then(|| clean(&self.capacity.cells[cell].hardware, 40))
     }
 
     /// The best cell: the cheapest, else the one with the highest rate. None where none holds.
@@ -66,11 +81,9 @@ impl<'a> Words<'a> {
 
     /// Values of a cell's settings, such as `512 × 64`; its number where cells do not differ.
     pub(super) fn label(&self, cell: usize) -> String {
-        let values: Vec<String> = self
-            .axes
-            .iter()
-            .map(|(axis, _)| value_text(&self.capacity.cells[cell].settings[*axis].value))
-            .collect();
+        let values = self.axes.iter();
+        let values = values.map(|(axis, _)| value_text(&self.capacity.cells[cell].settings[*axis].value));
+        let values: Vec<String> = self.hardware_of(cell).into_iter().chain(values).collect();
         if values.is_empty() { format!("cell {}", cell + 1) } else { values.join(" × ") }
     }
 
@@ -84,7 +97,8 @@ impl<'a> Words<'a> {
         let settings = self.axes.iter().map(|(axis, name)| {
             format!("{name} {}", value_text(&self.capacity.cells[cell].settings[*axis].value))
         });
-        shorten(&settings.collect::<Vec<_>>().join(", "), 120)
+        let hardware = self.hardware_of(cell).into_iter();
+        shorten(&hardware.chain(settings).collect::<Vec<_>>().join(", "), 120)
     }
 
     /// `of 12 cells hold`.

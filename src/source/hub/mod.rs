@@ -26,7 +26,11 @@ use self::listing::{Hub, Listing};
 use self::name::{Repo, is_commit, is_plain_file};
 use self::oid::Oid;
 use self::settings::{Environment, Settings};
-use super::{Access, CONFIG, ModelFiles, Network, Pinned, SourceError, TOKENIZER, config, folder, weights};
+use super::{
+    Access, CONFIG, ModelFiles, Network, Pinned, SourceError, TOKENIZER, TemplateFiles, config, folder,
+    template, weights,
+};
+use crate::model::Moment;
 use crate::store::{Digest, read_text_bounded};
 
 /// Files that are fetched at once: enough for a fast line, few enough for the hub's limits.
@@ -51,21 +55,23 @@ pub(super) fn cached_folder(repo: &str, revision: &str) -> Option<PathBuf> {
 }
 
 /// Resolves a revision of a repository. What a lock pins is kept without asking the hub for the
-/// revision; files that are in the cache are not fetched.
+/// revision; files that are in the cache are not fetched. With `chat` the chat template belongs to the model.
 pub(super) fn resolve(
     repo: &str,
     revision: &str,
+    chat: bool,
     access: &Access<'_>,
     pinned: Option<Pinned<'_>>,
 ) -> Result<ModelFiles, SourceError> {
     let root = settings::cache_folder().ok_or(HubError::NoCache)?;
-    resolve_in(&root, repo, revision, access, pinned)
+    resolve_in(&root, repo, revision, chat, access, pinned)
 }
 
 fn resolve_in(
     root: &Path,
     repo: &str,
     revision: &str,
+    chat: bool,
     access: &Access<'_>,
     pinned: Option<Pinned<'_>>,
 ) -> Result<ModelFiles, SourceError> {
@@ -76,9 +82,9 @@ fn resolve_in(
     if let Some(pinned) = &pinned {
         check_pins(pinned)?;
     }
-    let pins = pinned.map(|pinned| digests(&pinned)).filter(is_whole_model);
+    let pins = pinned.map(|pinned| digests(&pinned)).filter(|pins| is_whole_model(pins, chat));
     let cache = Cache::new(root, &repo, Environment::of_process().symlinks());
-    let resolving = Resolving { repo: &repo, cache: &cache, access, pins: pins.as_ref() };
+    let resolving = Resolving { repo: &repo, cache: &cache, chat, access, pins: pins.as_ref() };
     let not_cached = |why: String| HubError::NotCached {
         what: format!("{} at {revision}", repo.as_str()),
         cache: root.to_owned(),
@@ -112,9 +118,10 @@ fn resolve_in(
 }
 
 /// Whether pins name all that a model is made of.
-fn is_whole_model(pins: &BTreeMap<String, Digest>) -> bool {
+fn is_whole_model(pins: &BTreeMap<String, Digest>, chat: bool) -> bool {
     let weights = pins.keys().any(|name| name.ends_with(".safetensors"));
-    weights && [CONFIG, TOKENIZER].iter().all(|name| pins.contains_key(*name))
+    let template = !chat || template::NAMES.iter().any(|name| pins.contains_key(*name));
+    weights && template && [CONFIG, TOKENIZER].iter().all(|name| pins.contains_key(*name))
 }
 
 /// The digests that the hub's listing gives for the files of a model.
@@ -144,8 +151,9 @@ fn absent<'a>(folder: &Path, files: impl Iterator<Item = &'a str>) -> Vec<String
 }
 
 /// What a snapshot certainly lacks, as far as its own files tell.
-fn gaps(snapshot: &Path, shown: &str) -> Vec<String> {
+fn gaps(snapshot: &Path, shown: &str, chat: bool) -> Vec<String> {
     let mut missing = absent(snapshot, [CONFIG, TOKENIZER].into_iter());
+    missing.extend(template::gap(snapshot).filter(|_| chat).map(str::to_owned));
     match weights::find(snapshot, shown) {
         Ok(names) => {
             // One shard that is alone is what a cut download leaves: the index was to come.
@@ -165,6 +173,8 @@ fn gaps(snapshot: &Path, shown: &str) -> Vec<String> {
 struct Resolving<'a> {
     repo: &'a Repo,
     cache: &'a Cache,
+    /// Whether the chat template belongs to the model.
+    chat: bool,
     access: &'a Access<'a>,
     /// The files that a lock pins.
     pins: Option<&'a BTreeMap<String, Digest>>,
@@ -176,7 +186,7 @@ impl Resolving<'_> {
         let snapshot = self.cache.snapshot(commit);
         match self.pins {
             Some(pins) => absent(&snapshot, pins.keys().map(String::as_str)),
-            None => gaps(&snapshot, self.repo.as_str()),
+            None => gaps(&snapshot, self.repo.as_str(), self.chat),
         }
     }
 
@@ -206,6 +216,12 @@ impl Resolving<'_> {
         self.fetch_these(hub, listing, &used[..1])?;
         let text = read_text_bounded(&snapshot.join(CONFIG), config::MAX_CONFIG)?;
         config::parse(&format!("{shown}/{CONFIG}"), &text)?;
+        if self.chat {
+            let listed = template::NAMES.into_iter().filter(|name| listing.files.contains_key(*name));
+            used.extend(listed.map(str::to_owned));
+            self.fetch_these(hub, listing, &used)?;
+            TemplateFiles::find(&snapshot, shown).load(Moment::PINNED, |_, _| Ok(()))?;
+        }
         let weights = match listing.files.contains_key(weights::INDEX) {
             true => {
                 used.push(weights::INDEX.to_owned());
@@ -250,7 +266,8 @@ impl Resolving<'_> {
     /// Reads a snapshot, and holds its files against what is pinned, or else against what the hub said.
     fn read(&self, commit: &str, expected: &BTreeMap<String, Oid>) -> Result<ModelFiles, SourceError> {
         let snapshot = self.cache.snapshot(commit);
-        let made = folder::resolve(&snapshot, self.repo.as_str(), Some(commit.to_owned()), self.access)?;
+        let made =
+            folder::resolve(&snapshot, self.repo.as_str(), Some(commit.to_owned()), self.chat, self.access)?;
         for file in &made.files {
             let pinned = self.pins.and_then(|pins| pins.get(&file.file)).map(|digest| Oid::Sha256(*digest));
             let says = if pinned.is_some() { "the lock pins" } else { "the hub says" };
@@ -318,7 +335,7 @@ mod tests {
             network: Network::Offline,
             progress: &Silent,
         };
-        resolve_in(root, "Org/tiny-1.0", revision, &access, pinned)
+        resolve_in(root, "Org/tiny-1.0", revision, false, &access, pinned)
     }
 
     fn cached(root: &Path) -> std::path::PathBuf {

@@ -73,8 +73,8 @@ fn all_mistakes_are_told_at_once() {
      13 │     backend "vidur" { profile "auto"; predictor "interpolate"; }
         ╰────
       help: did you mean `chunk-size`? `backend` has: `kind`, `scheduler`, `chunk-size`, `max-batch-
-            size`, `block-size`, `kv-memory`, `watermark`, `max-context`, `max-waiting-steps` or
-            `sampling`
+            size`, `block-size`, `kv-memory`, `watermark`, `max-context`, `max-waiting-steps`,
+            `prefix-caching` or `sampling`
 
     Error: xp::spec::value
 
@@ -103,7 +103,8 @@ fn an_unknown_model_is_answered_with_the_catalog() {
      4 │         source "synthetic"
        ╰────
       help: did you mean `qwen3-0.6b`? the catalog has: `qwen3-tiny`, `qwen3-17m`, `qwen3-0.6b`,
-            `qwen3-1.7b`, `qwen3-4b` or `qwen3-8b`; weights of your own: `source "path" "models/…"`
+            `qwen3-1.7b`, `qwen3-4b`, `qwen3-8b`, `qwen3-moe-tiny`, `qwen3-30b-a3b`, `llama-tiny`,
+            `llama-3.2-1b` or `llama-3.1-8b`; weights of your own: `source "path" "models/…"`
     "#);
 }
 
@@ -389,7 +390,7 @@ fn a_matrix_is_checked_axis_by_axis_and_cell_by_cell() {
      17 │     report "reports/chat.pdf"
         ╰────
       help: did you mean `arrivals`? there are: `requests`, `trace`, `prompts`, `lengths`, `arrivals`,
-            `sessions` or `decode-tokens`
+            `sessions`, `decode-tokens` or `chat-template`
     "#);
     insta::assert_snapshot!(said(&[("qps 1 2 4", "qps 1 0 4")]), @r#"
     xp::spec::value
@@ -442,7 +443,7 @@ fn mistakes_of_overrides_point_into_their_own_text() {
        ·             ╰── not known here
        ╰────
       help: did you mean `arrivals`? there are: `requests`, `trace`, `prompts`, `lengths`, `arrivals`,
-            `sessions` or `decode-tokens`
+            `sessions`, `decode-tokens` or `chat-template`
     "#);
     insta::assert_snapshot!(said_set(&["backend.sarthi.chunk-size=4"]), @r#"
     xp::spec::set

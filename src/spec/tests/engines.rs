@@ -139,6 +139,22 @@ fn settings_that_contradict_one_another_are_told() {
 }
 
 #[test]
+fn an_engine_that_runs_here_may_have_a_prefix_cache() {
+    let here = |settings: &str| {
+        let text = format!(
+            "experiment \"x\" {{\n    model \"qwen3-tiny\"\n    workload \"w\" requests=1 {{ lengths \"fixed\" prefill=9 decode=1; }}\n    \
+             backend \"candle\" kv-memory=\"4MiB\" {{ {settings}; }}\n}}\n"
+        );
+        changed_in(&text, &[])
+    };
+    let loaded = here("scheduler \"vllm_v1\"; prefix-caching #true").unwrap();
+    let [Backend::Candle(engine)] = loaded.experiment.backends.as_slice() else { panic!() };
+    assert!(engine.settings().prefix_caching);
+    let refused = render(&here("prefix-caching #true").unwrap_err());
+    assert!(refused.contains("`sarathi` knows no prefix caching"), "{refused}");
+}
+
+#[test]
 fn the_model_decides_how_it_can_be_split() {
     insta::assert_snapshot!(said(&[("chunk-size 512", "parallel tensor=6 pipeline=40 expert=#true\nchunk-size 512")]), @r#"
       × x.kdl: 3 mistakes

@@ -518,7 +518,7 @@ fn mistakes_of_presets_are_told_whether_they_are_used_or_not() {
      5 │     preset "smoke"
        ╰────
       help: did you mean `requests`? `workload` has: `requests`, `trace`, `prompts`, `lengths`,
-            `arrivals`, `sessions` or `decode-tokens`
+            `arrivals`, `sessions`, `decode-tokens` or `chat-template`
 
     Error: xp::spec::grammar
 

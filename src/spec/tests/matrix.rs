@@ -230,6 +230,78 @@ fn ten_thousand_cells_are_expanded_quickly() {
     }
 }
 
+/// An engine that is not run here, in the place of xp's own: it may be of any device.
+fn engine() -> Backend {
+    let engine = json!({ "kind": "engine", "name": "sarathi", "scheduler": "sarathi" });
+    serde_json::from_value(engine).unwrap()
+}
+
+/// `GOOD` with such an engine, hardware, simulated backend and matrix.
+fn with_cards(hardware: &str, sim: &str, matrix: &str) -> String {
+    with(&format!("matrix {{ {matrix} }}"))
+        .replace("hardware \"cpu\" threads=2", hardware)
+        .replace("backend \"sarathi\" ", "backend \"sarathi\" kind=\"engine\" scheduler=\"sarathi\" ")
+        .replace("profile \"auto\"; predictor \"interpolate\";", sim)
+        .replace("compare real=\"sarathi\" sim=\"vidur\" pass=\"5%\" warn=\"9%\" repeats=3", "")
+}
+
+#[test]
+fn cards_vary_with_their_profiles() {
+    let load = |sim: &str, matrix: &str| load_text("x.kdl", &with_cards("hardware \"l4\"", sim, matrix), &[]);
+    let named = "profile \"profiles/l4\"; predictor \"kernels\";";
+    let zip = "zip { hardware \"l4\" \"l40s\"; hardware.price-per-hour 0.7 3; backend.vidur.profile \"profiles/l4\" \"profiles/l40s\"; }";
+    let loaded = load(named, zip).unwrap_or_else(|error| panic!("{}", render(&error)));
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let told: Vec<(String, Option<f64>, String)> = loaded
+        .cells
+        .iter()
+        .map(|Cell { experiment, .. }| {
+            let Hardware { device, price_per_hour, .. } = experiment.hardware.clone();
+            (device, price_per_hour, experiment.simulated().unwrap().profile.clone().into())
+        })
+        .collect();
+    let card = |name: &str, price| (name.to_owned(), Some(price), format!("profiles/{name}"));
+    assert_eq!(told, [card("l4", 0.7), card("l40s", 3.0)]);
+    assert!(loaded.experiment.varies_profile());
+    // A rule that looks at two settings holds in every cell: what is simulated, and of which device.
+    let refused = |sim: &str, matrix: &str| render(&load(sim, matrix).map(|_| ()).unwrap_err());
+    let text = refused(named, "hardware.device \"l4\" \"tpu\"");
+    assert!(text.contains("no device \"tpu\""), "{text}");
+    let text = refused(named, "hardware.device \"l4\" \"l40s\"; backend.vidur.profile \"auto\"");
+    assert!(text.contains("a profile of \"l4\" cannot be measured here"), "{text}");
+    // The base's own device is no matter where the matrix says another.
+    let text = refused(
+        named,
+        "hardware.device \"cpu\"; backend.vidur.profile \"auto\"; backend.vidur.predictor \"kernels\"",
+    );
+    assert!(text.contains("xp measures no kernels of a GPU"), "{text}");
+    let own =
+        "hardware.device \"cpu\"; backend.vidur.profile \"auto\"; backend.vidur.predictor \"interpolate\"";
+    assert!(load(named, own).is_ok());
+}
+
+#[test]
+fn cards_of_one_profile_are_a_warning() {
+    let named = "profile \"profiles/l4\"; predictor \"kernels\";";
+    let text =
+        with_cards("hardware \"l4\"", named, "hardware.device \"l4\" \"l40s\"; workload.arrivals.qps 1 2;");
+    let loaded = load_text("x.kdl", &text, &[]).unwrap();
+    let told: Vec<String> = loaded.warnings.iter().map(Mistake::in_one_line).collect();
+    insta::assert_snapshot!(
+        told.join("\n"),
+        @r#"x.kdl:16:14: "l4" and "l40s" are simulated from one profile, "profiles/l4""#
+    );
+    // One device in two sizes is no mistake, nor are two that are told apart by their tables.
+    for matrix in [
+        "hardware.memory \"20GiB\" \"24GiB\"",
+        "zip { hardware.device \"l4\" \"l40s\"; backend.vidur.vidur.device \"a\" \"b\"; }",
+    ] {
+        let named = named.replace("\"kernels\"", "\"linear\"; vidur \"a\"");
+        let loaded = load_text("x.kdl", &with_cards("hardware \"l4\"", &named, matrix), &[]);
+        assert!(loaded.unwrap_or_else(|error| panic!("{}", render(&error))).warnings.is_empty(), "{matrix}");
+    }
+}
+
 /// The cells as they are defined: each setting of each cell set, and the whole experiment checked.
 fn defined(experiment: &Experiment) -> Option<Vec<Cell>> {
     let mut base = experiment.clone();
@@ -281,9 +353,15 @@ fn axes() -> impl Strategy<Value = Vec<Axis>> {
             vec![json!("1GiB"), json!("2GiB"), json!("99999999999TiB"), json!(5)],
         ),
         axis("backend.sarathi.sampling.top-p", numbers()),
+        (
+            axis("hardware.device", vec![json!("cpu"), json!("l4"), json!("tpu"), json!(5)]),
+            axis("hardware.memory", vec![json!("1GiB"), json!("9GiB"), json!("none"), json!(5)]),
+            axis("backend.vidur.profile", vec![json!("auto"), json!("profiles/a"), json!("../b")]),
+            axis("backend.vidur.predictor", vec![json!("interpolate"), json!("kernels"), json!("forest")]),
+        ),
     )
-        .prop_map(|(a, b, c, d, e, f, g, h, i)| {
-            [a, b, c, d, e, f, g, h, i].into_iter().flatten().collect::<Vec<_>>()
+        .prop_map(|(a, b, c, d, e, f, g, h, i, (j, k, l, m))| {
+            [a, b, c, d, e, f, g, h, i, j, k, l, m].into_iter().flatten().collect::<Vec<_>>()
         })
         .prop_shuffle()
         .prop_map(|mut axes| {
@@ -296,8 +374,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn cells_are_what_setting_each_value_gives(axes in axes(), gamma: bool) {
+    fn cells_are_what_setting_each_value_gives(axes in axes(), gamma: bool, gpu: bool) {
         let mut experiment = good();
+        if gpu {
+            experiment.backends[0] = engine();
+            experiment.compare = None;
+        }
         if gamma {
             experiment.workload.arrivals = Arrivals::Gamma { qps: 2.0, cv: 3.0 };
         }

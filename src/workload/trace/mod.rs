@@ -14,7 +14,7 @@ pub(crate) use rows::Traced;
 use super::WorkloadError;
 use super::data_file::data_file;
 use super::lengths::MAX_TRACE;
-use crate::model::Tokenizer;
+use super::prompting::Prompting;
 use crate::spec::{self, TraceFormat};
 use crate::store::read_text_bounded;
 
@@ -36,12 +36,12 @@ pub(super) fn read(
     spec: &spec::Trace,
     requests: u32,
     arrives: bool,
-    tokenizer: Option<&Tokenizer>,
+    prompting: Option<Prompting<'_>>,
     root: &Path,
 ) -> Result<Traced, WorkloadError> {
     let limit = if spec.format == TraceFormat::Sharegpt { MAX_CONVERSATIONS } else { MAX_TRACE };
     let text = read_text_bounded(&data_file(root, &spec.path)?, limit)?;
-    parse(spec, &text, requests, arrives, tokenizer)
+    parse(spec, &text, requests, arrives, prompting)
 }
 
 /// The same of a text.
@@ -50,7 +50,7 @@ pub(crate) fn parse(
     text: &str,
     requests: u32,
     arrives: bool,
-    tokenizer: Option<&Tokenizer>,
+    prompting: Option<Prompting<'_>>,
 ) -> Result<Traced, WorkloadError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let block =
@@ -61,7 +61,7 @@ pub(crate) fn parse(
         TraceFormat::Vidur => tables::vidur(trace, text, arrives)?,
         TraceFormat::Azure => azure::read(trace, text)?,
         TraceFormat::Mooncake => mooncake::read(trace, text, arrives)?,
-        TraceFormat::Sharegpt => sharegpt::read(trace, text, requests, tokenizer)?,
+        TraceFormat::Sharegpt => sharegpt::read(trace, text, requests, prompting)?,
     };
     trace.finish(requests, arrives.then_some(spec.time_scale))
 }

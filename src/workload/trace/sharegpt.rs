@@ -1,24 +1,24 @@
 //! Conversations as ShareGPT has them: every reply is a request, and its prompt
-//! is all of the conversation before it.
+//! is all of the conversation before it: a turn a line, or messages in a chat template.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use rayon::prelude::*;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
-use sha2::{Digest as _, Sha256};
 
 use super::rows::{At, Trace};
-use crate::model::Tokenizer;
+use crate::model::{ChatError, ChatMessage};
 use crate::workload::WorkloadError;
+use crate::workload::prefixes::TokenChain;
+use crate::workload::prompting::Prompting;
 use crate::workload::prompts::MAX_PROMPTS;
 
 /// Who replies, by the names that the published files give it.
 const REPLIES: [&str; 6] = ["gpt", "assistant", "chatgpt", "bing", "bard", "model"];
 
-/// What stands between two turns of a prompt.
-const BETWEEN: &str = "\n";
+/// Who asks.
+const USERS: [&str; 2] = ["human", "user"];
 
 #[derive(Deserialize)]
 #[serde(expecting = "a conversation")]
@@ -40,13 +40,23 @@ impl Turn {
     fn is_reply(&self) -> bool {
         REPLIES.contains(&self.from.as_str())
     }
+
+    /// The turn with the role that chat templates know.
+    fn into_message(self) -> ChatMessage {
+        let role = match self.from.as_str() {
+            from if REPLIES.contains(&from) => "assistant",
+            from if USERS.contains(&from) => "user",
+            other => other,
+        };
+        ChatMessage { role: role.to_owned(), content: self.value }
+    }
 }
 
 /// A reply and what it answers.
 struct Reply {
     /// Number of its conversation in the file, from 1.
     conversation: u64,
-    prompt: String,
+    prompt: Vec<ChatMessage>,
     reply: String,
 }
 
@@ -56,9 +66,9 @@ pub(super) fn read<'a>(
     mut trace: Trace<'a>,
     text: &str,
     requests: u32,
-    tokenizer: Option<&Tokenizer>,
+    prompting: Option<Prompting<'_>>,
 ) -> Result<Trace<'a>, WorkloadError> {
-    let tokenizer = tokenizer.ok_or_else(|| WorkloadError::NoTokenizer { file: trace.file.to_owned() })?;
+    let prompting = prompting.ok_or_else(|| WorkloadError::NoTokenizer { file: trace.file.to_owned() })?;
     let mut replies = Replies { requests: requests as usize, ..Replies::default() };
     let mut json = serde_json::Deserializer::from_str(text);
     let read = if text.trim_start().starts_with('[') {
@@ -67,14 +77,27 @@ pub(super) fn read<'a>(
         replies.each(&mut json)
     };
     read.map_err(|error| WorkloadError::json(trace.file, 1, &error))?;
-    let counted: Vec<(Vec<u32>, usize)> = replies
+    let tokenizer = prompting.tokenizer;
+    let counted: Vec<Option<(String, Vec<u32>, usize)>> = replies
         .found
         .par_iter()
-        .map(|reply| Ok((tokenizer.encode(&reply.prompt)?, tokenizer.encode(&reply.reply)?.len())))
+        .map(|reply| {
+            let prompt = match prompting.conversation(&reply.prompt) {
+                // Some templates want a user's turn first, or turns that alternate.
+                Err(WorkloadError::Chat(ChatError::Refused { .. })) => return Ok(None),
+                prompt => prompt?,
+            };
+            let tokens = tokenizer.encode(&prompt)?;
+            Ok(Some((prompt, tokens, tokenizer.encode(&reply.reply)?.len())))
+        })
         .collect::<Result<_, WorkloadError>>()?;
-    let mut chain = Chain::default();
-    let (mut empty, mut long) = (0, 0);
-    for (reply, (tokens, decode)) in replies.found.into_iter().zip(counted) {
+    let mut chain = TokenChain::default();
+    let (mut empty, mut long, mut refused) = (0, 0, 0);
+    for (reply, counted) in replies.found.into_iter().zip(counted) {
+        let Some((prompt, tokens, decode)) = counted else {
+            refused += 1;
+            continue;
+        };
         let total = tokens.len() + decode;
         if tokens.is_empty() || decode == 0 {
             empty += 1;
@@ -87,11 +110,15 @@ pub(super) fn read<'a>(
         }
         let at = At { line: reply.conversation, prefill: "conversations", decode: "conversations" };
         trace.push(at, tokens.len() as u64, decode as u64, None)?;
-        let ids: Vec<u64> = chain.ids(&tokens, trace.block as usize).collect();
+        let ids: Vec<u64> = chain.ids(&tokens, trace.block).collect();
         trace.push_ids(at.line, "conversations", tokens.len() as u64, ids.into_iter())?;
-        trace.push_text(reply.prompt);
+        trace.push_text(prompt);
     }
-    for (count, why) in [(empty, "have no text"), (long, "are longer than max-tokens")] {
+    for (count, why) in [
+        (empty, "have no text"),
+        (long, "are longer than max-tokens"),
+        (refused, "the chat template refuses"),
+    ] {
         if count > 0 {
             let file = trace.file.to_owned();
             trace.note(format!("{file}: {count} replies are left out, which {why}"));
@@ -117,11 +144,11 @@ impl Replies {
     /// Takes the replies of a conversation; refuses more text than is held.
     fn take<E: Error>(&mut self, conversation: Conversation) -> Result<(), E> {
         self.conversations += 1;
-        let mut prompt = String::new();
+        let (mut prompt, mut length) = (Vec::new(), 0);
         for turn in conversation.conversations {
-            let is_reply = turn.is_reply() && !prompt.is_empty();
+            let is_reply = turn.is_reply() && length > 0;
             if is_reply && !self.is_full() {
-                self.bytes += (prompt.len() + turn.value.len()) as u64;
+                self.bytes += (length + turn.value.len()) as u64;
                 if self.bytes > MAX_PROMPTS {
                     let text = format!(
                         "the prompts up to here have more than {MAX_PROMPTS} bytes: say fewer `requests`"
@@ -134,10 +161,11 @@ impl Replies {
                     reply: turn.value.clone(),
                 });
             }
-            if !prompt.is_empty() {
-                prompt.push_str(BETWEEN);
+            // What was said before the first text is nothing.
+            if length > 0 || !turn.value.is_empty() {
+                length += usize::from(length > 0) + turn.value.len();
+                prompt.push(turn.into_message());
             }
-            prompt.push_str(&turn.value);
         }
         Ok(())
     }
@@ -186,25 +214,5 @@ impl<'de> Visitor<'de> for &mut Replies {
                 None => return Ok(()),
             }
         }
-    }
-}
-
-/// Ids of blocks of tokens: equal where a block and all before it are equal, numbered as they appear.
-#[derive(Default)]
-struct Chain {
-    known: HashMap<[u8; 32], u64>,
-}
-
-impl Chain {
-    fn ids(&mut self, tokens: &[u32], block: usize) -> impl Iterator<Item = u64> {
-        let mut before = [0; 32];
-        tokens.chunks_exact(block.max(1)).map(move |block| {
-            let mut hasher = Sha256::new();
-            hasher.update(before);
-            block.iter().for_each(|token| hasher.update(token.to_le_bytes()));
-            before = hasher.finalize().into();
-            let next = self.known.len() as u64;
-            *self.known.entry(before).or_insert(next)
-        })
     }
 }

@@ -1,5 +1,5 @@
 use super::super::generate::tests::{SEEDS, TOKENIZER, spec as workload_spec};
-use super::super::{generate, generate_with_notes, with_texts, workload_files};
+use super::super::{Prompting, generate, generate_with_notes, with_texts, workload_files};
 use super::*;
 use crate::spec::{Arrivals, Lengths, Trace as Spec, WorkloadSpec};
 
@@ -9,12 +9,13 @@ fn of(format: TraceFormat) -> Spec {
 
 fn traced(spec: &Spec, text: &str) -> Traced {
     let arrives = spec.format != TraceFormat::Sharegpt;
-    parse(spec, text, 100, arrives, Some(&TOKENIZER)).unwrap_or_else(|error| panic!("{error}"))
+    parse(spec, text, 100, arrives, Some(Prompting::plain(&TOKENIZER)))
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn said(format: TraceFormat, text: &str) -> String {
     let arrives = format != TraceFormat::Sharegpt;
-    match parse(&of(format), text, 100, arrives, Some(&TOKENIZER)) {
+    match parse(&of(format), text, 100, arrives, Some(Prompting::plain(&TOKENIZER))) {
         Ok(traced) => panic!("{traced:?}"),
         Err(error) => error.to_string(),
     }
@@ -89,7 +90,7 @@ fn each_reply_of_a_conversation_is_a_request_with_all_that_was_said_before() {
     // One conversation after another says the same, and so does a cap.
     let lines = chat.trim_matches(['[', ']']).replace("}, {\"conversations\"", "}\n{\"conversations\"");
     assert_eq!(traced(&of(TraceFormat::Sharegpt), &lines).pairs, made.pairs);
-    let one = parse(&of(TraceFormat::Sharegpt), &chat, 1, false, Some(&TOKENIZER)).unwrap();
+    let one = parse(&of(TraceFormat::Sharegpt), &chat, 1, false, Some(Prompting::plain(&TOKENIZER))).unwrap();
     assert_eq!((one.pairs.len(), one.texts.unwrap().len()), (1, 1));
     let short = Spec { max_tokens: Some(made.pairs[0].0 + made.pairs[0].1), ..of(TraceFormat::Sharegpt) };
     let made = traced(&short, &chat);
@@ -156,7 +157,7 @@ fn a_trace_makes_a_workload_that_reads_back() {
     let (made, notes) = generate_with_notes(&spec, &SEEDS, Some(&TOKENIZER), dir.path()).unwrap();
     assert_eq!((made.requests[0].inter_arrival_ns, made.requests[1].inter_arrival_ns), (3, 2));
     assert_eq!((made.prompts.len(), notes.len()), (0, 1));
-    let served = with_texts(&made, &SEEDS, &TOKENIZER).unwrap();
+    let served = with_texts(&made, &spec, &SEEDS, &TOKENIZER).unwrap();
     assert_eq!((served.prompts.len(), &served.prefixes), (2, &made.prefixes));
     assert_eq!(TOKENIZER.encode(&served.prompts[0]).unwrap().len(), 16);
     let files = workload_files(&made, &spec, &SEEDS);

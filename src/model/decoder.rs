@@ -1,20 +1,21 @@
-//! Qwen3, dense: pre-norm transformer with grouped-query attention, query/key
-//! norms, rotary positions and a SwiGLU MLP (Qwen Team, "Qwen3 Technical Report",
-//! 2025). One forward pass computes any mix of prefill chunks and decodes.
+//! A decoder-only transformer of the Llama kind: pre-norm layers of grouped-query attention with rotary positions and
+//! a SwiGLU MLP (Touvron et al., "LLaMA", 2023), for Qwen3 with norms of queries and keys, for Qwen3-MoE with experts in
+//! place of the MLP (Qwen Team, "Qwen3 Technical Report", 2025). One forward pass computes any mix of prefill chunks and
+//! decodes; what a row yields depends on no other row of the pass.
 
-use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
+use candle_core::{CpuStorage, Device, Storage, Tensor};
 use pulp::Arch;
 use rayon::prelude::*;
 
 use super::ModelError;
 use super::attention::{Row, attention};
-use super::exp::swiglu;
 use super::kv_cache::PagedKv;
 use super::linear::Linear;
+use super::mlp::Mlp;
 use super::ops::{Op, OpTimer};
 use super::rope::Rope;
-use super::weights::WeightReader;
 use crate::catalog::ModelConfig;
+use crate::kernels::Awake;
 
 /// One request's share of a forward pass.
 #[derive(Debug, Clone, Copy)]
@@ -31,99 +32,52 @@ pub struct Share<'a> {
 
 /// A loaded model.
 #[derive(Debug)]
-pub struct Qwen3 {
-    config: ModelConfig,
-    embed: Tensor,
-    layers: Vec<Layer>,
-    norm: Tensor,
-    lm_head: Linear,
-    rope: Rope,
-    arch: Arch,
+pub struct Decoder {
+    pub(super) config: ModelConfig,
+    /// Rows are those of the vocabulary.
+    pub(super) embed: Linear,
+    pub(super) layers: Vec<Layer>,
+    pub(super) norm: Tensor,
+    /// None: the embedding's weights.
+    pub(super) lm_head: Option<Linear>,
+    pub(super) rope: Rope,
+    pub(super) arch: Arch,
 }
 
 #[derive(Debug)]
-struct Layer {
-    input_layernorm: Tensor,
+pub(super) struct Layer {
+    pub input_layernorm: Tensor,
     /// Query, key and value projections in one matrix.
-    qkv_proj: Linear,
-    q_norm: Vec<f32>,
-    k_norm: Vec<f32>,
-    o_proj: Linear,
-    post_attention_layernorm: Tensor,
-    /// Gate and up projections in one matrix.
-    gate_up_proj: Linear,
-    down_proj: Linear,
+    pub qkv_proj: Linear,
+    pub qk_norm: Option<QkNorm>,
+    pub o_proj: Linear,
+    pub post_attention_layernorm: Tensor,
+    pub mlp: Mlp,
 }
 
-impl Qwen3 {
-    /// Loads all weights in `dtype`. Sequences hold at most `max_context` tokens.
-    pub fn load(
-        config: &ModelConfig,
-        weights: &WeightReader,
-        dtype: DType,
-        max_context: usize,
-        threads: usize,
-    ) -> Result<Self, ModelError> {
-        if config.model_type != "qwen3" {
-            return Err(ModelError::Family { found: config.model_type.clone() });
-        }
-        let [hidden, intermediate, vocab, head_dim] =
-            [config.hidden_size, config.intermediate_size, config.vocab_size, config.head_dim]
-                .map(|n| n as usize);
-        let (q_rows, kv_rows) =
-            (config.num_attention_heads as usize * head_dim, config.num_key_value_heads as usize * head_dim);
-        let embed = weights.get("model.embed_tokens.weight", &[vocab, hidden], dtype)?;
-        let norm = |name: String, len: usize| weights.get(&name, &[len], DType::F32);
-        let stacked = |names: &[(String, usize)], columns: usize| -> Result<Linear, ModelError> {
-            let parts = names
-                .iter()
-                .map(|(name, rows)| weights.get(name, &[*rows, columns], dtype))
-                .collect::<Result<Vec<_>, _>>()?;
-            Ok(Linear::new(Tensor::cat(&parts, 0)?, threads)?)
-        };
-        let layers = (0..config.num_hidden_layers)
-            .map(|index| {
-                let name = |rest: &str| format!("model.layers.{index}.{rest}.weight");
-                Ok(Layer {
-                    input_layernorm: norm(name("input_layernorm"), hidden)?,
-                    qkv_proj: stacked(
-                        &[
-                            (name("self_attn.q_proj"), q_rows),
-                            (name("self_attn.k_proj"), kv_rows),
-                            (name("self_attn.v_proj"), kv_rows),
-                        ],
-                        hidden,
-                    )?,
-                    q_norm: norm(name("self_attn.q_norm"), head_dim)?.to_vec1()?,
-                    k_norm: norm(name("self_attn.k_norm"), head_dim)?.to_vec1()?,
-                    o_proj: stacked(&[(name("self_attn.o_proj"), hidden)], q_rows)?,
-                    post_attention_layernorm: norm(name("post_attention_layernorm"), hidden)?,
-                    gate_up_proj: stacked(
-                        &[(name("mlp.gate_proj"), intermediate), (name("mlp.up_proj"), intermediate)],
-                        hidden,
-                    )?,
-                    down_proj: stacked(&[(name("mlp.down_proj"), hidden)], intermediate)?,
-                })
-            })
-            .collect::<Result<Vec<_>, ModelError>>()?;
-        let lm_head = match config.tie_word_embeddings {
-            true => embed.clone(),
-            false => weights.get("lm_head.weight", &[vocab, hidden], dtype)?,
-        };
-        Ok(Self {
-            embed,
-            layers,
-            norm: norm("model.norm.weight".to_owned(), hidden)?,
-            lm_head: Linear::new(lm_head, threads)?,
-            rope: Rope::new(head_dim, max_context, config.rope_theta),
-            config: config.clone(),
-            arch: Arch::new(),
-        })
+impl Layer {
+    fn num_bytes(&self) -> usize {
+        self.qkv_proj.num_bytes() + self.o_proj.num_bytes() + self.mlp.num_bytes()
     }
+}
 
+/// Weights of the norms of each query and key head.
+#[derive(Debug)]
+pub(super) struct QkNorm {
+    pub query: Vec<f32>,
+    pub key: Vec<f32>,
+}
+
+impl Decoder {
     /// The model's shape.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// Bytes of all matrices in memory, the embedding's among them.
+    pub fn weight_bytes(&self) -> usize {
+        let layers: usize = self.layers.iter().map(Layer::num_bytes).sum();
+        self.embed.num_bytes() + self.lm_head.as_ref().map_or(0, Linear::num_bytes) + layers
     }
 
     /// Computes all shares in one pass over the first `num_layers` layers (all of them, unless operators
@@ -137,6 +91,7 @@ impl Qwen3 {
         timer: &mut dyn OpTimer,
     ) -> Result<Vec<f32>, ModelError> {
         timer.begin();
+        let _awake = Awake::start();
         let rows: Vec<Row<'_>> = shares
             .iter()
             .flat_map(|share| {
@@ -160,9 +115,7 @@ impl Qwen3 {
         if let Some(&token) = ids.iter().find(|id| **id >= vocab_size) {
             return Err(ModelError::Token { token, vocab_size });
         }
-        let count = ids.len();
-        let ids = Tensor::from_vec(ids, count, &Device::Cpu)?;
-        Ok(self.embed.index_select(&ids, 0)?.to_dtype(DType::F32)?)
+        Ok(self.embed.rows(&ids)?)
     }
 
     fn layer(
@@ -186,13 +139,7 @@ impl Qwen3 {
         timer.lap(Op::AttnPostProj);
         let normed = candle_nn::ops::rms_norm(&x, &layer.post_attention_layernorm, eps)?;
         timer.lap(Op::PostAttentionLayernorm);
-        let gate_up = layer.gate_up_proj.forward(&normed)?;
-        timer.lap(Op::MlpUpProj);
-        let intermediate = self.config.intermediate_size as usize;
-        let activated = with_values(&gate_up, |gate_up| self.activate(gate_up))?;
-        let activated = Tensor::from_vec(activated, (rows.len(), intermediate), &Device::Cpu)?;
-        timer.lap(Op::MlpAct);
-        let x = (x + layer.down_proj.forward(&activated)?)?;
+        let x = (&x + layer.mlp.forward(self.arch, &normed, timer)?)?;
         timer.lap(Op::MlpDownProj);
         Ok(x)
     }
@@ -218,13 +165,14 @@ impl Qwen3 {
         let per_row =
             query.par_chunks_mut(q_width).zip(key.par_chunks_mut(kv_width)).zip(qkv.par_chunks(width));
         per_row.zip(rows).for_each(|(((query, key), qkv), row)| {
-            let rotate = |from: &[f32], weight: &[f32], to: &mut [f32]| {
+            let rotate = |from: &[f32], norm: Option<&[f32]>, to: &mut [f32]| {
                 for (from, to) in from.chunks_exact(dim).zip(to.chunks_exact_mut(dim)) {
-                    self.rope.norm_and_rotate(from, weight, eps, row.position, to);
+                    self.rope.rotate(from, norm.map(|weight| (weight, eps)), row.position, to);
                 }
             };
-            rotate(&qkv[..q_width], &layer.q_norm, query);
-            rotate(&qkv[q_width..q_width + kv_width], &layer.k_norm, key);
+            let norm = layer.qk_norm.as_ref();
+            rotate(&qkv[..q_width], norm.map(|norm| &*norm.query), query);
+            rotate(&qkv[q_width..q_width + kv_width], norm.map(|norm| &*norm.key), key);
         });
         timer.lap(Op::AttnRope);
         for ((row, key), qkv) in rows.iter().zip(key.chunks_exact(kv_width)).zip(qkv.chunks_exact(width)) {
@@ -234,19 +182,6 @@ impl Qwen3 {
         let mut out = vec![0.0; rows.len() * q_width];
         attention(self.arch, kv, index, rows, (heads, kv_heads, dim), &query, &mut out);
         timer.lap(Op::Attention);
-        out
-    }
-
-    /// SiLU(gate) × up. `gate_up` is `[row][gate, up]`.
-    fn activate(&self, gate_up: &[f32]) -> Vec<f32> {
-        let intermediate = self.config.intermediate_size as usize;
-        let mut out = vec![0.0; gate_up.len() / 2];
-        out.par_chunks_mut(intermediate).zip(gate_up.par_chunks(2 * intermediate)).for_each(
-            |(out, gate_up)| {
-                let (gate, up) = gate_up.split_at(intermediate);
-                self.arch.dispatch(|| swiglu(gate, up, out));
-            },
-        );
         out
     }
 
@@ -266,12 +201,13 @@ impl Qwen3 {
         let count = last.len();
         let x = x.index_select(&Tensor::from_vec(last, count, &Device::Cpu)?, 0)?;
         let x = candle_nn::ops::rms_norm(&x, &self.norm, self.config.rms_norm_eps as f32)?;
-        Ok(self.lm_head.forward(&x)?.flatten_all()?.to_vec1()?)
+        let lm_head = self.lm_head.as_ref().unwrap_or(&self.embed);
+        with_values(&x, |x| lm_head.forward_values(x))
     }
 }
 
 /// Lends the values of a contiguous f32 tensor on the CPU.
-fn with_values<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> Result<T, ModelError> {
+pub(super) fn with_values<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> Result<T, ModelError> {
     let (storage, layout) = tensor.storage_and_layout();
     let (Storage::Cpu(CpuStorage::F32(values)), Some((from, to))) = (&*storage, layout.contiguous_offsets())
     else {
@@ -283,11 +219,12 @@ fn with_values<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> Result<T, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::NoTimer;
+    use crate::model::{NoTimer, WeightReader};
+    use crate::spec::Dtype;
 
-    fn tiny() -> Qwen3 {
+    fn tiny() -> Decoder {
         let config = crate::catalog::model("qwen3-tiny").unwrap();
-        Qwen3::load(config, &WeightReader::Synthetic { seed: 5 }, DType::F32, 256, 2).unwrap()
+        Decoder::load(config, &WeightReader::Synthetic { seed: 5 }, Dtype::F32, 256).unwrap()
     }
 
     fn share<'a>(tokens: &'a [u32], context: u32, blocks: &'a [u32]) -> Share<'a> {
@@ -325,13 +262,9 @@ mod tests {
             .unwrap();
         let both = [share(&other[8..], 8, &others), share(&prompt[8..], 8, &blocks)];
         let logits = model.forward(&both, &mut kv, 2, &mut NoTimer).unwrap();
-        for (a, b) in whole.iter().zip(&logits[1024..]) {
-            assert!((a - b).abs() < 1e-5, "{a} {b}");
-        }
+        assert_eq!(whole, logits[1024..], "to the last bit");
         let alone = model.forward(&[share(&other, 0, &others)], &mut new_kv(), 2, &mut NoTimer).unwrap();
-        for (a, b) in alone.iter().zip(&logits[..1024]) {
-            assert!((a - b).abs() < 1e-5, "{a} {b}");
-        }
+        assert_eq!(alone, logits[..1024], "to the last bit");
     }
 
     #[test]
@@ -347,14 +280,14 @@ mod tests {
         let config = crate::catalog::model("qwen3-tiny").unwrap();
         let prompt: Vec<u32> = (0..8).collect();
         let run = |dtype| {
-            let model = Qwen3::load(config, &WeightReader::Synthetic { seed: 5 }, dtype, 256, 1).unwrap();
+            let model = Decoder::load(config, &WeightReader::Synthetic { seed: 5 }, dtype, 256).unwrap();
             model
                 .forward(&[share(&prompt, 0, &[0, 1])], &mut PagedKv::new(2, 2, 4, 2, 16), 2, &mut NoTimer)
                 .unwrap()
         };
-        let exact = run(DType::F32);
+        let exact = run(Dtype::F32);
         let spread = exact.iter().map(|x| x.abs()).fold(0.0, f32::max);
-        for dtype in [DType::F16, DType::BF16] {
+        for dtype in [Dtype::F16, Dtype::Bf16] {
             for (a, b) in exact.iter().zip(run(dtype)) {
                 assert!((a - b).abs() < 0.05 * spread, "{dtype:?}: {a} {b}");
             }

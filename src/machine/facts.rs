@@ -1,6 +1,5 @@
 use sysinfo::System;
 
-use crate::engine::ENGINE_VERSION;
 use crate::store::Digest;
 
 /// What of a machine decides its speed.
@@ -23,11 +22,14 @@ pub fn machine(threads: u32) -> MachineFacts {
         vector_features().into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect();
     // Memory in whole GiB: what the system keeps for itself varies between two starts.
     let memory = (system.total_memory() as f64 / f64::from(1 << 30)).round();
+    let told = |text: String| if text.is_empty() { "unknown".to_owned() } else { text };
     let hardware: Vec<(String, String)> = [
-        ("cpu", if cpu.is_empty() { "unknown".to_owned() } else { cpu }),
+        ("cpu", told(cpu)),
         ("architecture", std::env::consts::ARCH.to_owned()),
         ("logical cores", system.cpus().len().to_string()),
         ("vector instructions", if features.is_empty() { "baseline".to_owned() } else { features.join(" ") }),
+        ("caches", told(caches())),
+        ("frequency policy", told(frequency_policy())),
         ("memory", format!("{memory} GiB")),
         ("system", std::env::consts::OS.to_owned()),
         ("compute threads", threads.to_string()),
@@ -52,11 +54,24 @@ fn vector_features() -> Vec<(&'static str, bool)> {
     Vec::new()
 }
 
-/// Name and version of the engine that is measured. Whether it was optimised is part of it:
-/// a debug build is another engine.
-pub fn engine_id() -> String {
-    let build = if cfg!(debug_assertions) { "debug" } else { "release" };
-    format!("candle {ENGINE_VERSION}, {build}")
+/// Sizes of the first processor's caches, such as `L1 data 48K, L2 1024K`; empty where the system does not say.
+fn caches() -> String {
+    let read = |index: u32, what: &str| {
+        let path = format!("/sys/devices/system/cpu/cpu0/cache/index{index}/{what}");
+        std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+    };
+    let cache = |index: u32| {
+        let (level, kind, size) = (read(index, "level")?, read(index, "type")?, read(index, "size")?);
+        let kind = if kind == "Unified" { String::new() } else { format!(" {}", kind.to_lowercase()) };
+        Some(format!("L{level}{kind} {size}"))
+    };
+    (0..8).map_while(cache).collect::<Vec<_>>().join(", ")
+}
+
+/// What decides the processor's clock rate, such as `performance`; empty where the system does not say.
+fn frequency_policy() -> String {
+    let path = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor";
+    std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]

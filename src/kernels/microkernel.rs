@@ -1,0 +1,132 @@
+//! The innermost loops: a few rows against a panel.
+
+use std::marker::PhantomData;
+
+use pulp::{Simd, WithSimd};
+
+use super::layout::{Layout, MAX_STEP, PANEL};
+
+/// Rows that are multiplied together at most, for vectors of so many lanes: as many as the registers hold sums of.
+pub(super) fn most_rows(lanes: usize) -> usize {
+    match lanes {
+        16 => 12,
+        4 | 8 => 3,
+        _ => 1,
+    }
+}
+
+/// The next group of rows where `left` remain: a size that there is a kernel for.
+pub(super) fn next_rows(left: usize, most: usize) -> usize {
+    [12, 8, 4, 3, 2].into_iter().find(|size| *size <= left.min(most)).unwrap_or(1)
+}
+
+/// Adds the products of some rows with a panel, or with a part of its inputs.
+pub(super) struct Multiply<'a, L> {
+    pub layout: PhantomData<L>,
+    /// Number of rows, of [`next_rows`].
+    pub rows: usize,
+    /// The panel's words for these inputs.
+    pub words: &'a [u32],
+    /// `[input][row]`.
+    pub x: &'a [f32],
+    /// Sums so far, `[row][PANEL]`.
+    pub sums: &'a mut [f32],
+}
+
+impl<L: Layout> WithSimd for Multiply<'_, L> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        match S::F32_LANES {
+            16 => self.for_width::<S, 2>(simd),
+            8 => self.for_width::<S, 4>(simd),
+            4 => self.for_width::<S, 8>(simd),
+            _ => self.for_width::<S, PANEL>(simd),
+        }
+    }
+}
+
+impl<L: Layout> Multiply<'_, L> {
+    /// With `NV` vectors to a panel.
+    #[inline(always)]
+    fn for_width<S: Simd, const NV: usize>(self, simd: S) {
+        match (self.rows, NV) {
+            (12, 2) => self.multiply::<S, 12, NV>(simd),
+            (8, 2) => self.multiply::<S, 8, NV>(simd),
+            (4, 2) => self.multiply::<S, 4, NV>(simd),
+            (3, ..PANEL) => self.multiply::<S, 3, NV>(simd),
+            (2, ..PANEL) => self.multiply::<S, 2, NV>(simd),
+            _ => self.multiply::<S, 1, NV>(simd),
+        }
+    }
+
+    #[inline(always)]
+    fn multiply<S: Simd, const ROWS: usize, const NV: usize>(self, simd: S) {
+        debug_assert_eq!(self.rows, ROWS);
+        let (words, _) = S::as_simd_u32s(self.words);
+        let (kept, _) = S::as_mut_simd_f32s(self.sums);
+        let mut sums: [[S::f32s; NV]; ROWS] =
+            std::array::from_fn(|row| std::array::from_fn(|v| kept[row * NV + v]));
+        let mut wide = [[simd.splat_f32s(0.0); NV]; MAX_STEP];
+        let (x, _) = self.x.as_chunks::<ROWS>();
+        for (words, x) in words.chunks_exact(L::WORDS * NV).zip(x.chunks_exact(L::GROUP)) {
+            for step in 0..L::GROUP / L::STEP {
+                L::widen(simd, words, step, &mut wide);
+                for (input, wide) in wide.iter().take(L::STEP).enumerate() {
+                    let x = &x[step * L::STEP + input];
+                    for row in 0..ROWS {
+                        let x = simd.splat_f32s(x[row]);
+                        for v in 0..NV {
+                            sums[row][v] = simd.mul_add_f32s(x, wide[v], sums[row][v]);
+                        }
+                    }
+                }
+            }
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            kept[row * NV..(row + 1) * NV].copy_from_slice(sums);
+        }
+    }
+}
+
+/// Widens a panel, or a part of its inputs.
+pub(super) struct Widen<'a, L> {
+    pub layout: PhantomData<L>,
+    pub words: &'a [u32],
+    /// Bits of f32, `[input][PANEL]`.
+    pub to: &'a mut [u32],
+}
+
+impl<L: Layout> WithSimd for Widen<'_, L> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        match S::F32_LANES {
+            16 => self.widen::<S, 2>(simd),
+            8 => self.widen::<S, 4>(simd),
+            4 => self.widen::<S, 8>(simd),
+            _ => self.widen::<S, PANEL>(simd),
+        }
+    }
+}
+
+impl<L: Layout> Widen<'_, L> {
+    #[inline(always)]
+    fn widen<S: Simd, const NV: usize>(self, simd: S) {
+        let (words, _) = S::as_simd_u32s(self.words);
+        let (to, _) = S::as_mut_simd_u32s(self.to);
+        let mut wide = [[simd.splat_f32s(0.0); NV]; MAX_STEP];
+        for (words, to) in words.chunks_exact(L::WORDS * NV).zip(to.chunks_exact_mut(L::GROUP * NV)) {
+            for (step, to) in to.chunks_exact_mut(L::STEP * NV).enumerate() {
+                L::widen(simd, words, step, &mut wide);
+                for (wide, to) in wide.iter().zip(to.chunks_exact_mut(NV)) {
+                    for v in 0..NV {
+                        to[v] = simd.transmute_u32s_f32s(wide[v]);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Products of activations with packed weights on the CPU.
+//!
+//! `y = x Wᵀ`, with `x` and `y` in f32 and `W` in the number format that it is stored in. Weights are packed once, when a
+//! model is loaded ([`Packed`]), so that a product reads them once from front to back, and are widened to f32 in registers
+//! or, for many rows, a block at a time in the first-level cache.
+//!
+//! Every element of `y` is the same chain of fused multiply-adds over ascending inputs, whatever the number of rows, of
+//! threads, or of lanes of the processor's vectors: a row's result depends on nothing but the row and the weights, to
+//! the last bit, on every machine.
+
+mod awake;
+mod layout;
+mod microkernel;
+mod pack;
+mod product;
+
+pub use awake::Awake;
+pub use pack::{PackError, Packed, WeightFormat};

@@ -1,0 +1,315 @@
+//! Matrices of weights in panels.
+
+use rayon::prelude::*;
+
+use super::layout::{Bf16, F16, F32, Layout, PANEL, Scaled4, Scaled8};
+
+/// How weights are stored: row after row, little-endian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WeightFormat {
+    F32,
+    Bf16,
+    F16,
+    /// GGML's: blocks of 32 with a scale in f16 and 8-bit integers.
+    Q8_0,
+    /// GGML's: super-blocks of 256 with 4-bit integers in eight blocks.
+    Q4K,
+    /// GGML's: super-blocks of 256 with 6-bit integers in sixteen blocks.
+    Q6K,
+}
+
+impl WeightFormat {
+    /// Weights of a block, and its bytes.
+    pub fn block(self) -> (usize, usize) {
+        match self {
+            Self::F32 => (1, 4),
+            Self::Bf16 | Self::F16 => (1, 2),
+            Self::Q8_0 => (32, 34),
+            Self::Q4K => (256, 144),
+            Self::Q6K => (256, 210),
+        }
+    }
+
+    /// Bytes of a row of so many weights; None if they are no whole blocks.
+    pub fn row_bytes(self, inputs: usize) -> Option<usize> {
+        let (weights, bytes) = self.block();
+        inputs.is_multiple_of(weights).then(|| inputs / weights * bytes)
+    }
+}
+
+/// Weights cannot be packed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PackError {
+    /// Rows are no whole blocks, or not as many bytes as they should be.
+    #[error("{found} bytes of {format:?} are no {outputs} rows of {inputs} weights")]
+    Size { format: WeightFormat, outputs: usize, inputs: usize, found: usize },
+    /// A 16-bit weight is infinite or none.
+    #[error("a weight is infinite or not a number")]
+    NotFinite,
+}
+
+/// A format in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PackedFormat {
+    F32,
+    Bf16,
+    F16,
+    Scaled8By32,
+    Scaled8By16,
+    Scaled4,
+}
+
+/// Calls a function that is generic over [`Layout`] with that of a format.
+macro_rules! with_layout {
+    ($format:expr, $layout:ident => $body:expr) => {
+        match $format {
+            $crate::kernels::pack::PackedFormat::F32 => {
+                let $layout = $crate::kernels::layout::F32;
+                $body
+            }
+            $crate::kernels::pack::PackedFormat::Bf16 => {
+                let $layout = $crate::kernels::layout::Bf16;
+                $body
+            }
+            $crate::kernels::pack::PackedFormat::F16 => {
+                let $layout = $crate::kernels::layout::F16;
+                $body
+            }
+            $crate::kernels::pack::PackedFormat::Scaled8By32 => {
+                let $layout = $crate::kernels::layout::Scaled8::<32>;
+                $body
+            }
+            $crate::kernels::pack::PackedFormat::Scaled8By16 => {
+                let $layout = $crate::kernels::layout::Scaled8::<16>;
+                $body
+            }
+            $crate::kernels::pack::PackedFormat::Scaled4 => {
+                let $layout = $crate::kernels::layout::Scaled4;
+                $body
+            }
+        }
+    };
+}
+pub(super) use with_layout;
+
+/// Neighbouring outputs.
+#[derive(Debug)]
+pub(super) struct Panel {
+    pub format: PackedFormat,
+    pub first_output: usize,
+    /// At most [`PANEL`]; the lanes behind them hold zeros.
+    pub outputs: usize,
+    /// As its format's [`Layout`] says.
+    pub words: Vec<u32>,
+}
+
+/// A matrix `[outputs][inputs]`, packed for products. Its outputs may be in different formats.
+#[derive(Debug)]
+pub struct Packed {
+    inputs: usize,
+    outputs: usize,
+    pub(super) panels: Vec<Panel>,
+}
+
+impl Packed {
+    /// A matrix without outputs.
+    pub fn new(inputs: usize) -> Self {
+        Self { inputs, outputs: 0, panels: Vec::new() }
+    }
+
+    /// Length of a row.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Number of rows.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Bytes in memory.
+    pub fn num_bytes(&self) -> usize {
+        self.panels.iter().map(|panel| 4 * panel.words.len()).sum()
+    }
+
+    /// Adds `outputs` rows, stored in `bytes`, behind those there are.
+    ///
+    /// # Errors
+    /// There are more or fewer bytes, or weights in f16 that are no numbers.
+    pub fn push(&mut self, format: WeightFormat, outputs: usize, bytes: &[u8]) -> Result<(), PackError> {
+        let inputs = self.inputs;
+        let wrong = || PackError::Size { format, outputs, inputs, found: bytes.len() };
+        let row_bytes = format.row_bytes(inputs).ok_or_else(wrong)?;
+        if row_bytes.checked_mul(outputs) != Some(bytes.len()) {
+            return Err(wrong());
+        }
+        let first = self.outputs;
+        let panels = bytes
+            .par_chunks(PANEL * row_bytes.max(1))
+            .enumerate()
+            .map(|(index, bytes)| {
+                let rows: Vec<&[u8]> = bytes.chunks_exact(row_bytes).collect();
+                let (format, words) = pack(format, inputs, &rows)?;
+                Ok(Panel { format, first_output: first + index * PANEL, outputs: rows.len(), words })
+            })
+            .collect::<Result<Vec<_>, PackError>>()?;
+        self.panels.extend(panels);
+        self.outputs += outputs;
+        Ok(())
+    }
+}
+
+/// Packs at most [`PANEL`] rows.
+fn pack(format: WeightFormat, inputs: usize, rows: &[&[u8]]) -> Result<(PackedFormat, Vec<u32>), PackError> {
+    // Two weights share a word: an odd number of them is widened.
+    let paired = inputs.is_multiple_of(2);
+    match format {
+        WeightFormat::F32 => Ok((PackedFormat::F32, of_words(rows))),
+        WeightFormat::Bf16 if paired => Ok((PackedFormat::Bf16, of_words(rows))),
+        WeightFormat::F16 if paired => {
+            finite_f16(rows)?;
+            Ok((PackedFormat::F16, of_words(rows)))
+        }
+        WeightFormat::Bf16 => Ok((PackedFormat::F32, widened(rows, |bits| u32::from(bits) << 16))),
+        WeightFormat::F16 => {
+            finite_f16(rows)?;
+            Ok((PackedFormat::F32, widened(rows, |bits| half::f16::from_bits(bits).to_f32().to_bits())))
+        }
+        WeightFormat::Q8_0 => Ok((PackedFormat::Scaled8By32, blocks::<Scaled8<32>, 34>(rows, q8_0))),
+        WeightFormat::Q4K => Ok((PackedFormat::Scaled4, blocks::<Scaled4, 144>(rows, q4_k))),
+        WeightFormat::Q6K => {
+            let words = Scaled8::<16>::WORDS;
+            let mut out = vec![0; inputs / 16 * words * PANEL];
+            for (lane, row) in rows.iter().enumerate() {
+                let (row, _) = row.as_chunks::<210>();
+                for (index, block) in row.iter().enumerate() {
+                    q6_k(block, |part, word, bits| {
+                        out[((16 * index + part) * words + word) * PANEL + lane] = bits;
+                    });
+                }
+            }
+            Ok((PackedFormat::Scaled8By16, out))
+        }
+    }
+}
+
+/// Words as they are stored, lane beside lane.
+fn of_words(rows: &[&[u8]]) -> Vec<u32> {
+    let len = rows.first().map_or(0, |row| row.len() / 4);
+    let mut out = vec![0; len * PANEL];
+    for (lane, row) in rows.iter().enumerate() {
+        let (words, _) = row.as_chunks::<4>();
+        for (word, to) in words.iter().zip(out.chunks_exact_mut(PANEL)) {
+            to[lane] = u32::from_le_bytes(*word);
+        }
+    }
+    out
+}
+
+fn widened(rows: &[&[u8]], widen: impl Fn(u16) -> u32) -> Vec<u32> {
+    let len = rows.first().map_or(0, |row| row.len() / 2);
+    let mut out = vec![0; len * PANEL];
+    for (lane, row) in rows.iter().enumerate() {
+        let (words, _) = row.as_chunks::<2>();
+        for (word, to) in words.iter().zip(out.chunks_exact_mut(PANEL)) {
+            to[lane] = widen(u16::from_le_bytes(*word));
+        }
+    }
+    out
+}
+
+fn finite_f16(rows: &[&[u8]]) -> Result<(), PackError> {
+    let finite = |row: &&[u8]| row.as_chunks::<2>().0.iter().all(|two| two[1] & 0x7c != 0x7c);
+    if rows.iter().all(finite) { Ok(()) } else { Err(PackError::NotFinite) }
+}
+
+/// Blocks of `BYTES` bytes that are groups of a layout; `word_of` says a block's words.
+fn blocks<L: Layout, const BYTES: usize>(
+    rows: &[&[u8]],
+    word_of: impl Fn(&[u8; BYTES], usize) -> u32,
+) -> Vec<u32> {
+    let len = rows.first().map_or(0, |row| row.len() / BYTES);
+    let mut out = vec![0; len * L::WORDS * PANEL];
+    for (lane, row) in rows.iter().enumerate() {
+        let (row, _) = row.as_chunks::<BYTES>();
+        for (block, to) in row.iter().zip(out.chunks_exact_mut(L::WORDS * PANEL)) {
+            for word in 0..L::WORDS {
+                to[word * PANEL + lane] = word_of(block, word);
+            }
+        }
+    }
+    out
+}
+
+/// A number in f16.
+fn f16(low: u8, high: u8) -> f32 {
+    half::f16::from_le_bytes([low, high]).to_f32()
+}
+
+/// Words of a block of [`WeightFormat::Q8_0`]: f16 scale, 32 signed bytes.
+fn q8_0(block: &[u8; 34], word: usize) -> u32 {
+    let Some(quad) = word.checked_sub(1) else { return f16(block[0], block[1]).to_bits() };
+    let at = 2 + 4 * quad;
+    u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]].map(|byte| byte ^ 0x80))
+}
+
+/// Words of a super-block of [`WeightFormat::Q4K`]: two f16 scales, 12 bytes of 6-bit factors, 128 bytes of
+/// integers, where 32 bytes hold a block in their low halves and the next in their high halves.
+fn q4_k(block: &[u8; 144], word: usize) -> u32 {
+    match word {
+        0 => f16(block[0], block[1]).to_bits(),
+        1 => f16(block[2], block[3]).to_bits(),
+        2..6 => {
+            let both = |part: usize| {
+                let (scale, minimum) = q4_k_factors(&block[4..16], part);
+                u32::from(scale) | u32::from(minimum) << 8
+            };
+            both(2 * (word - 2)) | both(2 * (word - 2) + 1) << 16
+        }
+        _ => {
+            let first = 8 * (word - 6);
+            let (part, within) = (first / 32, first % 32);
+            (0..8).fold(0, |bits, place| {
+                let byte = block[16 + 32 * (part / 2) + within + place];
+                bits | u32::from(byte >> (4 * (part % 2)) & 0xf) << (4 * place)
+            })
+        }
+    }
+}
+
+/// Scale and minimum of a block, 6 bits each: of the first four in the low bits of bytes 0 to 7, of the others in
+/// bytes 8 to 11 and the high bits of the former.
+fn q4_k_factors(bytes: &[u8], part: usize) -> (u8, u8) {
+    match part {
+        0..4 => (bytes[part] & 63, bytes[part + 4] & 63),
+        _ => (
+            bytes[part + 4] & 0xf | (bytes[part - 4] >> 6) << 4,
+            bytes[part + 4] >> 4 | (bytes[part] >> 6) << 4,
+        ),
+    }
+}
+
+/// Words of a super-block of [`WeightFormat::Q6K`], sixteen groups: 128 bytes of low halves, 64 of the upper two bits,
+/// 16 signed scales, a scale of scales in f16.
+fn q6_k(block: &[u8; 210], mut put: impl FnMut(usize, usize, u32)) {
+    let of_scales = f16(block[208], block[209]);
+    let integer = |index: usize| {
+        // Halves of 128; in each, quarters of 32 share bytes.
+        let (half, quarter, within) = (index / 128, index / 32 % 4, index % 32);
+        let low = block[64 * half + 32 * (quarter % 2) + within] >> (4 * (quarter / 2)) & 0xf;
+        let high = block[128 + 32 * half + within] >> (2 * quarter) & 3;
+        // 32 too large as it is stored, 128 too large as it is packed.
+        u32::from(low | high << 4) + 96
+    };
+    for part in 0..16 {
+        let scale = of_scales * f32::from(block[192 + part] as i8);
+        put(part, 0, scale.to_bits());
+        for quad in 0..4 {
+            let first = 16 * part + 4 * quad;
+            let bits = (0..4).fold(0, |bits, place| bits | integer(first + place) << (8 * place));
+            put(part, 1 + quad, bits);
+        }
+    }
+}
+
+const _: () = assert!(F32::WORDS == 1 && Bf16::WORDS == 1 && F16::WORDS == 1, "words are stored as they are");

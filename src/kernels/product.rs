@@ -1,0 +1,309 @@
+//! Products with whole matrices, shared out over threads.
+
+use std::marker::PhantomData;
+
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::layout::{F32, Layout, PANEL};
+use super::microkernel::{Multiply, Widen, most_rows, next_rows};
+use super::pack::{Packed, Panel, with_layout};
+
+/// Inputs that are widened at a time: a block of them fits the first-level cache beside the rows.
+const BLOCK: usize = 256;
+
+/// With so many rows for each thread, threads take rows instead of panels: results are then written where they belong.
+const MANY_ROWS: usize = 32;
+
+/// Most rows that are multiplied with a block of widened weights before the next is widened.
+const MOST_ROWS: usize = 96;
+
+/// Parts of a product for each thread, where threads take panels.
+const PARTS: usize = 8;
+
+impl Packed {
+    /// `y = x Wᵀ`: `x` is `[rows][inputs]`, the result `[rows][outputs]`. Runs on the current thread pool.
+    pub fn product(&self, x: &[f32]) -> Vec<f32> {
+        self.product_on(Arch::new(), x)
+    }
+
+    pub(super) fn product_on(&self, arch: Arch, x: &[f32]) -> Vec<f32> {
+        let rows = x.len() / self.inputs().max(1);
+        let mut y = vec![0.0; rows * self.outputs()];
+        let threads = rayon::current_num_threads();
+        if rows >= MANY_ROWS * threads {
+            let share = rows.div_ceil(threads).min(MOST_ROWS);
+            y.par_chunks_mut(share * self.outputs()).zip(x.par_chunks(share * self.inputs())).for_each(
+                |(y, x)| {
+                    let x = Interleaved::new(x, self.inputs(), most_rows(lanes(arch)));
+                    let mut sums = vec![0.0; x.rows * PANEL];
+                    for panel in &self.panels {
+                        x.times(arch, panel, &mut sums);
+                        let columns = panel.first_output..panel.first_output + panel.outputs;
+                        for (y, sums) in y.chunks_exact_mut(self.outputs()).zip(sums.chunks_exact(PANEL)) {
+                            y[columns.clone()].copy_from_slice(&sums[..panel.outputs]);
+                        }
+                    }
+                },
+            );
+        } else if rows > 0 {
+            let x = Interleaved::new(x, self.inputs(), most_rows(lanes(arch)));
+            let mut sums = vec![0.0; self.panels.len() * rows * PANEL];
+            let least = (self.panels.len() / (threads * PARTS)).max(1);
+            sums.par_chunks_mut(rows * PANEL)
+                .zip(&self.panels)
+                .with_min_len(least)
+                .for_each(|(sums, panel)| x.times(arch, panel, sums));
+            y.par_chunks_mut(self.outputs().max(1)).enumerate().for_each(|(row, y)| {
+                for (panel, sums) in self.panels.iter().zip(sums.chunks_exact(rows * PANEL)) {
+                    let to = &mut y[panel.first_output..panel.first_output + panel.outputs];
+                    to.copy_from_slice(&sums[row * PANEL..][..panel.outputs]);
+                }
+            });
+        }
+        y
+    }
+
+    /// Rows of the matrix: those of `outputs`, `[output][inputs]`, each less than the number of outputs.
+    pub fn rows(&self, outputs: &[u32]) -> Vec<f32> {
+        let arch = Arch::new();
+        let mut out = vec![0.0; outputs.len() * self.inputs()];
+        let widened = || vec![0; self.inputs() * PANEL];
+        out.par_chunks_mut(self.inputs()).zip(outputs).for_each_init(widened, |widened, (to, &output)| {
+            let output = output as usize;
+            let after = self.panels.partition_point(|panel| panel.first_output <= output);
+            let panel = &self.panels[after - 1];
+            with_layout!(panel.format, layout => {
+                arch.dispatch(Widen { layout: layout_of(layout), words: &panel.words, to: widened });
+            });
+            for (to, lanes) in to.iter_mut().zip(widened.chunks_exact(PANEL)) {
+                *to = f32::from_bits(lanes[output - panel.first_output]);
+            }
+        });
+        out
+    }
+}
+
+/// The type of a layout.
+fn layout_of<L: Layout>(_: L) -> PhantomData<L> {
+    PhantomData
+}
+
+/// Numbers of a vector.
+fn lanes(arch: Arch) -> usize {
+    struct Lanes;
+    impl pulp::WithSimd for Lanes {
+        type Output = usize;
+
+        #[inline(always)]
+        fn with_simd<S: pulp::Simd>(self, _simd: S) -> usize {
+            S::F32_LANES
+        }
+    }
+    arch.dispatch(Lanes)
+}
+
+/// Rows in the groups that the kernels take: a group is `[input][row]`.
+struct Interleaved {
+    rows: usize,
+    inputs: usize,
+    /// First row and number of rows of each group.
+    groups: Vec<(usize, usize)>,
+    values: Vec<f32>,
+}
+
+impl Interleaved {
+    fn new(x: &[f32], inputs: usize, most: usize) -> Self {
+        let rows = x.len() / inputs;
+        let (mut groups, mut values) = (Vec::new(), Vec::with_capacity(x.len()));
+        let mut first = 0;
+        while first < rows {
+            let count = next_rows(rows - first, most);
+            let group = &x[first * inputs..(first + count) * inputs];
+            match count {
+                1 => values.extend_from_slice(group),
+                _ => (0..inputs)
+                    .for_each(|input| values.extend((0..count).map(|row| group[row * inputs + input]))),
+            }
+            groups.push((first, count));
+            first += count;
+        }
+        Self { rows, inputs, groups, values }
+    }
+
+    /// Products with a panel into `sums`, `[row][PANEL]`.
+    fn times(&self, arch: Arch, panel: &Panel, sums: &mut [f32]) {
+        with_layout!(panel.format, layout => self.times_panel(arch, layout_of(layout), &panel.words, sums));
+    }
+
+    fn times_panel<L: Layout>(&self, arch: Arch, layout: PhantomData<L>, words: &[u32], sums: &mut [f32]) {
+        sums.fill(0.0);
+        // What is read for one group alone is widened in registers.
+        if self.groups.len() == 1 || L::WORDS == L::GROUP {
+            return self.multiply(arch, layout, words, 0..self.inputs, sums);
+        }
+        let mut widened = vec![0; BLOCK.min(self.inputs) * PANEL];
+        let block_words = BLOCK / L::GROUP * L::WORDS * PANEL;
+        for (block, words) in words.chunks(block_words).enumerate() {
+            let from = block * BLOCK;
+            let inputs = from..self.inputs.min(from + BLOCK);
+            let widened = &mut widened[..inputs.len() * PANEL];
+            arch.dispatch(Widen { layout, words, to: widened });
+            self.multiply(arch, PhantomData::<F32>, widened, inputs, sums);
+        }
+    }
+
+    fn multiply<L: Layout>(
+        &self,
+        arch: Arch,
+        layout: PhantomData<L>,
+        words: &[u32],
+        inputs: std::ops::Range<usize>,
+        sums: &mut [f32],
+    ) {
+        for &(first, rows) in &self.groups {
+            let at = first * self.inputs;
+            let x = &self.values[at + inputs.start * rows..at + inputs.end * rows];
+            let sums = &mut sums[first * PANEL..(first + rows) * PANEL];
+            arch.dispatch(Multiply { layout, rows, words, x, sums });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::quantized::{GgmlDType, QTensor};
+    use candle_core::{Device, Tensor};
+
+    use super::*;
+    use crate::kernels::WeightFormat;
+
+    fn noise(seed: u64, len: usize) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1 << 24) as f32 - 0.5
+        };
+        (0..len).map(|_| next()).collect()
+    }
+
+    /// A matrix as it is stored, and as candle reads it.
+    fn stored(format: WeightFormat, outputs: usize, inputs: usize, seed: u64) -> (Vec<u8>, Vec<f32>) {
+        let weights = noise(seed, outputs * inputs);
+        let quantized = |dtype| {
+            let tensor = Tensor::from_vec(weights.clone(), (outputs, inputs), &Device::Cpu).unwrap();
+            let quantized = QTensor::quantize(&tensor, dtype).unwrap();
+            let read = quantized.dequantize(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+            (quantized.data().unwrap().into_owned(), read)
+        };
+        match format {
+            WeightFormat::F32 => (weights.iter().flat_map(|w| w.to_le_bytes()).collect(), weights),
+            WeightFormat::Bf16 => {
+                let halves: Vec<_> = weights.iter().map(|w| half::bf16::from_f32(*w)).collect();
+                let bytes = halves.iter().flat_map(|w| w.to_le_bytes()).collect();
+                (bytes, halves.iter().map(|w| w.to_f32()).collect())
+            }
+            WeightFormat::F16 => {
+                // Some of them subnormal.
+                let small = |(index, w): (usize, &f32)| if index % 5 == 0 { w * 1e-5 } else { *w };
+                let halves: Vec<_> = weights.iter().enumerate().map(small).map(half::f16::from_f32).collect();
+                let bytes = halves.iter().flat_map(|w| w.to_le_bytes()).collect();
+                (bytes, halves.iter().map(|w| w.to_f32()).collect())
+            }
+            WeightFormat::Q8_0 => quantized(GgmlDType::Q8_0),
+            WeightFormat::Q4K => quantized(GgmlDType::Q4K),
+            WeightFormat::Q6K => quantized(GgmlDType::Q6K),
+        }
+    }
+
+    const FORMATS: [WeightFormat; 6] = [
+        WeightFormat::F32,
+        WeightFormat::Bf16,
+        WeightFormat::F16,
+        WeightFormat::Q8_0,
+        WeightFormat::Q4K,
+        WeightFormat::Q6K,
+    ];
+
+    /// All formats in one matrix, and what it holds.
+    fn mixed(inputs: usize) -> (Packed, Vec<f32>) {
+        let mut packed = Packed::new(inputs);
+        let mut all = Vec::new();
+        for ((seed, format), outputs) in (1..).zip(FORMATS).zip([40, 64, 1, 33, 32, 7]) {
+            let (bytes, read) = stored(format, outputs, inputs, seed);
+            packed.push(format, outputs, &bytes).unwrap();
+            all.extend(read);
+        }
+        (packed, all)
+    }
+
+    #[test]
+    fn rows_are_the_weights_to_the_last_bit() {
+        let (packed, weights) = mixed(512);
+        let outputs: Vec<u32> = (0..packed.outputs() as u32).collect();
+        assert_eq!(packed.rows(&outputs), weights);
+        assert_eq!(packed.rows(&[176, 3]), [&weights[176 * 512..], &weights[3 * 512..4 * 512]].concat());
+    }
+
+    #[test]
+    fn an_odd_number_of_inputs_is_no_hindrance() {
+        for format in [WeightFormat::F32, WeightFormat::Bf16, WeightFormat::F16] {
+            let (bytes, weights) = stored(format, 3, 7, 5);
+            let mut packed = Packed::new(7);
+            packed.push(format, 3, &bytes).unwrap();
+            assert_eq!(packed.rows(&[0, 1, 2]), weights);
+        }
+    }
+
+    #[test]
+    fn products_are_those_of_the_formula() {
+        let (packed, weights) = mixed(768);
+        for rows in [1, 2, 3, 5, 12, 13, 31, 130, 200] {
+            let x = noise(rows as u64, rows * 768);
+            let y = packed.product(&x);
+            assert_eq!(y.len(), rows * packed.outputs());
+            for (row, y) in y.chunks_exact(packed.outputs()).enumerate() {
+                let x = &x[row * 768..(row + 1) * 768];
+                for (y, weights) in y.iter().zip(weights.chunks_exact(768)) {
+                    let wanted: f64 = x.iter().zip(weights).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+                    assert!(
+                        (f64::from(*y) - wanted).abs() < 2e-6 * wanted.abs().max(10.0),
+                        "{rows} rows: {y}, not {wanted}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_depends_on_no_other_and_on_no_processor() {
+        let (packed, _) = mixed(512);
+        let x = noise(9, 150 * 512);
+        let one_by_one: Vec<f32> = x.chunks_exact(512).flat_map(|row| packed.product(row)).collect();
+        let bits = |y: &[f32]| y.iter().map(|y| y.to_bits()).collect::<Vec<_>>();
+        let wanted = bits(&one_by_one);
+        for rows in [2, 3, 4, 7, 12, 20, 47, 150] {
+            let found: Vec<f32> = x.chunks(rows * 512).flat_map(|rows| packed.product(rows)).collect();
+            assert_eq!(bits(&found), wanted, "{rows} at a time");
+        }
+        let few = &x[..5 * 512];
+        let portable = packed.product_on(Arch::Scalar, few);
+        assert_eq!(bits(&portable), wanted[..5 * packed.outputs()], "portable");
+        #[cfg(target_arch = "x86_64")]
+        if let Some(v3) = pulp::x86::V3::try_new() {
+            assert_eq!(bits(&packed.product_on(Arch::V3(v3), &x)), wanted, "AVX2");
+        }
+        let single = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        assert_eq!(bits(&single.install(|| packed.product(&x))), wanted, "one thread");
+    }
+
+    #[test]
+    fn what_is_no_matrix_is_refused() {
+        let mut packed = Packed::new(48);
+        assert!(packed.push(WeightFormat::Q8_0, 1, &[0; 34]).is_err(), "48 is no multiple of 32");
+        assert!(packed.push(WeightFormat::F32, 2, &[0; 4 * 48]).is_err());
+        assert_eq!(packed.push(WeightFormat::F16, 1, &[0x7c; 96]), Err(crate::kernels::PackError::NotFinite));
+        assert_eq!(packed.outputs(), 0);
+        assert!(packed.product(&[0.0; 48]).is_empty());
+    }
+}

@@ -1,0 +1,9 @@
+//! The machine that runs: what of it decides its speed, and what disturbs it.
+
+mod bandwidth;
+mod disturbance;
+mod facts;
+
+pub use bandwidth::read_gb_per_s;
+pub use disturbance::{Disturbance, DisturbedSteps, Watch};
+pub use facts::{MachineFacts, machine};

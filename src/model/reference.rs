@@ -1,0 +1,108 @@
+//! Against Hugging Face transformers: the models, logits and tokens of `tests/reference/`.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::{Decoder, NoTimer, PagedKv, Sampler, Share, WeightReader, Weights};
+use crate::spec::Dtype;
+
+#[derive(Deserialize)]
+struct Reference {
+    prompts: Vec<Vec<u32>>,
+    greedy: Vec<Vec<u32>>,
+}
+
+/// Another order of additions moves a logit by less.
+const TOLERANCE: f32 = 1e-3;
+
+fn cases() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/cases")
+}
+
+/// Loads a case's model, in f32 unless its weights are integers.
+fn load(folder: &Path, dtype: Dtype) -> Decoder {
+    let gguf = folder.join("model.gguf");
+    let (weights, config) = if gguf.exists() {
+        let reader = WeightReader::open(&Weights::Gguf(gguf)).unwrap();
+        let WeightReader::Gguf(file) = &reader else { unreachable!("opened as GGUF") };
+        let config = file.config().clone();
+        (reader, config)
+    } else {
+        let text = std::fs::read_to_string(folder.join("config.json")).unwrap();
+        let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"))
+            .collect();
+        files.sort();
+        let config = crate::source::parse_config("config.json", &text).unwrap();
+        (WeightReader::open(&Weights::Safetensors(files)).unwrap(), config)
+    };
+    Decoder::load(&config, &weights, dtype, 512).unwrap()
+}
+
+/// A cache for one sequence of 512 tokens, and its blocks, out of order.
+fn cache(model: &Decoder) -> (PagedKv, Vec<u32>) {
+    let config = model.config();
+    let [layers, kv_heads, dim] =
+        [config.num_hidden_layers, config.num_key_value_heads, config.head_dim].map(|n| n as usize);
+    (PagedKv::new(layers, 64, 8, kv_heads, dim), (0..64).map(|block| block * 29 % 64).collect())
+}
+
+fn forward(model: &Decoder, kv: &mut PagedKv, blocks: &[u32], tokens: &[u32], context: u32) -> Vec<f32> {
+    let share = Share { tokens, context, blocks, emits: true };
+    model.forward(&[share], kv, model.config().num_hidden_layers as usize, &mut NoTimer).unwrap()
+}
+
+fn check(folder: &Path) {
+    let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+    let reference: Reference =
+        serde_json::from_str(&std::fs::read_to_string(folder.join("reference.json")).unwrap()).unwrap();
+    let logits: Vec<f32> = std::fs::read(folder.join("logits.f32"))
+        .unwrap()
+        .as_chunks()
+        .0
+        .iter()
+        .map(|four| f32::from_le_bytes(*four))
+        .collect();
+    let model = load(folder, Dtype::F32);
+    let vocab = model.config().vocab_size as usize;
+    assert_eq!(logits.len(), reference.prompts.len() * vocab, "{name}");
+    for ((prompt, wanted), tokens) in
+        reference.prompts.iter().zip(logits.chunks_exact(vocab)).zip(&reference.greedy)
+    {
+        let (mut kv, blocks) = cache(&model);
+        let mut found = forward(&model, &mut kv, &blocks, prompt, 0);
+        let worst = found.iter().zip(wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < TOLERANCE, "{name}: a logit is off by {worst} after {} tokens", prompt.len());
+        for (context, (index, token)) in (prompt.len() as u32..).zip(tokens.iter().enumerate()) {
+            let picked = Sampler::greedy().sample(&found, 0, index as u32);
+            assert_eq!(picked, *token, "{name}: token {index} after {} tokens", prompt.len());
+            found = forward(&model, &mut kv, &blocks, &[picked], context);
+        }
+    }
+}
+
+#[test]
+fn logits_and_greedy_tokens_are_those_of_transformers() {
+    let mut folders: Vec<PathBuf> =
+        std::fs::read_dir(cases()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    assert!(folders.len() >= 14, "{folders:?}");
+    folders.iter().for_each(|folder| check(folder));
+}
+
+#[test]
+fn weights_keep_their_own_format_and_compute_the_same() {
+    for (name, dtype) in [("qwen3-untied-bf16", Dtype::Bf16), ("qwen3-f16", Dtype::F16)] {
+        let folder = cases().join(name);
+        let (widened, stored) = (load(&folder, Dtype::F32), load(&folder, dtype));
+        let prompt = [5, 9, 200, 17, 3];
+        let logits = |model: &Decoder| {
+            let (mut kv, blocks) = cache(model);
+            forward(model, &mut kv, &blocks, &prompt, 0)
+        };
+        assert_eq!(logits(&widened), logits(&stored), "{name}: to the last bit");
+    }
+}
