@@ -507,6 +507,7 @@ fn a_worker_is_keyed_by_its_program_and_its_packages() {
     };
     assert_eq!(edited(|pin| pin.script = Digest::of("other")), measured);
     assert_eq!(edited(|pin| pin.protocol += 1), measured);
+    assert_eq!(edited(|pin| pin.device = "a100".to_owned()), measured);
     assert_eq!(edited(|pin| pin.packages.push("tokenizers==1".to_owned())), measured);
     // What is installed decides, not which file says so.
     let list = lock::Lock::clone(&old.resolved.lock).runs[0].worker.clone().unwrap().packages.join("\n");
