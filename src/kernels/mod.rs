@@ -8,11 +8,9 @@
 //! threads, or of lanes of the processor's vectors: a row's result depends on nothing but the row and the weights, to
 //! the last bit, on every machine.
 
-mod awake;
 mod layout;
 mod microkernel;
 mod pack;
 mod product;
 
-pub use awake::Awake;
 pub use pack::{PackError, Packed, WeightFormat};

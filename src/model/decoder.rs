@@ -15,7 +15,6 @@ use super::mlp::Mlp;
 use super::ops::{Op, OpTimer};
 use super::rope::Rope;
 use crate::catalog::ModelConfig;
-use crate::kernels::Awake;
 
 /// One request's share of a forward pass.
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +90,6 @@ impl Decoder {
         timer: &mut dyn OpTimer,
     ) -> Result<Vec<f32>, ModelError> {
         timer.begin();
-        let _awake = Awake::start();
         let rows: Vec<Row<'_>> = shares
             .iter()
             .flat_map(|share| {
