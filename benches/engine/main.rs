@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
-use rayon::prelude::*;
 use xp::catalog;
+use xp::machine::read_gb_per_s;
 use xp::model::{Decoder, NoTimer, PagedKv, Sampler, Share, WeightReader, Weights};
 use xp::spec::Dtype;
 
@@ -76,19 +76,6 @@ fn compare(xp: &mut Xp, peer: &mut Peer, (ours, name, theirs): (&str, &str, &str
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
-}
-
-/// What the threads read from memory.
-fn read_gb_per_s() -> f64 {
-    let memory = vec![1_u64; 1 << 26];
-    let mut best = f64::MAX;
-    for _ in 0..3 {
-        let started = Instant::now();
-        let sum: u64 = memory.par_chunks(1 << 20).map(|part| part.iter().fold(0, |a, b| a ^ b)).sum();
-        std::hint::black_box(sum);
-        best = best.min(started.elapsed().as_secs_f64());
-    }
-    (memory.len() * 8) as f64 / best / 1e9
 }
 
 /// xp's own engine, as it serves.

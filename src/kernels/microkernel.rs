@@ -20,6 +20,22 @@ pub(super) fn next_rows(left: usize, most: usize) -> usize {
     [12, 8, 4, 3, 2].into_iter().find(|size| *size <= left.min(most)).unwrap_or(1)
 }
 
+/// What is done with a panel, in vectors of which it has `NV`.
+trait OnPanel {
+    fn run<S: Simd, const NV: usize>(self, simd: S);
+}
+
+/// Finds out how many vectors a panel has.
+#[inline(always)]
+fn on_panel<S: Simd>(simd: S, what: impl OnPanel) {
+    match S::F32_LANES {
+        16 => what.run::<S, 2>(simd),
+        8 => what.run::<S, 4>(simd),
+        4 => what.run::<S, 8>(simd),
+        _ => what.run::<S, PANEL>(simd),
+    }
+}
+
 /// Adds the products of some rows with a panel, or with a part of its inputs.
 pub(super) struct Multiply<'a, L> {
     pub layout: PhantomData<L>,
@@ -38,19 +54,13 @@ impl<L: Layout> WithSimd for Multiply<'_, L> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        match S::F32_LANES {
-            16 => self.for_width::<S, 2>(simd),
-            8 => self.for_width::<S, 4>(simd),
-            4 => self.for_width::<S, 8>(simd),
-            _ => self.for_width::<S, PANEL>(simd),
-        }
+        on_panel(simd, self);
     }
 }
 
-impl<L: Layout> Multiply<'_, L> {
-    /// With `NV` vectors to a panel.
+impl<L: Layout> OnPanel for Multiply<'_, L> {
     #[inline(always)]
-    fn for_width<S: Simd, const NV: usize>(self, simd: S) {
+    fn run<S: Simd, const NV: usize>(self, simd: S) {
         match (self.rows, NV) {
             (12, 2) => self.multiply::<S, 12, NV>(simd),
             (8, 2) => self.multiply::<S, 8, NV>(simd),
@@ -60,7 +70,9 @@ impl<L: Layout> Multiply<'_, L> {
             _ => self.multiply::<S, 1, NV>(simd),
         }
     }
+}
 
+impl<L: Layout> Multiply<'_, L> {
     #[inline(always)]
     fn multiply<S: Simd, const ROWS: usize, const NV: usize>(self, simd: S) {
         debug_assert_eq!(self.rows, ROWS);
@@ -103,18 +115,13 @@ impl<L: Layout> WithSimd for Widen<'_, L> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        match S::F32_LANES {
-            16 => self.widen::<S, 2>(simd),
-            8 => self.widen::<S, 4>(simd),
-            4 => self.widen::<S, 8>(simd),
-            _ => self.widen::<S, PANEL>(simd),
-        }
+        on_panel(simd, self);
     }
 }
 
-impl<L: Layout> Widen<'_, L> {
+impl<L: Layout> OnPanel for Widen<'_, L> {
     #[inline(always)]
-    fn widen<S: Simd, const NV: usize>(self, simd: S) {
+    fn run<S: Simd, const NV: usize>(self, simd: S) {
         let (words, _) = S::as_simd_u32s(self.words);
         let (to, _) = S::as_mut_simd_u32s(self.to);
         let mut wide = [[simd.splat_f32s(0.0); NV]; MAX_STEP];

@@ -103,6 +103,13 @@ pub(super) struct Panel {
     pub words: Vec<u32>,
 }
 
+impl Panel {
+    /// Puts the panel's results of a row where they belong in it.
+    pub fn put(&self, lanes: &[f32], row: &mut [f32]) {
+        row[self.first_output..self.first_output + self.outputs].copy_from_slice(&lanes[..self.outputs]);
+    }
+}
+
 /// A matrix `[outputs][inputs]`, packed for products. Its outputs may be in different formats.
 #[derive(Debug)]
 pub struct Packed {
@@ -164,16 +171,18 @@ fn pack(format: WeightFormat, inputs: usize, rows: &[&[u8]]) -> Result<(PackedFo
     // Two weights share a word: an odd number of them is widened.
     let paired = inputs.is_multiple_of(2);
     match format {
-        WeightFormat::F32 => Ok((PackedFormat::F32, of_words(rows))),
-        WeightFormat::Bf16 if paired => Ok((PackedFormat::Bf16, of_words(rows))),
+        WeightFormat::F32 => Ok((PackedFormat::F32, lanes(rows, u32::from_le_bytes))),
+        WeightFormat::Bf16 if paired => Ok((PackedFormat::Bf16, lanes(rows, u32::from_le_bytes))),
         WeightFormat::F16 if paired => {
             finite_f16(rows)?;
-            Ok((PackedFormat::F16, of_words(rows)))
+            Ok((PackedFormat::F16, lanes(rows, u32::from_le_bytes)))
         }
-        WeightFormat::Bf16 => Ok((PackedFormat::F32, widened(rows, |bits| u32::from(bits) << 16))),
+        WeightFormat::Bf16 => {
+            Ok((PackedFormat::F32, lanes(rows, |two| half::bf16::from_le_bytes(two).to_f32().to_bits())))
+        }
         WeightFormat::F16 => {
             finite_f16(rows)?;
-            Ok((PackedFormat::F32, widened(rows, |bits| half::f16::from_bits(bits).to_f32().to_bits())))
+            Ok((PackedFormat::F32, lanes(rows, |two| half::f16::from_le_bytes(two).to_f32().to_bits())))
         }
         WeightFormat::Q8_0 => Ok((PackedFormat::Scaled8By32, blocks::<Scaled8<32>, 34>(rows, q8_0))),
         WeightFormat::Q4K => Ok((PackedFormat::Scaled4, blocks::<Scaled4, 144>(rows, q4_k))),
@@ -193,26 +202,14 @@ fn pack(format: WeightFormat, inputs: usize, rows: &[&[u8]]) -> Result<(PackedFo
     }
 }
 
-/// Words as they are stored, lane beside lane.
-fn of_words(rows: &[&[u8]]) -> Vec<u32> {
-    let len = rows.first().map_or(0, |row| row.len() / 4);
+/// A word of every `BYTES` bytes, lane beside lane.
+fn lanes<const BYTES: usize>(rows: &[&[u8]], word: impl Fn([u8; BYTES]) -> u32) -> Vec<u32> {
+    let len = rows.first().map_or(0, |row| row.len() / BYTES);
     let mut out = vec![0; len * PANEL];
     for (lane, row) in rows.iter().enumerate() {
-        let (words, _) = row.as_chunks::<4>();
-        for (word, to) in words.iter().zip(out.chunks_exact_mut(PANEL)) {
-            to[lane] = u32::from_le_bytes(*word);
-        }
-    }
-    out
-}
-
-fn widened(rows: &[&[u8]], widen: impl Fn(u16) -> u32) -> Vec<u32> {
-    let len = rows.first().map_or(0, |row| row.len() / 2);
-    let mut out = vec![0; len * PANEL];
-    for (lane, row) in rows.iter().enumerate() {
-        let (words, _) = row.as_chunks::<2>();
-        for (word, to) in words.iter().zip(out.chunks_exact_mut(PANEL)) {
-            to[lane] = widen(u16::from_le_bytes(*word));
+        let (row, _) = row.as_chunks::<BYTES>();
+        for (bytes, to) in row.iter().zip(out.chunks_exact_mut(PANEL)) {
+            to[lane] = word(*bytes);
         }
     }
     out

@@ -39,9 +39,8 @@ impl Packed {
                     let mut sums = vec![0.0; x.rows * PANEL];
                     for panel in &self.panels {
                         x.times(arch, panel, &mut sums);
-                        let columns = panel.first_output..panel.first_output + panel.outputs;
                         for (y, sums) in y.chunks_exact_mut(self.outputs()).zip(sums.chunks_exact(PANEL)) {
-                            y[columns.clone()].copy_from_slice(&sums[..panel.outputs]);
+                            panel.put(sums, y);
                         }
                     }
                 },
@@ -56,8 +55,7 @@ impl Packed {
                 .for_each(|(sums, panel)| x.times(arch, panel, sums));
             y.par_chunks_mut(self.outputs().max(1)).enumerate().for_each(|(row, y)| {
                 for (panel, sums) in self.panels.iter().zip(sums.chunks_exact(rows * PANEL)) {
-                    let to = &mut y[panel.first_output..panel.first_output + panel.outputs];
-                    to.copy_from_slice(&sums[row * PANEL..][..panel.outputs]);
+                    panel.put(&sums[row * PANEL..], y);
                 }
             });
         }

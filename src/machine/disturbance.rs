@@ -69,6 +69,8 @@ impl DisturbedSteps {
 #[derive(Debug)]
 pub struct Watch {
     stat: Option<File>,
+    /// Throttlings of the first core; those of a package come to all its cores.
+    throttle: Option<File>,
     steal_read: Instant,
     steal_ticks: u64,
     involuntary_switches: u64,
@@ -83,12 +85,14 @@ impl Watch {
     pub fn start() -> Self {
         let mut watch = Self {
             stat: File::open("/proc/stat").ok(),
+            throttle: File::open("/sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count").ok(),
             steal_read: Instant::now(),
             steal_ticks: 0,
             involuntary_switches: involuntary_switches(),
-            throttles: throttles(),
+            throttles: 0,
         };
         watch.steal_ticks = watch.read_steal();
+        watch.throttles = watch.read_throttles();
         watch
     }
 
@@ -103,7 +107,7 @@ impl Watch {
         if self.steal_read.elapsed() >= TICK {
             let ticks = self.read_steal();
             found.steal_ns = ticks.saturating_sub(self.steal_ticks) * TICK.as_nanos() as u64;
-            let throttles = throttles();
+            let throttles = self.read_throttles();
             found.throttles = throttles.saturating_sub(self.throttles);
             (self.steal_ticks, self.throttles, self.steal_read) = (ticks, throttles, Instant::now());
         }
@@ -112,11 +116,22 @@ impl Watch {
 
     /// Ticks that were stolen from all processors since the machine started.
     fn read_steal(&mut self) -> u64 {
-        let Some(stat) = &mut self.stat else { return 0 };
-        let mut first = [0; 256];
-        let read = stat.seek(SeekFrom::Start(0)).and_then(|_| stat.read(&mut first)).unwrap_or(0);
-        steal_of(&first[..read])
+        steal_of(&beginning(&mut self.stat))
     }
+
+    fn read_throttles(&mut self) -> u64 {
+        let text = beginning(&mut self.throttle);
+        std::str::from_utf8(text.trim_ascii()).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+}
+
+/// The first bytes of a file of the system's, as they are now; none of a file that is not there.
+fn beginning(file: &mut Option<File>) -> Vec<u8> {
+    let Some(file) = file else { return Vec::new() };
+    let mut bytes = vec![0; 256];
+    let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.read(&mut bytes)).unwrap_or(0);
+    bytes.truncate(read);
+    bytes
 }
 
 /// The eighth number of the first line, `cpu user nice system idle iowait irq softirq steal …`.
@@ -139,12 +154,6 @@ fn involuntary_switches() -> u64 {
 #[cfg(not(unix))]
 fn involuntary_switches() -> u64 {
     0
-}
-
-/// Throttlings of the first core; those of a package come to all its cores.
-fn throttles() -> u64 {
-    let path = "/sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count";
-    std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

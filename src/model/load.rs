@@ -13,8 +13,9 @@ use crate::catalog::ModelConfig;
 use crate::kernels::Packed;
 use crate::spec::Dtype;
 
-/// The families that there is code for.
-const FAMILIES: [&str; 3] = ["qwen3", "qwen3_moe", "llama"];
+/// The families that there is code for: `model_type`, and the only one of `architectures` in `config.json`.
+pub const FAMILIES: [(&str, &str); 3] =
+    [("qwen3", "Qwen3ForCausalLM"), ("qwen3_moe", "Qwen3MoeForCausalLM"), ("llama", "LlamaForCausalLM")];
 
 impl Decoder {
     /// Loads all weights, matrices in `dtype` unless they are stored in blocks of integers. Sequences hold at most
@@ -28,7 +29,7 @@ impl Decoder {
         dtype: Dtype,
         max_context: usize,
     ) -> Result<Self, ModelError> {
-        if !FAMILIES.contains(&config.model_type.as_str()) {
+        if !FAMILIES.iter().any(|(family, _)| *family == config.model_type) {
             return Err(ModelError::Family { found: config.model_type.clone() });
         }
         let loader = Loader { config, weights, dtype };
@@ -115,7 +116,7 @@ impl Loader<'_> {
         let mut packed = Packed::new(inputs);
         for (name, outputs) in parts {
             let name = format!("{name}.weight");
-            let stored = self.weights.matrix(&name, [*outputs, inputs], self.dtype)?;
+            let stored = self.weights.tensor(&name, &[*outputs, inputs], self.dtype)?;
             packed
                 .push(stored.format, *outputs, &stored.bytes)
                 .map_err(|error| ModelError::Tensor { name, reason: error.to_string() })?;

@@ -23,6 +23,7 @@ pub use chat::{
 pub use decoder::{Decoder, Share};
 pub use gguf::GgufFile;
 pub use kv_cache::PagedKv;
+pub use load::FAMILIES;
 pub use ops::{NoTimer, Op, OpTimer};
 pub use sampler::Sampler;
 pub use tokenizer::{Pick, Tokenizer, TokenizerError, sentence, train_synthetic};

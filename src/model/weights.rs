@@ -39,7 +39,7 @@ pub enum WeightReader {
     Gguf(Box<GgufFile>),
 }
 
-/// A matrix as it is stored, row after row.
+/// A tensor as it is stored, row after row.
 #[derive(Debug)]
 pub struct Stored<'a> {
     pub format: WeightFormat,
@@ -56,9 +56,10 @@ impl WeightReader {
         }
     }
 
-    /// The matrix `name` of `[outputs, inputs]`, in `dtype` unless it is stored in blocks of integers.
-    pub fn matrix(&self, name: &str, shape: [usize; 2], dtype: Dtype) -> Result<Stored<'_>, ModelError> {
-        let stored = self.stored(name, &shape)?;
+    /// The tensor `name` of `shape` (of a matrix `[outputs, inputs]`), in `dtype` unless it is stored in blocks of
+    /// integers.
+    pub fn tensor(&self, name: &str, shape: &[usize], dtype: Dtype) -> Result<Stored<'_>, ModelError> {
+        let stored = self.stored(name, shape)?;
         let wanted = match dtype {
             Dtype::F32 => WeightFormat::F32,
             Dtype::F16 => WeightFormat::F16,
@@ -178,7 +179,7 @@ mod tests {
     fn a_matrix_comes_in_the_wanted_format() {
         let reader = WeightReader::Synthetic { seed: 3 };
         let all = |dtype| {
-            let stored = reader.matrix("a.weight", [4, 6], dtype).unwrap();
+            let stored = reader.tensor("a.weight", &[4, 6], dtype).unwrap();
             floats(stored.format, &stored.bytes).collect::<Vec<_>>()
         };
         let exact = all(Dtype::F32);

@@ -98,10 +98,21 @@ pub(super) fn real_step(
         Measured::Recorded(recorded) => return Ok(Some(recorded_step(lock, cell, recorded, run, repeat))),
         Measured::Engine(_) => return Ok(None),
     };
-    let mut inputs = inputs([
-        ("backend", engine.name.clone()),
-        ("dtype", json(&lock.experiment.model.dtype)),
+    let mut inputs = measurement_inputs(lock, &engine.name, run, machine, repeat);
+    inputs.extend(self::inputs([
         ("engine", profile::engine_id()),
+        ("sampling", json(&engine.sampling)),
+        ("sampling seed", lock.seeds.sampling.to_string()),
+    ]));
+    let label = format!("{}-r{}", run.id, u64::from(repeat) + 1);
+    Ok(Some(Step::new(Stage::Real, "real_runs", label, inputs)))
+}
+
+/// What a repeat's measurement depends on, whatever engine runs here.
+fn measurement_inputs(lock: &Lock, backend: &str, run: &RunPin, machine: &Digest, repeat: u32) -> Inputs {
+    let mut inputs = inputs([
+        ("backend", backend.to_owned()),
+        ("dtype", json(&lock.experiment.model.dtype)),
         ("engine version", lock.versions.engine.to_string()),
         ("format", RUN_FORMAT.to_string()),
         ("machine", machine.to_string()),
@@ -109,15 +120,12 @@ pub(super) fn real_step(
         ("model", lock.resolved_model.sha256.to_string()),
         ("model name", lock.experiment.model.name.clone()),
         ("repeat", (u64::from(repeat) + 1).to_string()),
-        ("sampling", json(&engine.sampling)),
-        ("sampling seed", lock.seeds.sampling.to_string()),
         ("threads", lock.experiment.hardware.threads.to_string()),
         ("weights seed", lock.seeds.weights.to_string()),
         ("workload", run.workload.sha256.to_string()),
     ]);
     inputs.extend(scheduler_inputs(run));
-    let label = format!("{}-r{}", run.id, u64::from(repeat) + 1);
-    Ok(Some(Step::new(Stage::Real, "real_runs", label, inputs)))
+    inputs
 }
 
 /// One measured repeat of a run on transformers.
@@ -128,20 +136,7 @@ fn transformers_step(
     machine: &Digest,
     repeat: u32,
 ) -> Step {
-    let mut inputs = inputs([
-        ("backend", transformers.name.clone()),
-        ("dtype", json(&lock.experiment.model.dtype)),
-        ("engine version", lock.versions.engine.to_string()),
-        ("format", RUN_FORMAT.to_string()),
-        ("machine", machine.to_string()),
-        ("metrics", lock.versions.metrics.to_string()),
-        ("model", lock.resolved_model.sha256.to_string()),
-        ("model name", lock.experiment.model.name.clone()),
-        ("repeat", (u64::from(repeat) + 1).to_string()),
-        ("threads", lock.experiment.hardware.threads.to_string()),
-        ("weights seed", lock.seeds.weights.to_string()),
-        ("workload", run.workload.sha256.to_string()),
-    ]);
+    let mut inputs = measurement_inputs(lock, &transformers.name, run, machine, repeat);
     let worker = run.worker.as_ref();
     inputs.extend(worker.into_iter().flat_map(|worker| {
         [
@@ -150,7 +145,6 @@ fn transformers_step(
             ("worker program".to_owned(), format!("{}, protocol {}", worker.script, worker.protocol)),
         ]
     }));
-    inputs.extend(scheduler_inputs(run));
     let label = format!("{}-r{}", run.id, u64::from(repeat) + 1);
     Step::new(Stage::Real, "real_runs", label, inputs)
 }

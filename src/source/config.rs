@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::SourceError;
 use super::error::json_place;
 use crate::catalog::{ModelConfig, RopeScaling};
+use crate::model::FAMILIES;
 
 /// Largest `config.json` that is read, in bytes.
 pub(super) const MAX_CONFIG: u64 = 1 << 20;
@@ -193,10 +194,6 @@ fn read(file: &str, text: &str, runs: bool) -> Result<ModelConfig, SourceError> 
         rope_scaling,
     })
 }
-
-/// The families that xp's own engine runs: `model_type`, and the only one of `architectures`.
-const FAMILIES: [(&str, &str); 3] =
-    [("qwen3", "Qwen3ForCausalLM"), ("qwen3_moe", "Qwen3MoeForCausalLM"), ("llama", "LlamaForCausalLM")];
 
 /// The name of the class that computes a family, in Hugging Face's transformers.
 pub(super) fn architecture_of(family: &str) -> Option<&'static str> {

@@ -4,7 +4,6 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use half::{bf16, f16};
 use serde_json::{Map, Value, json};
 
 use super::config::architecture_of;
@@ -24,13 +23,15 @@ impl ModelFiles {
     /// They are a GGUF file.
     pub fn require_safetensors(&self) -> Result<(), SourceError> {
         match &self.weights {
-            Weights::Gguf(path) => {
-                let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                Err(SourceError::NoSafetensors { file })
-            }
+            Weights::Gguf(path) => Err(no_safetensors(path)),
             Weights::Safetensors(_) | Weights::Synthetic { .. } => Ok(()),
         }
     }
+}
+
+fn no_safetensors(gguf: &Path) -> SourceError {
+    let file = gguf.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    SourceError::NoSafetensors { file }
 }
 
 /// The folder with `config.json` and safetensors of a model: where its files are, or below `folder` for a model whose
@@ -39,13 +40,12 @@ impl ModelFiles {
 /// # Errors
 /// Its weights are no safetensors, the system refuses a file, or there is no memory for a tensor.
 pub fn model_folder(model: &ModelFiles, dtype: Dtype, folder: &Path) -> Result<PathBuf, SourceError> {
-    model.require_safetensors()?;
     let seed = match &model.weights {
         Weights::Synthetic { seed } => *seed,
         Weights::Safetensors(paths) => {
             return Ok(paths.first().and_then(|path| path.parent()).unwrap_or(folder).to_owned());
         }
-        Weights::Gguf(path) => return Ok(path.parent().unwrap_or(folder).to_owned()),
+        Weights::Gguf(path) => return Err(no_safetensors(path)),
     };
     let config = &model.config;
     let key = Digest::of_json(&(EXPORT_FORMAT, config, seed, dtype));
@@ -122,19 +122,8 @@ fn write_tensor(
     dtype: Dtype,
     out: &mut dyn Write,
 ) -> Result<(), Stop> {
-    if let [outputs, inputs] = tensor.shape[..] {
-        let shape = [outputs as usize, inputs as usize];
-        out.write_all(&reader.matrix(&tensor.name, shape, dtype)?.bytes)?;
-        return Ok(());
-    }
-    for value in reader.vector(&tensor.name, tensor.elements() as usize)? {
-        match dtype {
-            Dtype::F32 => out.write_all(&value.to_le_bytes())?,
-            Dtype::F16 => out.write_all(&f16::from_f32(value).to_le_bytes())?,
-            Dtype::Bf16 => out.write_all(&bf16::from_f32(value).to_le_bytes())?,
-        }
-    }
-    Ok(())
+    let shape: Vec<usize> = tensor.shape.iter().map(|size| *size as usize).collect();
+    Ok(out.write_all(&reader.tensor(&tensor.name, &shape, dtype)?.bytes)?)
 }
 
 /// `config.json` of a model, as Hugging Face's libraries read it.
