@@ -11,11 +11,12 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use xp::catalog;
+use xp::engine::ComputeThreads;
 use xp::machine::read_gb_per_s;
 use xp::model::{Decoder, NoTimer, PagedKv, Sampler, Share, WeightReader, Weights};
 use xp::spec::Dtype;
 
-const THREADS: usize = 2;
+const THREADS: u32 = 2;
 /// Prompt of the sequences that decode.
 const PROMPT: usize = 128;
 const STEPS: u32 = 20;
@@ -43,23 +44,30 @@ fn main() {
         return;
     };
     let models = PathBuf::from(models);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(THREADS).build().expect("threads");
+    let mut threads = ComputeThreads::new(THREADS).expect("threads");
     let chosen = |pair: &&(&str, &str, &str)| {
         words.iter().all(|word| [pair.0, pair.1, pair.2].contains(&word.as_str()))
     };
     for (ours, peer, theirs) in PAIRS.iter().filter(chosen) {
         let mut peer_engine = Peer::start(Path::new(&python), &models, peer, theirs);
-        pool.install(|| compare(&mut Xp::load(&models, ours), &mut peer_engine, (ours, peer, theirs)));
+        compare(&mut threads, &mut Xp::load(&models, ours), &mut peer_engine, (ours, peer, theirs));
     }
 }
 
-fn compare(xp: &mut Xp, peer: &mut Peer, (ours, name, theirs): (&str, &str, &str)) {
+fn compare(
+    threads: &mut ComputeThreads,
+    xp: &mut Xp,
+    peer: &mut Peer,
+    (ours, name, theirs): (&str, &str, &str),
+) {
     let mut bandwidth = 0.0_f64;
     for what in FIGURES {
         let (mut mine, mut other) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            bandwidth = bandwidth.max(read_gb_per_s());
-            mine.push(xp.measure(what));
+            // The peer has the processors to itself: our threads are awake in here alone.
+            let (read, measured) = threads.run(|| (read_gb_per_s(), xp.measure(what)));
+            bandwidth = bandwidth.max(read);
+            mine.push(measured);
             other.push(peer.measure(what));
         }
         let (mine, other) = (median(mine), median(other));

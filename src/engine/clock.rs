@@ -38,14 +38,12 @@ impl<T: OpTimer> Machine for WallClock<'_, T> {
     }
 
     fn wait_until(&mut self, time_ns: u64) {
-        // All compute threads poll: a core that slept is slow to come back (its clock rate, its caches,
-        // its host), and the first step after a pause would pay for it.
+        // Polling, as the other compute threads do: a core that slept is slow to come back (its clock rate, its
+        // caches, its host), and the first step after a pause would pay for it.
         let until = self.started + Duration::from_nanos(time_ns);
-        rayon::broadcast(|_| {
-            while Instant::now() < until {
-                std::hint::spin_loop();
-            }
-        });
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
         // Whoever ran while there was nothing to do disturbed nothing.
         self.watch.lap();
     }

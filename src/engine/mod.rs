@@ -6,12 +6,12 @@ mod executor;
 mod properties;
 mod reference;
 mod sequence;
-
-use rayon::ThreadPool;
+mod threads;
 
 pub use executor::Executor;
 pub use reference::representative_layers;
 pub use sequence::Sequence;
+pub use threads::ComputeThreads;
 
 use clock::WallClock;
 
@@ -27,13 +27,13 @@ use crate::workload::{Prefixes, Workload};
 
 /// Version of the engine: raised with every change that moves its timing, so that older measurements
 /// and bundles are not taken for its own.
-pub const ENGINE_VERSION: u32 = 2;
+pub const ENGINE_VERSION: u32 = 3;
 
 /// A model in memory, with the threads that run it.
 #[derive(Debug)]
 pub struct Engine {
     model: Decoder,
-    pool: ThreadPool,
+    threads: ComputeThreads,
     /// Kept between runs of the same shape: touching its pages takes time.
     kv: Option<PagedKv>,
 }
@@ -106,16 +106,13 @@ fn require_memory(what: &'static str, needed: u64) -> Result<(), EngineError> {
 impl Engine {
     /// Loads a model in `dtype` onto `threads` compute threads.
     pub fn load(files: &ModelFiles, dtype: Dtype, threads: u32) -> Result<Self, EngineError> {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads as usize)
-            .thread_name(|index| format!("engine-{index}"))
-            .build()
-            .map_err(|source| EngineError::Threads { threads, source })?;
+        let mut threads =
+            ComputeThreads::new(threads).map_err(|source| EngineError::Threads { threads, source })?;
         require_memory("the model", files.config.num_parameters() * dtype.bytes())?;
         let weights = WeightReader::open(&files.weights)?;
         let max_context = files.config.max_position_embeddings as usize;
-        let model = pool.install(|| Decoder::load(&files.config, &weights, dtype, max_context))?;
-        Ok(Self { model, pool, kv: None })
+        let model = threads.run(|| Decoder::load(&files.config, &weights, dtype, max_context))?;
+        Ok(Self { model, threads, kv: None })
     }
 
     /// The loaded model.
@@ -139,9 +136,9 @@ impl Engine {
             .prefix_caching
             .then(|| Prefixes::of_tokens(config.block_size, sequences.iter().map(Sequence::tokens)));
         self.reserve_kv(config.kv_blocks, config.block_size)?;
-        let Self { model, pool, kv: Some(kv) } = self else { unreachable!("reserved above") };
+        let Self { model, threads, kv: Some(kv) } = self else { unreachable!("reserved above") };
         let layers = representative_layers(model);
-        pool.install(|| {
+        threads.run(|| {
             let mut executor = Executor::new(model, kv, sequences, sampler, tokenizer);
             executor.warm_up(config.chunk_size)?;
             let mut executor = executor.with_layers(layers);
@@ -169,8 +166,8 @@ impl Engine {
         work: impl FnOnce(&Decoder, &mut PagedKv) -> T + Send,
     ) -> Result<T, EngineError> {
         self.reserve_kv(blocks, block_size)?;
-        let Self { model, pool, kv: Some(kv) } = self else { unreachable!("reserved above") };
-        Ok(pool.install(|| work(model, kv)))
+        let Self { model, threads, kv: Some(kv) } = self else { unreachable!("reserved above") };
+        Ok(threads.run(|| work(model, kv)))
     }
 
     fn reserve_kv(&mut self, blocks: u32, block_size: u32) -> Result<(), EngineError> {

@@ -27,6 +27,9 @@ pub(super) trait Layout: Copy + Send + Sync + 'static {
     /// Inputs that [`widen`](Self::widen) makes at a time, at most [`MAX_STEP`].
     const STEP: usize;
 
+    /// Most groups of rows that widen for themselves, in registers. More of them take what was widened once for all.
+    const OWN_WIDENING: usize = 3;
+
     /// Widens the inputs from `STEP * step` of a group, whose words are `[word][NV]`.
     fn widen<S: Simd, const NV: usize>(simd: S, words: &[S::u32s], step: usize, to: &mut Wide<S, NV>);
 }
@@ -64,6 +67,7 @@ fn field<S: Simd>(simd: S, bits: S::u32s, from: u32, mask: u32) -> S::u32s {
 pub(super) struct F32;
 
 impl Layout for F32 {
+    const OWN_WIDENING: usize = usize::MAX;
     const GROUP: usize = 1;
     const WORDS: usize = 1;
     const STEP: usize = 1;
@@ -79,6 +83,7 @@ impl Layout for F32 {
 pub(super) struct Bf16;
 
 impl Layout for Bf16 {
+    const OWN_WIDENING: usize = usize::MAX;
     const GROUP: usize = 2;
     const WORDS: usize = 1;
     const STEP: usize = 2;

@@ -15,9 +15,29 @@ pub(super) fn most_rows(lanes: usize) -> usize {
     }
 }
 
-/// The next group of rows where `left` remain: a size that there is a kernel for.
-pub(super) fn next_rows(left: usize, most: usize) -> usize {
-    [12, 8, 4, 3, 2].into_iter().find(|size| *size <= left.min(most)).unwrap_or(1)
+/// More rows than this are filled up to a multiple of it, where so many are multiplied together at most.
+pub(super) fn row_group(most: usize) -> usize {
+    if most >= 12 { 4 } else { 1 }
+}
+
+/// Sizes of the groups that so many rows are multiplied in, at least as many together: sizes that there are kernels for.
+///
+/// More than four rows are filled up to whole fours, which eights and twelves make up: small kernels have too few sums
+/// under way to keep the multipliers busy, so that five rows in a four and a one would take twice as long as eight.
+pub(super) fn group_sizes(rows: usize, most: usize) -> Vec<usize> {
+    let padded = row_group(most) > 1 && rows > row_group(most);
+    let mut left = if padded { rows.next_multiple_of(row_group(most)) } else { rows };
+    let mut sizes = Vec::new();
+    while left > 0 {
+        let size = match padded {
+            true if left.is_multiple_of(12) => 12,
+            true => 8,
+            false => [4, 3, 2].into_iter().find(|size| *size <= left.min(most)).unwrap_or(1),
+        };
+        sizes.push(size);
+        left -= size;
+    }
+    sizes
 }
 
 /// What is done with a panel, in vectors of which it has `NV`.
@@ -39,7 +59,7 @@ fn on_panel<S: Simd>(simd: S, what: impl OnPanel) {
 /// Adds the products of some rows with a panel, or with a part of its inputs.
 pub(super) struct Multiply<'a, L> {
     pub layout: PhantomData<L>,
-    /// Number of rows, of [`next_rows`].
+    /// Number of rows, of [`group_sizes`].
     pub rows: usize,
     /// The panel's words for these inputs.
     pub words: &'a [u32],

@@ -14,3 +14,4 @@ mod pack;
 mod product;
 
 pub use pack::{PackError, Packed, WeightFormat};
+pub use product::row_group;

@@ -6,19 +6,16 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::layout::{F32, Layout, PANEL};
-use super::microkernel::{Multiply, Widen, most_rows, next_rows};
+use super::microkernel::{self, Multiply, Widen, group_sizes, most_rows};
 use super::pack::{Packed, Panel, with_layout};
 
-/// Inputs that are widened at a time: a block of them fits the first-level cache beside the rows.
+/// Inputs of a panel that meet all rows before the next do: so many fit the first-level cache.
 const BLOCK: usize = 256;
 
-/// With so many rows for each thread, threads take rows instead of panels: results are then written where they belong.
-const MANY_ROWS: usize = 32;
+/// Rows that are multiplied before the next are begun: more of them would not stay in the second-level cache.
+const MOST_ROWS: usize = 240;
 
-/// Most rows that are multiplied with a block of widened weights before the next is widened.
-const MOST_ROWS: usize = 96;
-
-/// Parts of a product for each thread, where threads take panels.
+/// Parts of a product for each thread.
 const PARTS: usize = 8;
 
 impl Packed {
@@ -30,36 +27,27 @@ impl Packed {
     pub(super) fn product_on(&self, arch: Arch, x: &[f32]) -> Vec<f32> {
         let rows = x.len() / self.inputs().max(1);
         let mut y = vec![0.0; rows * self.outputs()];
-        let threads = rayon::current_num_threads();
-        if rows >= MANY_ROWS * threads {
-            let share = rows.div_ceil(threads).min(MOST_ROWS);
-            y.par_chunks_mut(share * self.outputs()).zip(x.par_chunks(share * self.inputs())).for_each(
-                |(y, x)| {
-                    let x = Interleaved::new(x, self.inputs(), most_rows(lanes(arch)));
-                    let mut sums = vec![0.0; x.rows * PANEL];
-                    for panel in &self.panels {
-                        x.times(arch, panel, &mut sums);
-                        for (y, sums) in y.chunks_exact_mut(self.outputs()).zip(sums.chunks_exact(PANEL)) {
-                            panel.put(sums, y);
-                        }
-                    }
-                },
-            );
-        } else if rows > 0 {
-            let x = Interleaved::new(x, self.inputs(), most_rows(lanes(arch)));
-            let mut sums = vec![0.0; self.panels.len() * rows * PANEL];
-            let least = (self.panels.len() / (threads * PARTS)).max(1);
-            sums.par_chunks_mut(rows * PANEL)
-                .zip(&self.panels)
-                .with_min_len(least)
-                .for_each(|(sums, panel)| x.times(arch, panel, sums));
-            y.par_chunks_mut(self.outputs().max(1)).enumerate().for_each(|(row, y)| {
-                for (panel, sums) in self.panels.iter().zip(sums.chunks_exact(rows * PANEL)) {
-                    panel.put(&sums[row * PANEL..], y);
-                }
-            });
+        let rows_of = |width: usize| MOST_ROWS * width.max(1);
+        for (y, x) in y.chunks_mut(rows_of(self.outputs())).zip(x.chunks(rows_of(self.inputs()))) {
+            self.some_rows(arch, x, y);
         }
         y
+    }
+
+    /// Threads share out the panels, so that each reads a part of the weights.
+    fn some_rows(&self, arch: Arch, x: &[f32], y: &mut [f32]) {
+        let x = Interleaved::new(x, self.inputs(), most_rows(lanes(arch)));
+        let mut sums = vec![0.0; self.panels.len() * x.rows * PANEL];
+        let least = (self.panels.len() / (rayon::current_num_threads() * PARTS)).max(1);
+        sums.par_chunks_mut(x.rows * PANEL)
+            .zip(&self.panels)
+            .with_min_len(least)
+            .for_each(|(sums, panel)| x.times(arch, panel, sums));
+        y.par_chunks_mut(self.outputs()).enumerate().for_each(|(row, y)| {
+            for (panel, sums) in self.panels.iter().zip(sums.chunks_exact(x.rows * PANEL)) {
+                panel.put(&sums[row * PANEL..], y);
+            }
+        });
     }
 
     /// Rows of the matrix: those of `outputs`, `[output][inputs]`, each less than the number of outputs.
@@ -87,6 +75,11 @@ fn layout_of<L: Layout>(_: L) -> PhantomData<L> {
     PhantomData
 }
 
+/// Rows that this processor multiplies together: a number of rows above it takes as long as its next multiple does.
+pub fn row_group() -> usize {
+    microkernel::row_group(most_rows(lanes(Arch::new())))
+}
+
 /// Numbers of a vector.
 fn lanes(arch: Arch) -> usize {
     struct Lanes;
@@ -103,6 +96,7 @@ fn lanes(arch: Arch) -> usize {
 
 /// Rows in the groups that the kernels take: a group is `[input][row]`.
 struct Interleaved {
+    /// Rows of all groups; the last ones may be none of the matrix, and zeros.
     rows: usize,
     inputs: usize,
     /// First row and number of rows of each group.
@@ -112,21 +106,22 @@ struct Interleaved {
 
 impl Interleaved {
     fn new(x: &[f32], inputs: usize, most: usize) -> Self {
-        let rows = x.len() / inputs;
         let (mut groups, mut values) = (Vec::new(), Vec::with_capacity(x.len()));
         let mut first = 0;
-        while first < rows {
-            let count = next_rows(rows - first, most);
-            let group = &x[first * inputs..(first + count) * inputs];
-            match count {
-                1 => values.extend_from_slice(group),
-                _ => (0..inputs)
-                    .for_each(|input| values.extend((0..count).map(|row| group[row * inputs + input]))),
+        for count in group_sizes(x.len() / inputs, most) {
+            let group = &x[first * inputs..((first + count) * inputs).min(x.len())];
+            if count == 1 {
+                values.extend_from_slice(group);
+            } else {
+                for input in 0..inputs {
+                    let row = |row: usize| group.get(row * inputs + input).copied().unwrap_or(0.0);
+                    values.extend((0..count).map(row));
+                }
             }
             groups.push((first, count));
             first += count;
         }
-        Self { rows, inputs, groups, values }
+        Self { rows: first, inputs, groups, values }
     }
 
     /// Products with a panel into `sums`, `[row][PANEL]`.
@@ -136,18 +131,19 @@ impl Interleaved {
 
     fn times_panel<L: Layout>(&self, arch: Arch, layout: PhantomData<L>, words: &[u32], sums: &mut [f32]) {
         sums.fill(0.0);
-        // What is read for one group alone is widened in registers.
-        if self.groups.len() == 1 || L::WORDS == L::GROUP {
-            return self.multiply(arch, layout, words, 0..self.inputs, sums);
-        }
-        let mut widened = vec![0; BLOCK.min(self.inputs) * PANEL];
+        let in_registers = self.groups.len() <= L::OWN_WIDENING;
+        let mut widened = vec![0; if in_registers { 0 } else { BLOCK.min(self.inputs) * PANEL }];
         let block_words = BLOCK / L::GROUP * L::WORDS * PANEL;
         for (block, words) in words.chunks(block_words).enumerate() {
             let from = block * BLOCK;
             let inputs = from..self.inputs.min(from + BLOCK);
-            let widened = &mut widened[..inputs.len() * PANEL];
-            arch.dispatch(Widen { layout, words, to: widened });
-            self.multiply(arch, PhantomData::<F32>, widened, inputs, sums);
+            if in_registers {
+                self.multiply(arch, layout, words, inputs, sums);
+            } else {
+                let widened = &mut widened[..inputs.len() * PANEL];
+                arch.dispatch(Widen { layout, words, to: widened });
+                self.multiply(arch, PhantomData::<F32>, widened, inputs, sums);
+            }
         }
     }
 

@@ -133,11 +133,11 @@ impl Decoder {
         let attended = with_values(&qkv, |qkv| self.attend(index, layer, qkv, rows, kv, timer))?;
         let width = (self.config.num_attention_heads * self.config.head_dim) as usize;
         let attended = Tensor::from_vec(attended, (rows.len(), width), &Device::Cpu)?;
-        let x = (x + layer.o_proj.forward(&attended)?)?;
+        let x = layer.o_proj.forward_onto(&x, &attended)?;
         timer.lap(Op::AttnPostProj);
         let normed = candle_nn::ops::rms_norm(&x, &layer.post_attention_layernorm, eps)?;
         timer.lap(Op::PostAttentionLayernorm);
-        let x = (&x + layer.mlp.forward(self.arch, &normed, timer)?)?;
+        let x = layer.mlp.forward_onto(self.arch, &x, &normed, timer)?;
         timer.lap(Op::MlpDownProj);
         Ok(x)
     }

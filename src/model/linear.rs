@@ -1,4 +1,5 @@
-use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
 
 use crate::kernels::Packed;
 
@@ -21,7 +22,12 @@ impl Linear {
         x.apply_op1_no_bwd(self)
     }
 
-    /// The same over plain values.
+    /// `x: [rows, in]` → `residual + y`, `[rows, out]` both.
+    pub fn forward_onto(&self, residual: &Tensor, x: &Tensor) -> Result<Tensor> {
+        x.apply_op2_no_bwd(residual, self)
+    }
+
+    /// The same as [`forward`](Self::forward) over plain values.
     pub fn forward_values(&self, x: &[f32]) -> Vec<f32> {
         self.0.product(x)
     }
@@ -38,15 +44,63 @@ impl CustomOp1 for Linear {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let values = storage.as_slice::<f32>()?;
-        let Some((from, to)) = layout.contiguous_offsets() else {
-            candle_core::bail!("activations are contiguous");
+        let y = self.0.product(self.rows_of(storage, layout)?);
+        let shape = Shape::from((layout.dims()[0], self.0.outputs()));
+        Ok((CpuStorage::F32(y), shape))
+    }
+}
+
+impl CustomOp2 for Linear {
+    fn name(&self) -> &'static str {
+        "packed-linear-onto"
+    }
+
+    fn cpu_fwd(
+        &self,
+        storage: &CpuStorage,
+        layout: &Layout,
+        residual: &CpuStorage,
+        residual_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (mut y, shape) = match CustomOp1::cpu_fwd(self, storage, layout)? {
+            (CpuStorage::F32(y), shape) => (y, shape),
+            _ => candle_core::bail!("a product is f32"),
         };
-        let (rows, inputs) = layout.shape().dims2()?;
+        if residual_layout.shape() != &shape {
+            candle_core::bail!("the residual is {:?}, not {shape:?}", residual_layout.shape());
+        }
+        add(&mut y, contiguous(residual, residual_layout)?, self.0.outputs());
+        Ok((CpuStorage::F32(y), shape))
+    }
+}
+
+impl Linear {
+    /// The values of `[rows, in]`.
+    fn rows_of<'a>(&self, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+        let (_, inputs) = layout.shape().dims2()?;
         if inputs != self.0.inputs() {
             candle_core::bail!("a row has {inputs} activations, not {}", self.0.inputs());
         }
-        let y = self.0.product(&values[from..to]);
-        Ok((CpuStorage::F32(y), Shape::from((rows, self.0.outputs()))))
+        contiguous(storage, layout)
     }
 }
+
+fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let Some((from, to)) = layout.contiguous_offsets() else {
+        candle_core::bail!("activations are contiguous");
+    };
+    Ok(&storage.as_slice::<f32>()?[from..to])
+}
+
+/// `y += x` over rows of `width`, on the current thread pool. (Candle adds large tensors on threads of its own, however
+/// many the machine has.)
+pub(super) fn add(y: &mut [f32], x: &[f32], width: usize) {
+    y.par_chunks_mut(width).zip(x.par_chunks(width)).with_min_len(ADD_ROWS).for_each(|(y, x)| {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y += x;
+        }
+    });
+}
+
+/// Fewer rows are not worth another thread.
+const ADD_ROWS: usize = 16;

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::ModelError;
 use super::decoder::with_values;
 use super::exp::{softmax, swiglu};
-use super::linear::Linear;
+use super::linear::{Linear, add};
 use super::ops::{Op, OpTimer};
 
 /// The second half of a layer.
@@ -28,11 +28,17 @@ impl Mlp {
         }
     }
 
-    /// `x: [rows, hidden]` → `[rows, hidden]`. Reports all operators but the last one's end.
-    pub fn forward(&self, arch: Arch, x: &Tensor, timer: &mut dyn OpTimer) -> Result<Tensor, ModelError> {
+    /// `x: [rows, hidden]` → `residual + y`, `[rows, hidden]` all. Reports all operators but the last one's end.
+    pub fn forward_onto(
+        &self,
+        arch: Arch,
+        residual: &Tensor,
+        x: &Tensor,
+        timer: &mut dyn OpTimer,
+    ) -> Result<Tensor, ModelError> {
         match self {
-            Self::Dense(dense) => dense.forward(arch, x, timer),
-            Self::Experts(experts) => experts.forward(arch, x, timer),
+            Self::Dense(dense) => dense.forward_onto(arch, residual, x, timer),
+            Self::Experts(experts) => experts.forward_onto(arch, residual, x, timer),
         }
     }
 }
@@ -51,14 +57,20 @@ impl Dense {
         self.gate_up_proj.num_bytes() + self.down_proj.num_bytes()
     }
 
-    fn forward(&self, arch: Arch, x: &Tensor, timer: &mut dyn OpTimer) -> Result<Tensor, ModelError> {
+    fn forward_onto(
+        &self,
+        arch: Arch,
+        residual: &Tensor,
+        x: &Tensor,
+        timer: &mut dyn OpTimer,
+    ) -> Result<Tensor, ModelError> {
         let rows = x.dim(0)?;
         let gate_up = self.gate_up_proj.forward(x)?;
         timer.lap(Op::MlpUpProj);
         let activated = with_values(&gate_up, |gate_up| activate(arch, gate_up, self.intermediate))?;
         let activated = Tensor::from_vec(activated, (rows, self.intermediate), &Device::Cpu)?;
         timer.lap(Op::MlpAct);
-        Ok(self.down_proj.forward(&activated)?)
+        Ok(self.down_proj.forward_onto(residual, &activated)?)
     }
 }
 
@@ -86,9 +98,15 @@ pub(super) struct Experts {
 }
 
 impl Experts {
-    fn forward(&self, arch: Arch, x: &Tensor, timer: &mut dyn OpTimer) -> Result<Tensor, ModelError> {
+    fn forward_onto(
+        &self,
+        arch: Arch,
+        residual: &Tensor,
+        x: &Tensor,
+        timer: &mut dyn OpTimer,
+    ) -> Result<Tensor, ModelError> {
         let (rows, hidden) = x.dims2()?;
-        let out = with_values(x, |x| {
+        let mut out = with_values(x, |x| {
             let routed = self.route(&self.router.forward_values(x));
             let hidden_of = |row: usize| &x[row * hidden..(row + 1) * hidden];
             let busy = routed.iter().zip(&self.experts).filter(|(tokens, _)| !tokens.is_empty());
@@ -117,6 +135,7 @@ impl Experts {
             }
             out
         })?;
+        with_values(residual, |residual| add(&mut out, residual, hidden))?;
         Ok(Tensor::from_vec(out, (rows, hidden), &Device::Cpu)?)
     }
 

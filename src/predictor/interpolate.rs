@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 
 use super::curve::Curve;
 use super::grid::Grid;
-use super::{Predictor, PredictorError};
+use super::pause::Pause;
+use super::{Place, Predictor, PredictorError};
 use crate::profile::{AttentionPoint, Bundle, Feature};
 use crate::scheduler::Batch;
 
@@ -16,6 +17,9 @@ use crate::scheduler::Batch;
 /// Attention is measured for one prefill chunk, and for decodes of equal KV length. A batch runs all of
 /// them in one parallel loop, so their work adds up while the loop's fixed cost is paid once; the
 /// work of decodes is linear in their KV length, so only its mean matters.
+///
+/// All of it is stretched by the share of time that others on the machine take, and a step that follows a pause takes
+/// what the pause costs besides.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Interpolate {
     num_layers: f64,
@@ -30,6 +34,11 @@ pub struct Interpolate {
     decode: Grid,
     /// What attention costs before it does any work, ns.
     attention_fixed_ns: f64,
+    pause: Pause,
+    /// Rows that matrix products take together.
+    row_group: u32,
+    /// Time that passes for each second of undisturbed work, s.
+    stretch: f64,
 }
 
 impl Interpolate {
@@ -74,6 +83,9 @@ impl Interpolate {
             prefill,
             prefill_growth,
             decode,
+            pause: Pause::new(&bundle.pauses),
+            row_group: bundle.meta.row_group.unwrap_or(1),
+            stretch: 1.0 + bundle.meta.interference_percent.unwrap_or(0.0) / 100.0,
         })
     }
 
@@ -104,23 +116,43 @@ fn whole_rows(points: Vec<(u32, u32, f64)>) -> Vec<(u32, u32, f64)> {
     points.into_iter().filter(|(batch, ..)| columns[batch] == most).collect()
 }
 
-impl Predictor for Interpolate {
-    fn step_ns(&self, batch: &Batch) -> u64 {
+impl Interpolate {
+    /// As many rows as take the time that `rows` do.
+    fn rounded(&self, rows: u32) -> u32 {
+        match rows > self.row_group {
+            true => rows.checked_next_multiple_of(self.row_group).unwrap_or(rows),
+            false => rows,
+        }
+    }
+
+    /// A step after a pause, ns.
+    fn after_ns(&self, batch: &Batch, idle_ns: u64) -> u64 {
         let tokens = batch.num_tokens();
         let sequences = batch.num_emitting();
-        let ns = self.by_tokens.at(tokens)
-            + self.by_sequences.at(sequences)
+        let ns = self.by_tokens.at(self.rounded(tokens))
+            + self.by_sequences.at(self.rounded(sequences))
             + self.by_batch_size.at(batch.len() as u32)
-            + self.num_layers * self.attention_ns(batch);
+            + self.num_layers * self.attention_ns(batch)
+            + self.pause.at(idle_ns);
         // Rounded by addition: a conversion to an integer truncates, on every machine alike.
-        (ns.max(0.0) + 0.5) as u64
+        (ns.max(0.0) * self.stretch + 0.5) as u64
+    }
+}
+
+impl Predictor for Interpolate {
+    fn step_ns(&self, batch: &Batch) -> u64 {
+        self.after_ns(batch, 0)
+    }
+
+    fn stage_ns(&self, batch: &Batch, place: &Place) -> u64 {
+        self.after_ns(batch, place.idle_ns)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::sample_bundle;
+    use crate::profile::{PausePoint, sample_bundle};
     use crate::scheduler::BatchEntry;
 
     fn prefill(tokens: u32, context: u32) -> BatchEntry {
@@ -182,6 +214,38 @@ mod tests {
             sum += layers * 1000.0 * x;
         }
         assert!((predictor.step_ns(&batch) as f64 / sum - 1.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn rows_that_are_computed_together_take_the_same_time() {
+        let mut bundle = sample_bundle();
+        bundle.meta.row_group = Some(4);
+        let grouped = Interpolate::new(&bundle).unwrap();
+        let plain = Interpolate::new(&sample_bundle()).unwrap();
+        let ns = |predictor: &Interpolate, rows: u32| {
+            predictor.by_tokens.at(predictor.rounded(rows))
+                + predictor.by_sequences.at(predictor.rounded(rows))
+        };
+        for (rows, as_many) in [(1, 1), (3, 3), (4, 4), (5, 8), (8, 8), (61, 64), (u32::MAX, u32::MAX)] {
+            assert_eq!(ns(&grouped, rows), ns(&plain, as_many), "{rows}");
+        }
+    }
+
+    #[test]
+    fn pauses_and_interference_take_their_time() {
+        let bundle = sample_bundle();
+        let mut disturbed = bundle.clone();
+        disturbed.meta.interference_percent = Some(50.0);
+        disturbed.pauses = vec![PausePoint { idle_ms: 4, mean_ns: 8000.0, mad_ns: 1.0 }];
+        let batch = Batch::of([decode(16), prefill(2, 0)]);
+        let plain = Interpolate::new(&bundle).unwrap().stage_ns(&batch, &Place::whole(&batch, 4_000_000));
+        let disturbed = Interpolate::new(&disturbed).unwrap();
+        let found = |idle_ns| disturbed.stage_ns(&batch, &Place::whole(&batch, idle_ns));
+        assert!(disturbed.step_ns(&batch).abs_diff(plain + plain / 2) <= 1);
+        assert_eq!(
+            [found(0), found(2_000_000) - found(0), found(u64::MAX) - found(0)],
+            [disturbed.step_ns(&batch), 6000, 12_000]
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod interpolate;
 pub mod kernels;
 mod overhead;
 mod padded;
+mod pause;
 pub mod regression;
 pub mod vidur;
 
@@ -25,6 +26,16 @@ pub struct Place {
     /// Tokens of the step on all data-parallel ranks together, and on the one that has most.
     pub group_tokens: u64,
     pub group_most: u32,
+    /// How long the stage had nothing to do before, ns.
+    pub idle_ns: u64,
+}
+
+impl Place {
+    /// Of a batch that is a step of its own on a single stage.
+    pub fn whole(batch: &Batch, idle_ns: u64) -> Self {
+        let tokens = batch.num_tokens();
+        Self { stage: 0, is_last: true, group_tokens: u64::from(tokens), group_most: tokens, idle_ns }
+    }
 }
 
 /// How long a step takes.

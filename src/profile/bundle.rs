@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::store::{Digest, FileDigest};
 
 /// Version of the bundle format this xp writes, and the newest it reads.
-pub const BUNDLE_FORMAT: u32 = 1;
+pub const BUNDLE_FORMAT: u32 = 2;
 
 /// `bundle.json`: what was measured, where, and how well.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,12 +42,19 @@ pub struct BundleMeta {
     /// Memory that all compute threads read together, 10⁹ bytes a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_gb_per_s: Option<f64>,
-    /// Timings that were thrown away because something else on the machine disturbed them, per cent of all.
+    /// Timings that something else on the machine disturbed, per cent of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disturbed_percent: Option<f64>,
     /// Half of the 95 % interval of a step's mean, per cent of it: the largest of the grid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval_percent: Option<f64>,
+    /// Time that others on the machine took from the engine while it was measured, per cent of the engine's own: a run
+    /// will lose as much. Without steal, which comes in pieces too large for a mean.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interference_percent: Option<f64>,
+    /// Tokens or sequences that matrix products take together: a number above it takes as long as its next multiple does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row_group: Option<u32>,
     /// Every other file of the bundle.
     pub files: Vec<FileDigest>,
 }
@@ -115,11 +122,23 @@ pub struct StepSample {
     pub mad_ns: f64,
 }
 
+/// What a step takes longer that follows a pause: meanwhile the caches came to hold others' data.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PausePoint {
+    /// Length of the pause, ms.
+    pub idle_ms: u32,
+    /// Mean of what the step took longer, ns.
+    pub mean_ns: f64,
+    pub mad_ns: f64,
+}
+
 /// A bundle in memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bundle {
     pub meta: BundleMeta,
     pub curves: Vec<OpCurve>,
     pub attention: Vec<AttentionPoint>,
+    /// Ascending; none in bundles of format 1.
+    pub pauses: Vec<PausePoint>,
     pub steps: Vec<StepSample>,
 }

@@ -10,6 +10,7 @@ use super::overhead::schedule_ns;
 use super::plan::{Limits, Pass, operator_passes, steps_to, whole_passes};
 use super::samples::{Durations, LapTimer, Samples};
 use crate::engine::{Engine, EngineError, Executor, Sequence, representative_layers};
+use crate::kernels::row_group;
 use crate::machine::{Watch, machine, read_gb_per_s};
 use crate::model::{Decoder, NoTimer, PagedKv, Sampler, Tokenizer};
 use crate::progress::Progress;
@@ -21,10 +22,10 @@ const GRID_BUDGET: Duration = Duration::from_secs(16);
 const ROUNDS: std::ops::RangeInclusive<u32> = 3..=30;
 /// A step is timed again until half of its mean's 95 % interval is below this share of it.
 const WANTED_INTERVAL: f64 = 0.005;
-/// How often a disturbed timing is taken again.
+/// How often a timing is taken again.
 const RETRIES: u32 = 4;
 /// Time that the grid may take where a single walk is longer than its budget.
-const LONGEST_GRID: Duration = Duration::from_secs(75);
+const LONGEST_GRID: Duration = Duration::from_secs(120);
 /// Time that whole steps may take.
 const WHOLE_BUDGET: Duration = Duration::from_secs(5);
 /// Largest KV cache the measurement makes for itself; more requests than fit share blocks.
@@ -66,22 +67,24 @@ pub fn measure(
     let longest = limits.max_context.max(limits.max_tokens()).div_ceil(limits.block_size) * 2 + 1;
     let affordable = u32::try_from(MAX_KV_BYTES / block_bytes.max(1)).unwrap_or(u32::MAX);
     let blocks = needed.min(affordable).max(longest);
-    let ((curves, attention), steps, rounds, reference, quality) =
+    let ((curves, attention), pauses, steps, rounds, reference, quality) =
         engine.with_parts((blocks, limits.block_size), |model, kv| -> Result<_, EngineError> {
             let mut bench = Bench::new(model, kv, subject.tokenizer, limits.block_size);
             let mut samples = Samples::default();
             let layers = bench.affordable_layers(&limits, passes.len())?;
-            let whole_model = layers == model.config().num_hidden_layers as usize;
-            let passes = operator_passes(&limits, whole_model);
+            let whole_layers = model.config().num_hidden_layers as usize;
+            let passes = operator_passes(&limits, layers == whole_layers);
             let (rounds, reference) = bench.walk_grid(&passes, layers, &mut samples, &limits, progress)?;
             let steps = bench.walk_whole(&whole, progress)?;
-            let (taken, disturbed) = bench.timings;
+            let context = (limits.max_context / 4).max(1);
+            let pauses = bench.walk_pauses(context, whole_layers, progress)?;
             let quality = Quality {
                 memory_gb_per_s: read_gb_per_s(),
-                disturbed_percent: 100.0 * disturbed as f64 / (taken as f64).max(1.0),
+                disturbed_percent: 100.0 * bench.disturbed as f64 / (bench.taken as f64).max(1.0),
+                interference_percent: 100.0 * samples.interference().share,
                 interval_percent: 100.0 * passes.iter().map(|pass| samples.known(pass).1).fold(0.0, f64::max),
             };
-            Ok((samples.reduce(layers), steps, rounds, reference, quality))
+            Ok((samples.reduce(layers), pauses, steps, rounds, reference, quality))
         })??;
     let machine = machine(subject.threads);
     let (reference_ns, spread_ns) = reference.mean_and_mad();
@@ -104,10 +107,13 @@ pub fn measure(
             memory_gb_per_s: Some(thousandths(quality.memory_gb_per_s)),
             disturbed_percent: Some(thousandths(quality.disturbed_percent)),
             interval_percent: Some(thousandths(quality.interval_percent)),
+            interference_percent: Some(thousandths(quality.interference_percent)),
+            row_group: Some(row_group() as u32),
             files: Vec::new(),
         },
         curves,
         attention,
+        pauses,
         steps,
     })
 }
@@ -116,6 +122,7 @@ pub fn measure(
 struct Quality {
     memory_gb_per_s: f64,
     disturbed_percent: f64,
+    interference_percent: f64,
     interval_percent: f64,
 }
 
@@ -124,21 +131,22 @@ fn thousandths(value: f64) -> f64 {
 }
 
 /// The model with made-up requests.
-struct Bench<'a> {
+pub(super) struct Bench<'a> {
     model: &'a Decoder,
     kv: &'a mut PagedKv,
     tokenizer: &'a Tokenizer,
     sampler: Sampler,
     block_size: u32,
     watch: Watch,
-    /// Timings taken, and those of them that were disturbed.
-    timings: (u64, u64),
+    /// Timings that were taken, and those that something else on the machine disturbed.
+    taken: u64,
+    disturbed: u64,
 }
 
 impl<'a> Bench<'a> {
     fn new(model: &'a Decoder, kv: &'a mut PagedKv, tokenizer: &'a Tokenizer, block_size: u32) -> Self {
         let (sampler, watch) = (Sampler::greedy(), Watch::start());
-        Self { model, kv, tokenizer, sampler, block_size, watch, timings: (0, 0) }
+        Self { model, kv, tokenizer, sampler, block_size, watch, taken: 0, disturbed: 0 }
     }
 
     /// Layers that a pass over the grid runs: all of them where the grid can be walked often enough in
@@ -150,7 +158,7 @@ impl<'a> Bench<'a> {
         for pass in &ends {
             // The lead takes its time, too.
             let started = Instant::now();
-            self.time(pass, all)?;
+            self.time(pass, all, Duration::ZERO)?;
             seconds += started.elapsed().as_secs_f64();
         }
         let walk = seconds / ends.len() as f64 * passes as f64;
@@ -161,9 +169,9 @@ impl<'a> Bench<'a> {
     }
 
     /// Runs one pass and times it, right after another step, as when requests are served: a step that
-    /// follows a pause finds its threads asleep. Before decodes comes the same step, before a prefill one
-    /// decode.
-    fn time(&mut self, pass: &Pass, num_layers: usize) -> Result<LapTimer, EngineError> {
+    /// follows a pause finds others' data in the caches. Before decodes comes the same step, before a prefill one
+    /// decode; a `pause`, if one is asked for, lies between the two.
+    fn time(&mut self, pass: &Pass, num_layers: usize, pause: Duration) -> Result<LapTimer, EngineError> {
         let num_blocks = self.kv.num_blocks() as u32;
         let lead = if pass.prefills.is_empty() { pass.clone() } else { Pass::decode(1, 1) };
         let lead = MadeUp::new(&lead, self.block_size, num_blocks);
@@ -172,23 +180,38 @@ impl<'a> Bench<'a> {
             .with_layers(num_layers);
         executor.step(&lead.batch, |request| &lead.blocks[request as usize], &mut NoTimer)?;
         executor.replace_sequences(made.sequences);
+        let until = Instant::now() + pause;
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        // Whoever ran during the pause disturbed nothing.
+        if !pause.is_zero() {
+            self.watch.lap();
+        }
         let mut timer = LapTimer::start();
         executor.step(&made.batch, |request| &made.blocks[request as usize], &mut timer)?;
         Ok(timer)
     }
 
-    /// As [`time`](Self::time), and again where something else on the machine disturbed it.
-    fn time_undisturbed(&mut self, pass: &Pass, num_layers: usize) -> Result<LapTimer, EngineError> {
-        for _ in 0..RETRIES {
+    /// As [`time`](Self::time), and how often a thread had to leave its processor meanwhile. Again where a host took
+    /// the processors, or their heat slowed them down.
+    pub(super) fn time_watched(
+        &mut self,
+        pass: &Pass,
+        num_layers: usize,
+        pause: Duration,
+    ) -> Result<(LapTimer, u64), EngineError> {
+        for attempt in 0.. {
             self.watch.lap();
-            let timer = self.time(pass, num_layers)?;
-            self.timings.0 += 1;
-            if !self.watch.lap().any() {
-                return Ok(timer);
+            let timer = self.time(pass, num_layers, pause)?;
+            let found = self.watch.lap();
+            self.taken += 1;
+            self.disturbed += u64::from(found.any());
+            if (found.steal_ns, found.throttles) == (0, 0) || attempt == RETRIES {
+                return Ok((timer, found.involuntary_switches));
             }
-            self.timings.1 += 1;
         }
-        self.time(pass, num_layers)
+        unreachable!("the last attempt is taken")
     }
 
     /// The reference step, ns.
@@ -215,7 +238,7 @@ impl<'a> Bench<'a> {
         // The first walk warms everything up and tells how long a walk takes.
         let started = Instant::now();
         for pass in passes {
-            self.time(pass, layers)?;
+            self.time(pass, layers, Duration::ZERO)?;
             progress.advance(1);
         }
         let walk = started.elapsed().max(Duration::from_micros(1));
@@ -236,8 +259,8 @@ impl<'a> Bench<'a> {
                     references.push(self.reference_ns()? as f64);
                 }
                 done += 1;
-                let timer = self.time_undisturbed(pass, layers)?;
-                samples.add(pass, &timer);
+                let (timer, switches) = self.time_watched(pass, layers, Duration::ZERO)?;
+                samples.add(pass, &timer, switches);
                 progress.advance(1);
             }
         }
@@ -260,7 +283,7 @@ impl<'a> Bench<'a> {
         let layers = self.model.config().num_hidden_layers as usize;
         let started = Instant::now();
         for pass in passes {
-            self.time(pass, layers)?;
+            self.time(pass, layers, Duration::ZERO)?;
         }
         let rounds = (WHOLE_BUDGET.as_secs_f64() / started.elapsed().as_secs_f64().max(1e-6)) as u32;
         let rounds = rounds.clamp(*ROUNDS.start(), *ROUNDS.end());
@@ -268,7 +291,8 @@ impl<'a> Bench<'a> {
         let mut durations = vec![Durations::default(); passes.len()];
         for _ in 0..rounds {
             for (pass, durations) in passes.iter().zip(&mut durations) {
-                durations.push(self.time_undisturbed(pass, layers)?.total_ns() as f64);
+                let (timer, _) = self.time_watched(pass, layers, Duration::ZERO)?;
+                durations.push(timer.total_ns() as f64);
                 progress.advance(1);
             }
         }

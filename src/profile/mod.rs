@@ -5,9 +5,11 @@ mod bundle;
 mod engine_id;
 mod error;
 mod formats;
+mod interference;
 pub mod llmservingsim;
 mod measure;
 mod overhead;
+mod pauses;
 mod plan;
 mod read;
 #[cfg(test)]
@@ -17,7 +19,9 @@ pub mod vidur;
 mod whole_steps;
 mod write;
 
-pub use bundle::{AttentionPoint, BUNDLE_FORMAT, Bundle, BundleMeta, Feature, OpCurve, OpPoint, StepSample};
+pub use bundle::{
+    AttentionPoint, BUNDLE_FORMAT, Bundle, BundleMeta, Feature, OpCurve, OpPoint, PausePoint, StepSample,
+};
 pub use engine_id::engine_id;
 pub use error::ProfileError;
 pub use formats::{FormatError, Kernels, MeasuredProfile, Profile};

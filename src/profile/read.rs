@@ -6,10 +6,10 @@ use std::str::FromStr;
 
 use super::ProfileError;
 use super::bundle::{
-    AttentionPoint, BUNDLE_FORMAT, Bundle, BundleMeta, Feature, OpCurve, OpPoint, StepSample,
+    AttentionPoint, BUNDLE_FORMAT, Bundle, BundleMeta, Feature, OpCurve, OpPoint, PausePoint, StepSample,
 };
 use super::samples::{BATCHING, SCHEDULE, feature_of};
-use super::write::{ATTENTION_KEYS, STEP_COLUMNS, compute_folder, curve_file};
+use super::write::{ATTENTION_KEYS, PAUSE_COLUMNS, PAUSE_FILE, STEP_COLUMNS, compute_folder, curve_file};
 use crate::model::Op;
 use crate::store::{self, BoundedRecords, Digest};
 
@@ -62,8 +62,12 @@ fn parse_tables(
         curves.extend(read_curves(&open(&file)?, feature, column)?);
     }
     let attention = read_attention(&open(&format!("{compute}/attention.csv"))?)?;
+    let pauses = match meta.files.iter().any(|pinned| pinned.file == PAUSE_FILE) {
+        true => read_pauses(&open(PAUSE_FILE)?)?,
+        false => Vec::new(),
+    };
     let steps = read_steps(&open("steps.csv")?)?;
-    Ok(Bundle { meta: meta.clone(), curves, attention, steps })
+    Ok(Bundle { meta: meta.clone(), curves, attention, pauses, steps })
 }
 
 fn parse_meta(path: &Path, text: &str) -> Result<BundleMeta, ProfileError> {
@@ -91,6 +95,12 @@ fn parse_meta(path: &Path, text: &str) -> Result<BundleMeta, ProfileError> {
     }
     if !(meta.noise_percent.is_finite() && meta.noise_percent >= 0.0) {
         return Err(invalid(1, "noise_percent is no percentage".to_owned()));
+    }
+    if !(1..=MAX_STEP).contains(&meta.row_group.unwrap_or(1)) {
+        return Err(invalid(1, format!("row_group lies between 1 and {MAX_STEP}")));
+    }
+    if !(0.0..=100.0).contains(&meta.interference_percent.unwrap_or(0.0)) {
+        return Err(invalid(1, "interference_percent lies between 0 and 100".to_owned()));
     }
     Ok(meta)
 }
@@ -214,6 +224,20 @@ fn read_curves(table: &Table, feature: Feature, column: &str) -> Result<Vec<OpCu
     }
 }
 
+fn read_pauses(table: &Table) -> Result<Vec<PausePoint>, ProfileError> {
+    let mut points: Vec<PausePoint> = Vec::new();
+    table.rows(&PAUSE_COLUMNS.map(str::to_owned), |row| {
+        let idle_ms = row.count(row.cell(0), PAUSE_COLUMNS[0], MAX_COUNT)?;
+        if points.last().map_or(0, |last| last.idle_ms) >= idle_ms {
+            return Err(row.invalid(format!("{} {idle_ms} does not ascend", PAUSE_COLUMNS[0])));
+        }
+        let (mean_ns, mad_ns) = (row.duration(1, PAUSE_COLUMNS[1])?, row.duration(2, PAUSE_COLUMNS[2])?);
+        points.push(PausePoint { idle_ms, mean_ns, mad_ns });
+        Ok(())
+    })?;
+    Ok(points)
+}
+
 fn read_attention(table: &Table) -> Result<Vec<AttentionPoint>, ProfileError> {
     let mut columns: Vec<String> = ATTENTION_KEYS.map(str::to_owned).into();
     columns.extend(["attn_prefill", "attn_decode"].iter().flat_map(|op| stats(op)));
@@ -291,7 +315,16 @@ fn read_steps(table: &Table) -> Result<Vec<StepSample>, ProfileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::{sample_bundle as bundle, write_bundle};
+    use crate::profile::{sample_bundle, write_bundle};
+
+    /// One with every file.
+    fn bundle() -> Bundle {
+        let mut bundle = sample_bundle();
+        bundle.pauses = [4, 16].map(|idle_ms| PausePoint { idle_ms, mean_ns: 1000.0, mad_ns: 10.0 }).into();
+        bundle.meta.interference_percent = Some(1.5);
+        bundle.meta.row_group = Some(4);
+        bundle
+    }
 
     #[test]
     fn a_bundle_reads_as_it_was_written_and_the_same_bytes_each_time() {
@@ -342,6 +375,10 @@ mod tests {
             ("attention.csv", "true,1,1,0", "true,1,0,0"),
             ("attention.csv", "true", "maybe"),
             ("attention.csv", "63", "99999999999"),
+            ("pauses.csv", "0.001000", "inf"),
+            ("pauses.csv", "\n16,", "\n4,"),
+            ("pauses.csv", "\n4,", "\n0,"),
+            ("pauses.csv", "idle_ms", "idle_s"),
             ("steps.csv", "8:0", "8"),
             ("steps.csv", ",1,", ",7,"),
         ] {
@@ -357,6 +394,22 @@ mod tests {
             std::fs::write(folder.join("bundle.json"), serde_json::to_string(&meta).unwrap()).unwrap();
             let error = read_bundle(&folder).unwrap_err().to_string();
             assert!(error.contains(file), "{file} {to}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_no_engine_is_like_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("bundle");
+        write_bundle(&folder, &bundle()).unwrap();
+        let good = read_bundle(&folder).unwrap().meta;
+        let (mut grouped, mut disturbed) = (good.clone(), good);
+        grouped.row_group = Some(0);
+        disturbed.interference_percent = Some(-1.0);
+        for (meta, what) in [(grouped, "row_group"), (disturbed, "interference_percent")] {
+            std::fs::write(folder.join("bundle.json"), serde_json::to_string(&meta).unwrap()).unwrap();
+            let error = read_bundle(&folder).unwrap_err();
+            assert!(format!("{error:?}").contains(what), "{error:?}");
         }
     }
 }

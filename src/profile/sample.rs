@@ -52,10 +52,13 @@ pub fn sample_bundle() -> Bundle {
             memory_gb_per_s: None,
             disturbed_percent: None,
             interval_percent: None,
+            interference_percent: None,
+            row_group: None,
             files: Vec::new(),
         },
         curves,
         attention,
+        pauses: Vec::new(),
         steps: vec![StepSample {
             prefills: vec![(8, 0), (4, 12)],
             decodes: vec![3, 5],

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::bundle::{AttentionPoint, Feature, OpCurve, OpPoint};
+use super::interference::Interference;
 use super::plan::Pass;
 use crate::model::{Op, OpTimer};
 
@@ -99,7 +100,7 @@ fn median_of(values: impl Iterator<Item = f64>) -> f64 {
     median(values.collect())
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     if values.is_empty() {
         return 0.0;
     }
@@ -128,6 +129,8 @@ struct PassSamples {
     ops: [Durations; Op::ALL.len()],
     batching: Durations,
     total: Durations,
+    /// Of each timing, how often a thread had to leave its processor to others.
+    switches: Vec<f64>,
 }
 
 /// Mean and median absolute deviation of one operator in one pass, ns.
@@ -139,8 +142,9 @@ struct Estimate {
 
 impl PassSamples {
     /// Operators of the pass, and batching, scaled so that they add up to the pass's mean: an outlier
-    /// of one operator may be none of the whole.
-    fn estimates(&self) -> ([Estimate; Op::ALL.len()], Estimate) {
+    /// of one operator may be none of the whole. Each time that a thread had to leave its processor is taken to cost
+    /// `switch_ns`, which is left out.
+    fn estimates(&self, switch_ns: f64) -> ([Estimate; Op::ALL.len()], Estimate) {
         let estimate = |durations: &Durations| {
             let (mean_ns, mad_ns) = durations.mean_and_mad();
             Estimate { mean_ns, mad_ns }
@@ -148,7 +152,10 @@ impl PassSamples {
         let (mut ops, mut batching) =
             (std::array::from_fn(|op| estimate(&self.ops[op])), estimate(&self.batching));
         let sum: f64 = ops.iter().map(|op: &Estimate| op.mean_ns).sum::<f64>() + batching.mean_ns;
-        let scale = if sum > 0.0 { self.total.mean_and_mad().0 / sum } else { 1.0 };
+        let undisturbed =
+            self.total.0.iter().zip(&self.switches).map(|(ns, switches)| ns - switches * switch_ns);
+        let total = Durations(undisturbed.collect()).mean_and_mad().0;
+        let scale = if sum > 0.0 { total.max(0.0) / sum } else { 1.0 };
         for estimate in ops.iter_mut().chain([&mut batching]) {
             estimate.mean_ns *= scale;
         }
@@ -185,19 +192,25 @@ impl Point {
 type ByFeature = BTreeMap<u32, Point>;
 
 impl Samples {
-    /// Adds a timing of a pass.
-    pub fn add(&mut self, pass: &Pass, timer: &LapTimer) {
+    /// Adds a timing of a pass, during which threads had to leave their processors so often.
+    pub fn add(&mut self, pass: &Pass, timer: &LapTimer, switches: u64) {
         let samples = self.passes.entry(pass.clone()).or_default();
         for op in Op::ALL {
             samples.ops[op as usize].push(timer.op_ns(op) as f64);
         }
         samples.batching.push(timer.batching_ns as f64);
         samples.total.push(timer.total_ns() as f64);
+        samples.switches.push(switches as f64);
     }
 
     /// How often a pass was timed, and how well its mean is known ([`Durations::interval`]).
     pub fn known(&self, pass: &Pass) -> (usize, f64) {
         self.passes.get(pass).map_or((0, f64::INFINITY), |of| (of.total.len(), of.total.interval()))
+    }
+
+    /// What others on the machine cost.
+    pub fn interference(&self) -> Interference {
+        Interference::of(self.passes.values().map(|of| (of.total.0.as_slice(), of.switches.as_slice())))
     }
 
     /// Adds the scheduler's time for a step of so many requests.
@@ -209,8 +222,9 @@ impl Samples {
     pub fn reduce(&self, num_layers: usize) -> (Vec<OpCurve>, Vec<AttentionPoint>) {
         let mut by_op: BTreeMap<&str, ByFeature> = BTreeMap::new();
         let mut attention = Vec::new();
+        let switch_ns = self.interference().switch_ns;
         for (pass, samples) in &self.passes {
-            let (ops, batching) = samples.estimates();
+            let (ops, batching) = samples.estimates(switch_ns);
             let mut add = |name, x, estimate: Estimate, layers: f64| {
                 let point = by_op.entry(name).or_default().entry(x).or_default();
                 let (means, mads) =

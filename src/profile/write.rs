@@ -14,6 +14,11 @@ pub(super) const ATTENTION_KEYS: [&str; 4] =
 pub(super) const STEP_COLUMNS: [&str; 5] =
     ["prefills", "decodes", "completing", "time_stats.step.mean", "time_stats.step.mad"];
 
+/// File of what pauses cost, and its columns.
+pub(super) const PAUSE_FILE: &str = "pauses.csv";
+pub(super) const PAUSE_COLUMNS: [&str; 3] =
+    ["idle_ms", "time_stats.after_pause.mean", "time_stats.after_pause.mad"];
+
 /// The file that holds the curves of a feature, and the name of its first column.
 pub(super) fn curve_file(feature: Feature, folder: &str) -> (String, &'static str) {
     match feature {
@@ -45,6 +50,9 @@ pub(crate) fn render(bundle: &Bundle) -> (Vec<(String, String)>, BundleMeta) {
         files.push((file, curves_csv(column, &curves)));
     }
     files.push((format!("{compute}/attention.csv"), attention_csv(bundle)));
+    if !bundle.pauses.is_empty() {
+        files.push((PAUSE_FILE.to_owned(), pauses_csv(bundle)));
+    }
     files.push(("steps.csv".to_owned(), steps_csv(bundle)));
     files.sort();
     let mut meta = bundle.meta.clone();
@@ -112,6 +120,14 @@ fn attention_csv(bundle: &Bundle) -> String {
             batch => format!("false,{batch},0,{},,,{mean},{mad}\n", point.kv_decode),
         };
         out.push_str(&row);
+    }
+    out
+}
+
+fn pauses_csv(bundle: &Bundle) -> String {
+    let mut out = PAUSE_COLUMNS.join(",") + "\n";
+    for point in &bundle.pauses {
+        out.push_str(&format!("{},{},{}\n", point.idle_ms, ms(point.mean_ns), ms(point.mad_ns)));
     }
     out
 }

@@ -59,6 +59,8 @@ pub struct Stage<'a> {
     /// runs one all the same. Without such ranks, those of the batch.
     pub group_tokens: u64,
     pub group_most: u32,
+    /// How long the stage had nothing to do before, ns.
+    pub idle_ns: u64,
     /// Its shares name requests by their slots in the replica.
     pub batch: &'a Batch,
     /// The request in each slot.
@@ -72,13 +74,22 @@ impl From<&Stage<'_>> for Place {
             is_last: stage.is_last,
             group_tokens: stage.group_tokens,
             group_most: stage.group_most,
+            idle_ns: stage.idle_ns,
         }
     }
 }
 
 impl<'a> Stage<'a> {
-    /// A batch at a stage of a replica; `group` is (tokens on all ranks, tokens on the one that has most).
-    fn of(replica: u32, state: &'a Replica, stage: u32, formed: &'a Formed, group: (u64, u32)) -> Self {
+    /// A batch that starts at a stage of a replica now; `group` is (tokens on all ranks, tokens on the one that has
+    /// most).
+    fn of<C: Clock>(
+        now: Moment,
+        (replica, state): (u32, &'a Replica),
+        stage: u32,
+        formed: &'a Formed,
+        group: (u64, u32),
+    ) -> Self {
+        let idle_since = state.stages[stage as usize].idle_since;
         Self {
             batch_id: formed.id,
             replica,
@@ -86,15 +97,16 @@ impl<'a> Stage<'a> {
             is_last: stage as usize + 1 == state.stages.len(),
             group_tokens: group.0,
             group_most: group.1,
+            idle_ns: C::ns(now).saturating_sub(C::ns(idle_since)),
             batch: &formed.batch,
             slots: &state.slots,
         }
     }
 
     /// The same where the batch is a step of its own.
-    fn alone(replica: u32, state: &'a Replica, stage: u32, formed: &'a Formed) -> Self {
+    fn alone<C: Clock>(now: Moment, of: (u32, &'a Replica), stage: u32, formed: &'a Formed) -> Self {
         let tokens = formed.batch.num_tokens();
-        Self::of(replica, state, stage, formed, (u64::from(tokens), tokens))
+        Self::of::<C>(now, of, stage, formed, (u64::from(tokens), tokens))
     }
 }
 
@@ -160,6 +172,8 @@ struct Replica {
 #[derive(Default)]
 struct PipelineStage {
     busy: bool,
+    /// When it ended its last batch.
+    idle_since: Moment,
     queue: VecDeque<u32>,
 }
 
@@ -404,7 +418,7 @@ impl<C: Clock, P: Pace<C>> Simulation<'_, C, P> {
         let Some(batch) = pipeline_stage.queue.pop_front() else { return };
         pipeline_stage.busy = true;
         let formed = &self.batches[batch as usize];
-        let view = Stage::alone(replica, state, stage, formed);
+        let view = Stage::alone::<C>(self.now, (replica, state), stage, formed);
         let end = C::after(self.now, self.pace.span(&view));
         self.pace.started(&view, self.now, end);
         self.ends_at(end, replica, stage, batch);
@@ -427,7 +441,8 @@ impl<C: Clock, P: Pace<C>> Simulation<'_, C, P> {
         for knows_end in [false, true] {
             for &(replica, batch) in &started {
                 let (state, formed) = (&self.replicas[replica as usize], &self.batches[batch as usize]);
-                let view = Stage::of(replica, state, stage, formed, (group_tokens, group_most));
+                let group = (group_tokens, group_most);
+                let view = Stage::of::<C>(self.now, (replica, state), stage, formed, group);
                 match knows_end {
                     false => end = end.max(C::after(self.now, self.pace.span(&view))),
                     true => self.pace.started(&view, self.now, end),
@@ -452,7 +467,8 @@ impl<C: Clock, P: Pace<C>> Simulation<'_, C, P> {
     }
 
     fn end(&mut self, replica: u32, stage: u32, batch: u32) {
-        self.replicas[replica as usize].stages[stage as usize].busy = false;
+        let stage_of = &mut self.replicas[replica as usize].stages[stage as usize];
+        (stage_of.busy, stage_of.idle_since) = (false, self.now);
         // A rank that had an empty step looks at its queue when the others' step ends.
         for rank in self.group(replica) {
             if rank != replica && self.replicas[rank as usize].under_way == 0 {
@@ -472,7 +488,7 @@ impl<C: Clock, P: Pace<C>> Simulation<'_, C, P> {
         let state = &mut self.replicas[replica as usize];
         let formed = &mut self.batches[index as usize];
         let last = state.stages.len() as u32 - 1;
-        self.pace.ended(&Stage::alone(replica, state, last, formed), self.now);
+        self.pace.ended(&Stage::alone::<C>(self.now, (replica, state), last, formed), self.now);
         for chunk in formed.batch.chunks.iter().filter(|chunk| chunk.emits) {
             self.outcomes[state.slots[chunk.request as usize] as usize].first_token.get_or_insert(self.now);
         }

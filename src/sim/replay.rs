@@ -33,9 +33,11 @@ pub fn replay(
         arrival_time_ns: row.arrival_time_ns,
     };
     let requests: Vec<WorkloadRequest> = measured.requests.iter().map(request).collect();
+    let mut idle_since_ns = 0;
     let predict = |step: StepView<'_>| {
         let batch = Batch::of(step.members.iter().map(BatchEntry::from));
-        (step.end_ns - step.start_ns, predictor.step_ns(&batch))
+        let idle_ns = step.start_ns.saturating_sub(std::mem::replace(&mut idle_since_ns, step.end_ns));
+        (step.end_ns - step.start_ns, predictor.stage_ns(&batch, &Place::whole(&batch, idle_ns)))
     };
     let mut replayer = Replayer {
         predictor,

@@ -1,0 +1,52 @@
+//! What a step takes longer that follows a pause.
+
+use std::time::{Duration, Instant};
+
+use super::bundle::PausePoint;
+use super::measure::Bench;
+use super::plan::Pass;
+use super::samples::Durations;
+use crate::engine::EngineError;
+use crate::progress::Progress;
+
+/// Pauses that are measured, ms. Whoever shares the processor's caches has filled them after the longest.
+const PAUSES_MS: [u32; 5] = [4, 16, 48, 144, 288];
+/// Time that all of them may take, and how often each is measured at least and at most.
+const BUDGET: Duration = Duration::from_secs(8);
+const ROUNDS: std::ops::RangeInclusive<u32> = 5..=15;
+
+impl Bench<'_> {
+    /// Times a decode after pauses, and the same right after another step.
+    pub(super) fn walk_pauses(
+        &mut self,
+        context: u32,
+        num_layers: usize,
+        progress: &dyn Progress,
+    ) -> Result<Vec<PausePoint>, EngineError> {
+        let pass = Pass::decode(1, context);
+        let mut extra = vec![Durations::default(); PAUSES_MS.len()];
+        let started = Instant::now();
+        progress.start("pauses", u64::from(*ROUNDS.end()) * PAUSES_MS.len() as u64);
+        for round in 0..*ROUNDS.end() {
+            if round >= *ROUNDS.start() && started.elapsed() > BUDGET {
+                break;
+            }
+            for (pause_ms, extra) in PAUSES_MS.iter().zip(&mut extra) {
+                let pause = Duration::from_millis(u64::from(*pause_ms));
+                let (rested, _) = self.time_watched(&pass, num_layers, pause)?;
+                let (busy, _) = self.time_watched(&pass, num_layers, Duration::ZERO)?;
+                extra.push(rested.total_ns() as f64 - busy.total_ns() as f64);
+                progress.advance(1);
+            }
+        }
+        progress.finish();
+        // A longer pause costs no less: what says otherwise is noise.
+        let mut least = 0.0_f64;
+        let point = |(idle_ms, extra): (u32, &Durations)| {
+            let (mean_ns, mad_ns) = extra.mean_and_mad();
+            least = least.max(mean_ns);
+            PausePoint { idle_ms, mean_ns: least, mad_ns }
+        };
+        Ok(PAUSES_MS.into_iter().zip(&extra).map(point).collect())
+    }
+}
