@@ -8,7 +8,7 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::ModelError;
-use super::attention::{Row, attention};
+use super::attention::{Heads, Row, attention};
 use super::kv_cache::PagedKv;
 use super::linear::Linear;
 use super::mlp::Mlp;
@@ -178,7 +178,8 @@ impl Decoder {
         }
         timer.lap(Op::AttnKvCacheSave);
         let mut out = vec![0.0; rows.len() * q_width];
-        attention(self.arch, kv, index, rows, (heads, kv_heads, dim), &query, &mut out);
+        let heads = Heads { queries: heads, keys: kv_heads, dim };
+        attention(self.arch, kv, index, rows, heads, &query, &mut out);
         timer.lap(Op::Attention);
         out
     }

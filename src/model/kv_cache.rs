@@ -3,7 +3,8 @@
 /// PagedAttention", SOSP 2023, §4). Which block belongs to whom is the
 /// scheduler's business.
 ///
-/// A layer's keys are `[block][kv head][position in block][head_dim]`, f32.
+/// In f32, a layer's keys are `[block][kv head][head_dim][position in block]`, so that scores of neighbouring positions are
+/// neighbouring sums, and its values `[block][kv head][position in block][head_dim]`.
 #[derive(Debug)]
 pub struct PagedKv {
     keys: Vec<Vec<f32>>,
@@ -47,27 +48,32 @@ impl PagedKv {
         self.num_blocks
     }
 
-    /// Where the first element of (block, head, offset) lies.
-    fn at(&self, block: u32, head: usize, offset: usize) -> usize {
-        ((block as usize * self.num_kv_heads + head) * self.block_size + offset) * self.head_dim
+    /// Where a head's keys or values in a block lie.
+    fn of_head(&self, block: u32, head: usize) -> std::ops::Range<usize> {
+        let size = self.block_size * self.head_dim;
+        let from = (block as usize * self.num_kv_heads + head) * size;
+        from..from + size
     }
 
     /// Stores one token's key and value, `[kv head][head_dim]` each, at `position` of the sequence
     /// whose blocks are `blocks`.
     pub fn store(&mut self, layer: usize, blocks: &[u32], position: usize, key: &[f32], value: &[f32]) {
         let (block, offset) = (blocks[position / self.block_size], position % self.block_size);
-        for head in 0..self.num_kv_heads {
-            let to = self.at(block, head, offset);
-            let from = head * self.head_dim;
-            self.keys[layer][to..to + self.head_dim].copy_from_slice(&key[from..from + self.head_dim]);
-            self.values[layer][to..to + self.head_dim].copy_from_slice(&value[from..from + self.head_dim]);
+        let heads = key.chunks_exact(self.head_dim).zip(value.chunks_exact(self.head_dim));
+        for (head, (key, value)) in heads.enumerate() {
+            let of_head = self.of_head(block, head);
+            let keys = &mut self.keys[layer][of_head.clone()];
+            for (to, key) in keys[offset..].iter_mut().step_by(self.block_size).zip(key) {
+                *to = *key;
+            }
+            let from = offset * self.head_dim;
+            self.values[layer][of_head][from..from + self.head_dim].copy_from_slice(value);
         }
     }
 
-    /// Keys and values of one head in one block, `[position][head_dim]` each.
+    /// Of one head in one block the keys, `[head_dim][position]`, and the values, `[position][head_dim]`.
     pub(super) fn block(&self, layer: usize, block: u32, head: usize) -> (&[f32], &[f32]) {
-        let from = self.at(block, head, 0);
-        let range = from..from + self.block_size * self.head_dim;
-        (&self.keys[layer][range.clone()], &self.values[layer][range])
+        let of_head = self.of_head(block, head);
+        (&self.keys[layer][of_head.clone()], &self.values[layer][of_head])
     }
 }
