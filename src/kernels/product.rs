@@ -1,5 +1,6 @@
 //! Products with whole matrices, shared out over threads.
 
+use std::cell::Cell;
 use std::marker::PhantomData;
 
 use pulp::Arch;
@@ -17,6 +18,11 @@ const MOST_ROWS: usize = 240;
 
 /// Parts of a product for each thread.
 const PARTS: usize = 8;
+
+thread_local! {
+    /// Sums of the last product, kept so that the next has its memory: fresh pages take longer than many a product.
+    static SUMS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
 
 impl Packed {
     /// `y = x Wᵀ`: `x` is `[rows][inputs]`, the result `[rows][outputs]`. Runs on the current thread pool.
@@ -37,7 +43,10 @@ impl Packed {
     /// Threads share out the panels, so that each reads a part of the weights.
     fn some_rows(&self, arch: Arch, x: &[f32], y: &mut [f32]) {
         let x = Interleaved::new(x, self.inputs(), most_rows(lanes(arch)));
-        let mut sums = vec![0.0; self.panels.len() * x.rows * PANEL];
+        let mut kept = SUMS.take();
+        let count = self.panels.len() * x.rows * PANEL;
+        kept.resize(count.max(kept.len()), 0.0);
+        let sums = &mut kept[..count];
         let least = (self.panels.len() / (rayon::current_num_threads() * PARTS)).max(1);
         sums.par_chunks_mut(x.rows * PANEL)
             .zip(&self.panels)
@@ -48,6 +57,7 @@ impl Packed {
                 panel.put(&sums[row * PANEL..], y);
             }
         });
+        SUMS.set(kept);
     }
 
     /// Rows of the matrix: those of `outputs`, `[output][inputs]`, each less than the number of outputs.

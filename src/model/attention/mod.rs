@@ -4,11 +4,13 @@
 
 mod tile;
 
+use std::cell::{Cell, RefCell};
+
 use pulp::Arch;
 use rayon::prelude::*;
 
 use super::kv_cache::PagedKv;
-use tile::{MAX_QUERIES, Tile};
+use tile::{MAX_QUERIES, Scratch, Tile};
 
 /// One token of a step: whose KV blocks it sees, and how many tokens of them.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +33,12 @@ impl Heads {
     fn group(self) -> usize {
         self.queries / self.keys
     }
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    /// Results by tile, before they are put in place; kept between calls, as fresh pages take long.
+    static PARTS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
 /// Parts of a step's attention for each thread.
@@ -58,14 +66,19 @@ pub(super) fn attention(
             let ((first, count), head) = (tiles[index / heads.keys], index % heads.keys);
             let rows = &rows[first..first + count];
             let query = &query[first * heads.queries * heads.dim..];
-            arch.dispatch(Tile { kv, layer, rows, head, heads, query, out });
+            SCRATCH.with_borrow_mut(|scratch| {
+                arch.dispatch(Tile { kv, layer, rows, head, heads, query, out, scratch });
+            });
         });
     };
     if most == 1 {
         return compute(out);
     }
-    let mut parts = vec![0.0; tiles.len() * heads.keys * part];
-    compute(&mut parts);
+    let mut kept = PARTS.take();
+    let count = tiles.len() * heads.keys * part;
+    kept.resize(count.max(kept.len()), 0.0);
+    let parts = &mut kept[..count];
+    compute(parts);
     let width = heads.group() * heads.dim;
     out.par_chunks_mut(heads.queries * heads.dim).enumerate().with_min_len(PUT_ROWS).for_each(
         |(row, out)| {

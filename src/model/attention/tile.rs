@@ -3,8 +3,6 @@
 //! Every score and every result is one chain of fused multiply-adds, over ascending dimensions and ascending positions: it
 //! does not depend on the rows computed beside it, nor on the lanes of the processor's vectors.
 
-use std::cell::RefCell;
-
 use pulp::{Simd, WithSimd};
 
 use super::super::exp::softmax;
@@ -16,17 +14,13 @@ pub(super) const MAX_QUERIES: usize = 8;
 
 /// Buffers of a thread, kept between calls so that a step allocates little.
 #[derive(Default)]
-struct Scratch {
+pub(super) struct Scratch {
     /// `[dim][query]`.
     queries: Vec<f32>,
     /// `[query][position]`, whole blocks.
     scores: Vec<f32>,
     /// `[position][query]`.
     weights: Vec<f32>,
-}
-
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 /// Rows at consecutive positions of one request, and one KV head.
@@ -40,6 +34,7 @@ pub(super) struct Tile<'a> {
     pub query: &'a [f32],
     /// `[row][query head of the group][dim]`.
     pub out: &'a mut [f32],
+    pub scratch: &'a mut Scratch,
 }
 
 impl WithSimd for Tile<'_> {
@@ -47,27 +42,25 @@ impl WithSimd for Tile<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let all = self.rows.len() * self.heads.group();
-            let mut first = 0;
-            while first < all {
-                first += match all - first {
-                    MAX_QUERIES.. => self.queries::<S, MAX_QUERIES>(simd, first, scratch),
-                    4.. => self.queries::<S, 4>(simd, first, scratch),
-                    2.. => self.queries::<S, 2>(simd, first, scratch),
-                    _ => self.queries::<S, 1>(simd, first, scratch),
-                };
-            }
-        });
+        let all = self.rows.len() * self.heads.group();
+        let mut first = 0;
+        while first < all {
+            first += match all - first {
+                MAX_QUERIES.. => self.queries::<S, MAX_QUERIES>(simd, first),
+                4.. => self.queries::<S, 4>(simd, first),
+                2.. => self.queries::<S, 2>(simd, first),
+                _ => self.queries::<S, 1>(simd, first),
+            };
+        }
     }
 }
 
 impl Tile<'_> {
     /// Attention of `Q` queries; returns their number. Query `i` is head `i % group` of row `i / group`.
     #[inline(always)]
-    fn queries<S: Simd, const Q: usize>(&mut self, simd: S, first: usize, scratch: &mut Scratch) -> usize {
+    fn queries<S: Simd, const Q: usize>(&mut self, simd: S, first: usize) -> usize {
         let (group, dim, block_size) = (self.heads.group(), self.heads.dim, self.kv.block_size());
-        let Scratch { queries, scores, weights } = scratch;
+        let Scratch { queries, scores, weights } = &mut *self.scratch;
         queries.resize(Q * dim, 0.0);
         for q in 0..Q {
             let (row, head) = ((first + q) / group, self.head * group + (first + q) % group);
@@ -112,10 +105,13 @@ impl Tile<'_> {
                 let from = position % block_size * dim;
                 &values(position / block_size)[from..from + dim]
             };
+            // Dimensions behind the last whole vector.
             let rest = vectors * lanes;
-            out[rest..].fill(0.0);
-            for position in 0..least {
-                accumulate(weights[position * Q + q], &value(position)[rest..], &mut out[rest..]);
+            if rest < dim {
+                out[rest..].fill(0.0);
+                for position in 0..least {
+                    accumulate(weights[position * Q + q], &value(position)[rest..], &mut out[rest..]);
+                }
             }
             for position in least..seen(q) {
                 accumulate(scores[q * length + position], value(position), out);
