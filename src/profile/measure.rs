@@ -30,8 +30,9 @@ const LONGEST_GRID: Duration = Duration::from_secs(120);
 const WHOLE_BUDGET: Duration = Duration::from_secs(5);
 /// Largest KV cache the measurement makes for itself; more requests than fit share blocks.
 const MAX_KV_BYTES: u64 = 512 << 20;
-/// Decodes before a prefill, as in most runs.
-const LEADS: u32 = 5;
+/// Decodes before a prefill, and how long they take together: most of a run's time goes to decodes.
+const LEADS: std::ops::RangeInclusive<u32> = 5..=40;
+const LEAD_TIME: Duration = Duration::from_millis(50);
 /// A reference step is repeated after this many passes.
 const REFERENCE_EVERY: usize = 12;
 
@@ -180,9 +181,14 @@ impl<'a> Bench<'a> {
         let made = MadeUp::new(pass, self.block_size, num_blocks);
         let mut executor = Executor::new(self.model, self.kv, lead.sequences, &self.sampler, self.tokenizer)
             .with_layers(num_layers);
-        let leads = if pass.prefills.is_empty() { 1 } else { LEADS };
-        for _ in 0..leads {
+        let (started, mut leads) = (Instant::now(), 0);
+        let enough = |leads: u32| match pass.prefills.is_empty() {
+            true => leads >= 1,
+            false => leads >= *LEADS.end() || (leads >= *LEADS.start() && started.elapsed() >= LEAD_TIME),
+        };
+        while !enough(leads) {
             executor.step(&lead.batch, |request| &lead.blocks[request as usize], &mut NoTimer)?;
+            leads += 1;
         }
         executor.replace_sequences(made.sequences);
         let until = Instant::now() + pause;
