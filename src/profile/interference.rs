@@ -1,6 +1,6 @@
 //! What others on the machine take from the engine, a little at a time.
 
-use super::samples::median;
+use super::samples::{OUTLIER_MADS, median};
 
 /// Cost of the moments in which a thread has to leave its processor to somebody else.
 ///
@@ -33,7 +33,8 @@ impl Interference {
             let spread =
                 median(durations.iter().map(|ns| (ns - middle).abs()).collect()).max(LEAST_SPREAD_NS);
             // What no switch explains is something else.
-            let explained = |(ns, switches): &(f64, f64)| *ns <= middle + 8.0 * spread + switches * MOST_NS;
+            let explained =
+                |(ns, switches): &(f64, f64)| *ns <= middle + OUTLIER_MADS * spread + switches * MOST_NS;
             let pairs: Vec<(f64, f64)> =
                 durations.iter().copied().zip(switches.iter().copied()).filter(explained).collect();
             let count = (pairs.len() as f64).max(1.0);

@@ -94,7 +94,7 @@ impl Durations {
 }
 
 /// Deviations above the median from which a duration is an outlier.
-const OUTLIER_MADS: f64 = 8.0;
+pub(super) const OUTLIER_MADS: f64 = 8.0;
 
 fn median_of(values: impl Iterator<Item = f64>) -> f64 {
     median(values.collect())
