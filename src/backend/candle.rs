@@ -27,7 +27,7 @@ impl Backend for CandleRunner<'_> {
         let served =
             self.engine.serve(&job.run.scheduler, job.workload, self.tokenizer, &sampler, progress)?;
         let mut meta = super::meta(job, self.name, RunKind::Measured, &served.record);
-        let machine = machine(job.threads);
+        let machine = machine(&job.hardware.device, job.hardware.threads);
         meta.hardware = machine.hardware;
         meta.fingerprint = Some(machine.fingerprint);
         meta.reference_ns = Some(served.reference_ns);

@@ -24,7 +24,7 @@ use crate::predictor::vidur::VidurError;
 use crate::profile::llmservingsim::KernelProfileError;
 use crate::profile::vidur::VidurProfileError;
 use crate::progress::Progress;
-use crate::spec::Dtype;
+use crate::spec::{Dtype, Hardware};
 use crate::worker::WorkerError;
 use crate::workload::Workload;
 
@@ -36,7 +36,7 @@ pub struct Job<'a> {
     pub model_name: &'a str,
     pub model: &'a ModelPin,
     pub dtype: Dtype,
-    pub threads: u32,
+    pub hardware: &'a Hardware,
     /// Which repeat of a measurement, from 0; 0 for a simulation.
     pub repeat: u32,
 }
@@ -100,7 +100,7 @@ fn meta(job: &Job<'_>, backend: &str, kind: RunKind, record: &RunRecord) -> RunM
         workload_digest: job.run.workload.sha256,
         scheduler: job.run.scheduler.clone(),
         cluster: job.run.cluster.clone(),
-        threads: job.threads,
+        threads: job.hardware.threads,
         hardware: Vec::new(),
         fingerprint: None,
         reference_ns: None,

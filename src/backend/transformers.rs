@@ -44,7 +44,7 @@ impl Backend for TransformersRunner<'_> {
             references += worker.reference_ns()?;
         }
         let mut meta = super::meta(job, self.name, RunKind::Measured, &record);
-        let machine = machine(job.threads);
+        let machine = machine(&job.hardware.device, job.hardware.threads);
         meta.hardware = machine.hardware;
         meta.fingerprint = Some(machine.fingerprint);
         meta.reference_ns = Some(references / (2 * REFERENCES));

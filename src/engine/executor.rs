@@ -1,12 +1,13 @@
 use super::EngineError;
+use super::loaded::LoadedModel;
 use super::sequence::Sequence;
-use crate::model::{Decoder, NoTimer, Op, OpTimer, PagedKv, Sampler, Share, Tokenizer};
+use crate::catalog::ModelConfig;
+use crate::model::{NoTimer, Op, OpTimer, Sampler, Share, Tokenizer};
 use crate::scheduler::{Batch, BatchEntry, RequestId};
 
 /// Turns batches into tokens: one forward pass a step, then sampling and detokenizing.
 pub struct Executor<'a> {
-    model: &'a Decoder,
-    kv: &'a mut PagedKv,
+    model: &'a mut dyn LoadedModel,
     sequences: Vec<Sequence>,
     sampler: &'a Sampler,
     tokenizer: &'a Tokenizer,
@@ -16,14 +17,13 @@ pub struct Executor<'a> {
 impl<'a> Executor<'a> {
     /// Sequence i belongs to request i.
     pub fn new(
-        model: &'a Decoder,
-        kv: &'a mut PagedKv,
+        model: &'a mut dyn LoadedModel,
         sequences: Vec<Sequence>,
         sampler: &'a Sampler,
         tokenizer: &'a Tokenizer,
     ) -> Self {
         let num_layers = model.config().num_hidden_layers as usize;
-        Self { model, kv, sequences, sampler, tokenizer, num_layers }
+        Self { model, sequences, sampler, tokenizer, num_layers }
     }
 
     /// Runs the first `num_layers` layers only, for measuring operators of a large model.
@@ -39,17 +39,17 @@ impl<'a> Executor<'a> {
 
     /// Tokens in a KV block.
     pub(super) fn block_size(&self) -> u32 {
-        self.kv.block_size() as u32
+        self.model.block_size()
     }
 
     /// KV blocks in the cache.
     pub(super) fn num_blocks(&self) -> u32 {
-        self.kv.num_blocks() as u32
+        self.model.num_blocks()
     }
 
-    /// The model that runs.
-    pub(super) fn model(&self) -> &Decoder {
-        self.model
+    /// The shape of the model that runs.
+    pub(super) fn config(&self) -> &ModelConfig {
+        self.model.config()
     }
 
     /// Runs all layers from now on.
@@ -78,7 +78,7 @@ impl<'a> Executor<'a> {
                 }
             })
             .collect();
-        let logits = self.model.forward(&shares, self.kv, self.num_layers, timer)?;
+        let logits = self.model.forward(&shares, self.num_layers, timer)?;
         let vocab = self.model.config().vocab_size as usize;
         let emitting = batch.entries().filter(|entry| entry.emits);
         for (entry, logits) in emitting.zip(logits.chunks_exact(vocab)) {
@@ -93,14 +93,14 @@ impl<'a> Executor<'a> {
     /// A prefill and a few decodes whose results are thrown away, so that code, weights and buffers are
     /// warm when the clock starts. Says no to weights that compute no numbers.
     pub(super) fn warm_up(&mut self, chunk_size: u32) -> Result<(), EngineError> {
-        let slots = u32::try_from(self.kv.num_blocks() * self.kv.block_size()).unwrap_or(u32::MAX);
+        let slots = self.num_blocks().saturating_mul(self.block_size());
         let room = slots.min(self.model.config().max_position_embeddings);
         let tokens = chunk_size.min(room / 2).max(1);
         let decodes = (room - tokens).min(2);
         let blocks: Vec<u32> = (0..self.num_blocks()).collect();
         let prompt = vec![0; tokens as usize];
         let share = Share { tokens: &prompt, context: 0, blocks: &blocks, emits: true };
-        let logits = self.model.forward(&[share], self.kv, self.num_layers, &mut NoTimer)?;
+        let logits = self.model.forward(&[share], self.num_layers, &mut NoTimer)?;
         if logits.iter().any(|logit| !logit.is_finite()) {
             return Err(EngineError::NotFinite);
         }

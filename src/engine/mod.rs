@@ -1,7 +1,10 @@
 //! The engine: the shared scheduler, a wall clock, and candle doing the work.
 
 mod clock;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod executor;
+mod loaded;
 #[cfg(test)]
 mod properties;
 mod reference;
@@ -9,6 +12,7 @@ mod sequence;
 mod threads;
 
 pub use executor::Executor;
+pub use loaded::LoadedModel;
 pub use reference::representative_layers;
 pub use sequence::Sequence;
 pub use threads::ComputeThreads;
@@ -18,7 +22,7 @@ use clock::WallClock;
 use crate::drive::drive;
 use crate::machine::DisturbedSteps;
 use crate::metrics::RunRecord;
-use crate::model::{Decoder, ModelError, NoTimer, PagedKv, Sampler, Tokenizer, TokenizerError, WeightReader};
+use crate::model::{ModelError, NoTimer, Sampler, Tokenizer, TokenizerError};
 use crate::progress::Progress;
 use crate::scheduler::{self, SchedulerConfig};
 use crate::source::ModelFiles;
@@ -32,10 +36,8 @@ pub const ENGINE_VERSION: u32 = 3;
 /// A model in memory, with the threads that run it.
 #[derive(Debug)]
 pub struct Engine {
-    model: Decoder,
+    model: Box<dyn LoadedModel>,
     threads: ComputeThreads,
-    /// Kept between runs of the same shape: touching its pages takes time.
-    kv: Option<PagedKv>,
 }
 
 /// A served workload.
@@ -67,6 +69,22 @@ pub enum EngineError {
     #[error("{what} needs {needed_mib} MiB, {available_mib} MiB are free")]
     #[diagnostic(code(xp::engine::memory), help("lower kv-memory, or choose a smaller model"))]
     Memory { what: &'static str, needed_mib: u64, available_mib: u64, source: std::io::Error },
+    /// The experiment wants a GPU, and this program has no code for it.
+    #[error("the model is to run on {device:?}, and this xp runs on the CPU alone")]
+    #[diagnostic(
+        code(xp::engine::no_cuda),
+        help(
+            "build it with CUDA: `cargo build --release --features cuda`, where NVIDIA's toolkit is installed; or write `hardware \"cpu\"`"
+        )
+    )]
+    NoCuda { device: String },
+    /// The GPU's kernels do not take this.
+    #[error("the model cannot run on a GPU so: {reason}")]
+    #[diagnostic(
+        code(xp::engine::unfit),
+        help("change `dtype` or `block-size`, or write `hardware \"cpu\"`")
+    )]
+    Unfit { reason: String },
     /// Nothing can be said of what such weights compute.
     #[error("the model computes numbers that are none")]
     #[diagnostic(
@@ -87,37 +105,18 @@ pub enum EngineError {
     Prompt { request: u32, wanted: u32, found: usize },
 }
 
-/// Refuses what memory cannot hold, before the system kills the process for it.
-fn require_memory(what: &'static str, needed: u64) -> Result<(), EngineError> {
-    let mut system = sysinfo::System::new();
-    system.refresh_memory();
-    let available = system.available_memory();
-    if available > 0 && needed > available {
-        return Err(EngineError::Memory {
-            what,
-            needed_mib: needed >> 20,
-            available_mib: available >> 20,
-            source: std::io::ErrorKind::OutOfMemory.into(),
-        });
-    }
-    Ok(())
-}
-
 impl Engine {
-    /// Loads a model in `dtype` onto `threads` compute threads.
-    pub fn load(files: &ModelFiles, dtype: Dtype, threads: u32) -> Result<Self, EngineError> {
+    /// Loads a model in `dtype` onto a device, with `threads` compute threads.
+    pub fn load(files: &ModelFiles, dtype: Dtype, device: &str, threads: u32) -> Result<Self, EngineError> {
         let mut threads =
             ComputeThreads::new(threads).map_err(|source| EngineError::Threads { threads, source })?;
-        require_memory("the model", files.config.num_parameters() * dtype.bytes())?;
-        let weights = WeightReader::open(&files.weights)?;
-        let max_context = files.config.max_position_embeddings as usize;
-        let model = threads.run(|| Decoder::load(&files.config, &weights, dtype, max_context))?;
-        Ok(Self { model, threads, kv: None })
+        let model = threads.run(|| loaded::load(files, dtype, device))?;
+        Ok(Self { model, threads })
     }
 
     /// The loaded model.
-    pub fn model(&self) -> &Decoder {
-        &self.model
+    pub fn model(&self) -> &dyn LoadedModel {
+        &*self.model
     }
 
     /// Serves a workload by the wall clock. Every request yields exactly the tokens it asks for: an
@@ -135,11 +134,11 @@ impl Engine {
         let prefixes = config
             .prefix_caching
             .then(|| Prefixes::of_tokens(config.block_size, sequences.iter().map(Sequence::tokens)));
-        self.reserve_kv(config.kv_blocks, config.block_size)?;
-        let Self { model, threads, kv: Some(kv) } = self else { unreachable!("reserved above") };
-        let layers = representative_layers(model);
+        self.model.reserve_kv(config.kv_blocks, config.block_size)?;
+        let Self { model, threads } = self;
+        let layers = representative_layers(model.config());
         threads.run(|| {
-            let mut executor = Executor::new(model, kv, sequences, sampler, tokenizer);
+            let mut executor = Executor::new(&mut **model, sequences, sampler, tokenizer);
             executor.warm_up(config.chunk_size)?;
             let mut executor = executor.with_layers(layers);
             let mut references = 0;
@@ -159,35 +158,15 @@ impl Engine {
         })
     }
 
-    /// Runs `work` on the compute threads with the model and a KV cache of so many blocks of so many tokens.
-    pub fn with_parts<T: Send>(
+    /// Runs `work` on the compute threads, with the model and a KV cache of so many blocks of so many tokens.
+    pub fn with_model<T: Send>(
         &mut self,
         (blocks, block_size): (u32, u32),
-        work: impl FnOnce(&Decoder, &mut PagedKv) -> T + Send,
+        work: impl FnOnce(&mut dyn LoadedModel) -> T + Send,
     ) -> Result<T, EngineError> {
-        self.reserve_kv(blocks, block_size)?;
-        let Self { model, threads, kv: Some(kv) } = self else { unreachable!("reserved above") };
-        Ok(threads.run(|| work(model, kv)))
-    }
-
-    fn reserve_kv(&mut self, blocks: u32, block_size: u32) -> Result<(), EngineError> {
-        let (blocks, block_size) = (blocks as usize, block_size as usize);
-        if self.kv.as_ref().is_some_and(|kv| kv.num_blocks() == blocks && kv.block_size() == block_size) {
-            return Ok(());
-        }
-        self.kv = None;
-        let config = self.model.config();
-        let per_token =
-            u64::from(2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim) * 4;
-        require_memory("the KV cache", blocks as u64 * block_size as u64 * per_token)?;
-        self.kv = Some(PagedKv::new(
-            config.num_hidden_layers as usize,
-            blocks,
-            block_size,
-            config.num_key_value_heads as usize,
-            config.head_dim as usize,
-        ));
-        Ok(())
+        self.model.reserve_kv(blocks, block_size)?;
+        let Self { model, threads } = self;
+        Ok(threads.run(|| work(&mut **model)))
     }
 }
 

@@ -3,15 +3,16 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use super::loaded::CpuModel;
 use super::*;
 use crate::catalog::{self, ModelConfig};
 use crate::drive::Machine;
-use crate::model::{Share, train_synthetic};
+use crate::model::{Decoder, PagedKv, Share, WeightReader, train_synthetic};
 use crate::progress::Silent;
 use crate::scheduler::{Batch, Policy, RequestId, Scheduler};
 use crate::spec::Sampling;
@@ -22,7 +23,7 @@ static TOKENIZER: LazyLock<Tokenizer> =
 
 /// One of each family: dense Qwen3, Qwen3 with experts, Llama. A random model whose output projection is its embedding
 /// repeats its last token, whatever it attends to; so these have one of their own.
-static MODELS: LazyLock<[Decoder; 3]> = LazyLock::new(|| {
+static MODELS: LazyLock<[Arc<Decoder>; 3]> = LazyLock::new(|| {
     let tiny = catalog::model("qwen3-tiny").unwrap().clone();
     let dense = ModelConfig { tie_word_embeddings: false, ..tiny };
     let experts = ModelConfig {
@@ -41,7 +42,7 @@ static MODELS: LazyLock<[Decoder; 3]> = LazyLock::new(|| {
     };
     [dense, experts, llama].map(|config| {
         let weights = WeightReader::Synthetic { seed: 11 };
-        Decoder::load(&config, &weights, Dtype::F32, 256).unwrap()
+        Arc::new(Decoder::load(&config, &weights, Dtype::F32, 256).unwrap())
     })
 });
 
@@ -161,14 +162,15 @@ impl Case {
     /// The same from the engine's loop, and what happened on the way.
     fn served(&self, prefixes: &Prefixes) -> (Vec<Vec<u32>>, RunRecord, Seen) {
         let config = self.config();
-        let mut kv = self.kv(config.kv_blocks, config.block_size);
+        let mut model = CpuModel::new(MODELS[self.model].clone());
+        model.reserve_kv(config.kv_blocks, config.block_size).unwrap();
         let prompts = self.prompts().into_iter().zip(&self.requests);
         let sequences: Vec<Sequence> =
             prompts.map(|(prompt, asked)| Sequence::new(prompt, asked.outputs as usize)).collect();
         let sampler = self.sampler();
         let requests = sequences.len();
         let mut machine = Virtual {
-            executor: Executor::new(&MODELS[self.model], &mut kv, sequences, &sampler, &TOKENIZER),
+            executor: Executor::new(&mut model, sequences, &sampler, &TOKENIZER),
             block_size: config.block_size,
             now_ns: 0,
             durations: &self.durations,

@@ -7,7 +7,8 @@ use std::time::Instant;
 use super::EngineError;
 use super::executor::Executor;
 use super::sequence::Sequence;
-use crate::model::{Decoder, NoTimer};
+use crate::catalog::ModelConfig;
+use crate::model::NoTimer;
 use crate::scheduler::{Batch, BatchEntry};
 
 /// Decodes in the reference step, and KV tokens of each. A single one streams the weights and computes
@@ -22,8 +23,7 @@ const MIN_STREAMED_BYTES: u64 = 256 << 20;
 
 /// Layers that stand for a whole model where only an operator's or a reference step's duration is
 /// wanted: all of a small model, and of a large one as many as stream enough weights.
-pub fn representative_layers(model: &Decoder) -> usize {
-    let config = model.config();
+pub fn representative_layers(config: &ModelConfig) -> usize {
     let embedding = u64::from(config.vocab_size) * u64::from(config.hidden_size);
     let tables = if config.tie_word_embeddings { 1 } else { 2 };
     let layers = u64::from(config.num_hidden_layers);
@@ -36,7 +36,7 @@ impl Executor<'_> {
     /// Mean duration of the reference step now, ns. Sequences are kept; KV blocks are overwritten, so no
     /// request may be running.
     pub fn reference_ns(&mut self) -> Result<u64, EngineError> {
-        let context = CONTEXT.min(self.model().config().max_position_embeddings.saturating_sub(1));
+        let context = CONTEXT.min(self.config().max_position_embeddings.saturating_sub(1));
         let per_request = (context + 1).div_ceil(self.block_size());
         let num_blocks = self.num_blocks();
         let blocks: Vec<Vec<u32>> = (0..DECODES)

@@ -159,10 +159,19 @@ pub(super) const RULES: &[Rule] = &[
         ..key(&["experiment.hardware.threads"], Impact::Measurement, BOTH, "the compute threads")
     },
     key(&["experiment.hardware.interconnect.**"], Impact::Simulation, SIM, "how devices are connected"),
+    Rule {
+        decides: &[BUNDLES, OWN_BUNDLES, SCHEDULERS, WORKERS],
+        ..key(
+            &["experiment.hardware.device"],
+            Impact::Measurement,
+            REAL,
+            "the device that an engine runs on, and from whose memory KV blocks are planned",
+        )
+    },
     setting(
         &["experiment.hardware.**"],
-        &[BUNDLES, OWN_BUNDLES, SCHEDULERS, WORKERS],
-        "the device and its memory, from which KV blocks are planned",
+        &[BUNDLES, OWN_BUNDLES, SCHEDULERS],
+        "the device's memory, from which KV blocks are planned",
     ),
     setting(
         &["experiment.workload.chat-template"],

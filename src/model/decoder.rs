@@ -11,10 +11,14 @@ use super::ModelError;
 use super::attention::{Heads, Row, attention};
 use super::kv_cache::PagedKv;
 use super::linear::Linear;
-use super::mlp::Mlp;
+use super::load::load_network;
+use super::network::{Form, Layer, Network};
 use super::ops::{Op, OpTimer};
 use super::rope::Rope;
+use super::weights::{Stored, WeightReader};
 use crate::catalog::ModelConfig;
+use crate::kernels::Packed;
+use crate::spec::Dtype;
 
 /// One request's share of a forward pass.
 #[derive(Debug, Clone, Copy)]
@@ -33,41 +37,64 @@ pub struct Share<'a> {
 #[derive(Debug)]
 pub struct Decoder {
     pub(super) config: ModelConfig,
-    /// Rows are those of the vocabulary.
-    pub(super) embed: Linear,
-    pub(super) layers: Vec<Layer>,
-    pub(super) norm: Tensor,
-    /// None: the embedding's weights.
-    pub(super) lm_head: Option<Linear>,
+    pub(super) network: Network<OnCpu>,
     pub(super) rope: Rope,
     pub(super) arch: Arch,
 }
 
+/// Weights in memory, packed for the kernels.
 #[derive(Debug)]
-pub(super) struct Layer {
-    pub input_layernorm: Tensor,
-    /// Query, key and value projections in one matrix.
-    pub qkv_proj: Linear,
-    pub qk_norm: Option<QkNorm>,
-    pub o_proj: Linear,
-    pub post_attention_layernorm: Tensor,
-    pub mlp: Mlp,
-}
+pub(super) struct OnCpu;
 
-impl Layer {
-    fn num_bytes(&self) -> usize {
-        self.qkv_proj.num_bytes() + self.o_proj.num_bytes() + self.mlp.num_bytes()
+impl Form for OnCpu {
+    type Matrix = Linear;
+    type HeadNorm = Vec<f32>;
+
+    fn matrix(&self, parts: Vec<(String, usize, Stored<'_>)>, inputs: usize) -> Result<Linear, ModelError> {
+        packed(parts, inputs).map(Linear::new)
+    }
+
+    fn norm(&self, weights: Vec<f32>) -> Result<Tensor, ModelError> {
+        let len = weights.len();
+        Ok(Tensor::from_vec(weights, len, &Device::Cpu)?)
+    }
+
+    fn head_norm(&self, weights: Vec<f32>) -> Result<Vec<f32>, ModelError> {
+        Ok(weights)
     }
 }
 
-/// Weights of the norms of each query and key head.
-#[derive(Debug)]
-pub(super) struct QkNorm {
-    pub query: Vec<f32>,
-    pub key: Vec<f32>,
+/// Matrices of the same width, one above the other.
+pub(super) fn packed(parts: Vec<(String, usize, Stored<'_>)>, inputs: usize) -> Result<Packed, ModelError> {
+    let mut packed = Packed::new(inputs);
+    for (name, outputs, stored) in parts {
+        packed
+            .push(stored.format, outputs, &stored.bytes)
+            .map_err(|error| ModelError::Tensor { name, reason: error.to_string() })?;
+    }
+    Ok(packed)
 }
 
 impl Decoder {
+    /// Loads all weights, matrices in `dtype` unless they are stored in blocks of integers. Sequences hold at most
+    /// `max_context` tokens.
+    ///
+    /// # Errors
+    /// A family without code here; a tensor that is missing, of another shape, or holds what is no number.
+    pub fn load(
+        config: &ModelConfig,
+        weights: &WeightReader,
+        dtype: Dtype,
+        max_context: usize,
+    ) -> Result<Self, ModelError> {
+        Ok(Self {
+            network: load_network(config, weights, dtype, &OnCpu)?,
+            rope: Rope::new(config, max_context),
+            config: config.clone(),
+            arch: Arch::new(),
+        })
+    }
+
     /// The model's shape.
     pub fn config(&self) -> &ModelConfig {
         &self.config
@@ -75,8 +102,7 @@ impl Decoder {
 
     /// Bytes of all matrices in memory, the embedding's among them.
     pub fn weight_bytes(&self) -> usize {
-        let layers: usize = self.layers.iter().map(Layer::num_bytes).sum();
-        self.embed.num_bytes() + self.lm_head.as_ref().map_or(0, Linear::num_bytes) + layers
+        self.network.matrices().map(Linear::num_bytes).sum()
     }
 
     /// Computes all shares in one pass over the first `num_layers` layers (all of them, unless operators
@@ -97,9 +123,9 @@ impl Decoder {
                     .map(|offset| Row { blocks: share.blocks, position: share.context as usize + offset })
             })
             .collect();
-        let mut x = self.embedding(shares)?;
+        let mut x = self.network.embed.rows(&token_ids(shares, self.config.vocab_size)?)?;
         timer.lap(Op::Emb);
-        for (index, layer) in self.layers.iter().take(num_layers).enumerate() {
+        for (index, layer) in self.network.layers.iter().take(num_layers).enumerate() {
             x = self.layer(index, layer, x, &rows, kv, timer)?;
         }
         let logits = self.logits(&x, shares)?;
@@ -107,19 +133,10 @@ impl Decoder {
         Ok(logits)
     }
 
-    fn embedding(&self, shares: &[Share<'_>]) -> Result<Tensor, ModelError> {
-        let ids: Vec<u32> = shares.iter().flat_map(|share| share.tokens).copied().collect();
-        let vocab_size = self.config.vocab_size;
-        if let Some(&token) = ids.iter().find(|id| **id >= vocab_size) {
-            return Err(ModelError::Token { token, vocab_size });
-        }
-        Ok(self.embed.rows(&ids)?)
-    }
-
     fn layer(
         &self,
         index: usize,
-        layer: &Layer,
+        layer: &Layer<OnCpu>,
         x: Tensor,
         rows: &[Row<'_>],
         kv: &mut PagedKv,
@@ -146,7 +163,7 @@ impl Decoder {
     fn attend(
         &self,
         index: usize,
-        layer: &Layer,
+        layer: &Layer<OnCpu>,
         qkv: &[f32],
         rows: &[Row<'_>],
         kv: &mut PagedKv,
@@ -186,22 +203,36 @@ impl Decoder {
 
     /// Final norm and output projection of each emitting share's last row.
     fn logits(&self, x: &Tensor, shares: &[Share<'_>]) -> Result<Vec<f32>, ModelError> {
-        let mut last = Vec::with_capacity(shares.len());
-        let mut end = 0_u32;
-        for share in shares {
-            end += share.tokens.len() as u32;
-            if share.emits {
-                last.push(end - 1);
-            }
-        }
+        let last = last_rows(shares);
         if last.is_empty() {
             return Ok(Vec::new());
         }
         let count = last.len();
         let x = x.index_select(&Tensor::from_vec(last, count, &Device::Cpu)?, 0)?;
-        let x = candle_nn::ops::rms_norm(&x, &self.norm, self.config.rms_norm_eps as f32)?;
-        let lm_head = self.lm_head.as_ref().unwrap_or(&self.embed);
-        with_values(&x, |x| lm_head.forward_values(x))
+        let x = candle_nn::ops::rms_norm(&x, &self.network.norm, self.config.rms_norm_eps as f32)?;
+        with_values(&x, |x| self.network.output().forward_values(x))
+    }
+}
+
+/// Which rows of a pass yield a token: the last of each emitting share.
+pub(super) fn last_rows(shares: &[Share<'_>]) -> Vec<u32> {
+    let mut end = 0;
+    let mut last = Vec::with_capacity(shares.len());
+    for share in shares {
+        end += share.tokens.len() as u32;
+        if share.emits {
+            last.push(end - 1);
+        }
+    }
+    last
+}
+
+/// Tokens of a pass, row after row.
+pub(super) fn token_ids(shares: &[Share<'_>], vocab_size: u32) -> Result<Vec<u32>, ModelError> {
+    let ids: Vec<u32> = shares.iter().flat_map(|share| share.tokens).copied().collect();
+    match ids.iter().find(|id| **id >= vocab_size) {
+        Some(&token) => Err(ModelError::Token { token, vocab_size }),
+        None => Ok(ids),
     }
 }
 
@@ -218,8 +249,7 @@ pub(super) fn with_values<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{NoTimer, WeightReader};
-    use crate::spec::Dtype;
+    use crate::model::NoTimer;
 
     fn tiny() -> Decoder {
         let config = crate::catalog::model("qwen3-tiny").unwrap();

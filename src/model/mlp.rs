@@ -1,4 +1,4 @@
-//! What follows attention in a layer: an MLP, or a mixture of experts that are MLPs.
+//! What follows attention in a layer, on the CPU: an MLP, or a mixture of experts that are MLPs.
 
 use candle_core::{Device, Tensor};
 use pulp::Arch;
@@ -6,28 +6,12 @@ use rayon::prelude::*;
 
 use super::ModelError;
 use super::decoder::with_values;
-use super::exp::{softmax, swiglu};
+use super::exp::swiglu;
 use super::linear::{Linear, add};
+use super::network::{Dense, Experts, Mlp};
 use super::ops::{Op, OpTimer};
 
-/// The second half of a layer.
-#[derive(Debug)]
-pub(super) enum Mlp {
-    Dense(Dense),
-    Experts(Experts),
-}
-
-impl Mlp {
-    /// Bytes of its matrices in memory.
-    pub fn num_bytes(&self) -> usize {
-        match self {
-            Self::Dense(dense) => dense.num_bytes(),
-            Self::Experts(experts) => {
-                experts.router.num_bytes() + experts.experts.iter().map(Dense::num_bytes).sum::<usize>()
-            }
-        }
-    }
-
+impl Mlp<Linear> {
     /// `x: [rows, hidden]` → `residual + y`, `[rows, hidden]` all. Reports all operators but the last one's end.
     pub fn forward_onto(
         &self,
@@ -43,20 +27,7 @@ impl Mlp {
     }
 }
 
-/// SwiGLU (Shazeer, "GLU Variants Improve Transformer", 2020).
-#[derive(Debug)]
-pub(super) struct Dense {
-    /// Gate and up projections in one matrix.
-    pub gate_up_proj: Linear,
-    pub down_proj: Linear,
-    pub intermediate: usize,
-}
-
-impl Dense {
-    fn num_bytes(&self) -> usize {
-        self.gate_up_proj.num_bytes() + self.down_proj.num_bytes()
-    }
-
+impl Dense<Linear> {
     fn forward_onto(
         &self,
         arch: Arch,
@@ -84,20 +55,7 @@ fn activate(arch: Arch, gate_up: &[f32], intermediate: usize) -> Vec<f32> {
     out
 }
 
-/// A mixture of experts (Shazeer et al., "Outrageously Large Neural Networks", ICLR 2017): a token goes to the few
-/// experts that the router finds likeliest, and their results are weighed by its probabilities.
-#[derive(Debug)]
-pub(super) struct Experts {
-    /// `[experts][hidden]`.
-    pub router: Linear,
-    pub experts: Vec<Dense>,
-    /// Experts of a token.
-    pub per_token: usize,
-    /// Whether the weights of a token's experts are made to sum to one.
-    pub normalized: bool,
-}
-
-impl Experts {
+impl Experts<Linear> {
     fn forward_onto(
         &self,
         arch: Arch,
@@ -137,24 +95,5 @@ impl Experts {
         })?;
         with_values(residual, |residual| add(&mut out, residual, hidden))?;
         Ok(Tensor::from_vec(out, (rows, hidden), &Device::Cpu)?)
-    }
-
-    /// For each expert the rows that go to it, ascending, with their weights. `logits` is `[row][expert]`; of equally
-    /// likely experts the first is taken.
-    fn route(&self, logits: &[f32]) -> Vec<Vec<(usize, f32)>> {
-        let mut routed = vec![Vec::new(); self.experts.len()];
-        for (row, logits) in logits.chunks_exact(self.experts.len().max(1)).enumerate() {
-            let mut probabilities = logits.to_vec();
-            softmax(&mut probabilities);
-            let mut order: Vec<usize> = (0..probabilities.len()).collect();
-            order.sort_by(|a, b| probabilities[*b].total_cmp(&probabilities[*a]));
-            order.truncate(self.per_token);
-            let sum: f32 = order.iter().map(|expert| probabilities[*expert]).sum();
-            for expert in order {
-                let weight = probabilities[expert] / if self.normalized { sum } else { 1.0 };
-                routed[expert].push((row, weight));
-            }
-        }
-        routed
     }
 }

@@ -5,10 +5,15 @@ mod chat;
 mod decoder;
 mod exp;
 mod gguf;
+// Tests without CUDA run it on the CPU, but for what FlashAttention alone asks for.
+#[cfg(any(test, feature = "cuda"))]
+#[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+mod gpu;
 mod kv_cache;
 mod linear;
 mod load;
 mod mlp;
+mod network;
 mod ops;
 #[cfg(test)]
 mod reference;
@@ -22,6 +27,8 @@ pub use chat::{
 };
 pub use decoder::{Decoder, Share};
 pub use gguf::GgufFile;
+#[cfg(feature = "cuda")]
+pub use gpu::{GpuDecoder, GpuKv};
 pub use kv_cache::PagedKv;
 pub use load::FAMILIES;
 pub use ops::{NoTimer, Op, OpTimer};

@@ -76,6 +76,10 @@ impl Op {
 /// Told when an operator of a forward pass has ended. What lies between two
 /// calls belongs to the operator named by the later one.
 pub trait OpTimer {
+    /// Whether it tells the time of each operator, for which a device that computes behind the host's back is waited for.
+    fn times(&self) -> bool {
+        true
+    }
     /// A pass begins.
     fn begin(&mut self);
     /// The operator has ended.
@@ -87,6 +91,9 @@ pub trait OpTimer {
 pub struct NoTimer;
 
 impl OpTimer for NoTimer {
+    fn times(&self) -> bool {
+        false
+    }
     fn begin(&mut self) {}
     fn lap(&mut self, _op: Op) {}
 }

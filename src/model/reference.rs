@@ -1,10 +1,12 @@
 //! Against Hugging Face transformers: the models, logits and tokens of `tests/reference/`.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use serde::Deserialize;
 
 use super::{Decoder, NoTimer, PagedKv, Sampler, Share, WeightReader, Weights};
+use crate::catalog::ModelConfig;
 use crate::spec::Dtype;
 
 #[derive(Deserialize)]
@@ -16,29 +18,39 @@ struct Reference {
 /// Another order of additions moves a logit by less.
 const TOLERANCE: f32 = 1e-3;
 
-fn cases() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/cases")
-}
+/// Folders of all cases, sorted.
+pub(super) static CASES: LazyLock<Vec<PathBuf>> = LazyLock::new(|| {
+    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/cases");
+    let mut folders: Vec<PathBuf> =
+        std::fs::read_dir(all).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    assert!(folders.len() >= 14, "{folders:?}");
+    folders
+});
 
-/// Loads a case's model, in f32 unless its weights are integers.
-fn load(folder: &Path, dtype: Dtype) -> Decoder {
+/// A case's weights and shape.
+pub(super) fn open(folder: &Path) -> (WeightReader, ModelConfig) {
     let gguf = folder.join("model.gguf");
-    let (weights, config) = if gguf.exists() {
+    if gguf.exists() {
         let reader = WeightReader::open(&Weights::Gguf(gguf)).unwrap();
         let WeightReader::Gguf(file) = &reader else { unreachable!("opened as GGUF") };
         let config = file.config().clone();
-        (reader, config)
-    } else {
-        let text = std::fs::read_to_string(folder.join("config.json")).unwrap();
-        let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"))
-            .collect();
-        files.sort();
-        let config = crate::source::parse_config("config.json", &text).unwrap();
-        (WeightReader::open(&Weights::Safetensors(files)).unwrap(), config)
-    };
+        return (reader, config);
+    }
+    let text = std::fs::read_to_string(folder.join("config.json")).unwrap();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"))
+        .collect();
+    files.sort();
+    let config = crate::source::parse_config("config.json", &text).unwrap();
+    (WeightReader::open(&Weights::Safetensors(files)).unwrap(), config)
+}
+
+/// Loads a case's model, its matrices in `dtype` unless they are integers.
+pub(super) fn load(folder: &Path, dtype: Dtype) -> Decoder {
+    let (weights, config) = open(folder);
     Decoder::load(&config, &weights, dtype, 512).unwrap()
 }
 
@@ -86,18 +98,14 @@ fn check(folder: &Path) {
 
 #[test]
 fn logits_and_greedy_tokens_are_those_of_transformers() {
-    let mut folders: Vec<PathBuf> =
-        std::fs::read_dir(cases()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    folders.sort();
-    assert!(folders.len() >= 14, "{folders:?}");
-    folders.iter().for_each(|folder| check(folder));
+    CASES.iter().for_each(|folder| check(folder));
 }
 
 #[test]
 fn weights_keep_their_own_format_and_compute_the_same() {
     for (name, dtype) in [("qwen3-untied-bf16", Dtype::Bf16), ("qwen3-f16", Dtype::F16)] {
-        let folder = cases().join(name);
-        let (widened, stored) = (load(&folder, Dtype::F32), load(&folder, dtype));
+        let folder = CASES.iter().find(|folder| folder.ends_with(name)).unwrap();
+        let (widened, stored) = (load(folder, Dtype::F32), load(folder, dtype));
         let prompt = [5, 9, 200, 17, 3];
         let logits = |model: &Decoder| {
             let (mut kv, blocks) = cache(model);

@@ -32,6 +32,12 @@ impl Rope {
         Self { cos, sin, half: frequencies.len() }
     }
 
+    /// Cosines and sines of every position, `[position][head_dim / 2]`.
+    #[cfg(any(test, feature = "cuda"))]
+    pub fn tables(&self) -> (&[f32], &[f32]) {
+        (&self.cos, &self.sin)
+    }
+
     /// Rotates one head to its position; with weights and epsilon of a norm, normalizes it by its root mean square
     /// before (Zhang & Sennrich, 2019). `from` and `to` are `[head_dim]`.
     pub fn rotate(&self, from: &[f32], norm: Option<(&[f32], f32)>, position: usize, to: &mut [f32]) {

@@ -9,10 +9,10 @@ use super::engine_id::engine_id;
 use super::overhead::schedule_ns;
 use super::plan::{Limits, Pass, operator_passes, steps_to, whole_passes};
 use super::samples::{Durations, LapTimer, Samples};
-use crate::engine::{Engine, EngineError, Executor, Sequence, representative_layers};
+use crate::engine::{Engine, EngineError, Executor, LoadedModel, Sequence, representative_layers};
 use crate::kernels::row_group;
-use crate::machine::{Watch, machine, read_gb_per_s};
-use crate::model::{Decoder, NoTimer, PagedKv, Sampler, Tokenizer};
+use crate::machine::{MachineFacts, Watch, read_gb_per_s};
+use crate::model::{NoTimer, Sampler, Tokenizer};
 use crate::progress::Progress;
 use crate::scheduler::{Batch, BatchEntry};
 use crate::store::Digest;
@@ -44,7 +44,8 @@ pub struct Subject<'a> {
     /// Digest of its shape and number format.
     pub shape: Digest,
     pub tokenizer: &'a Tokenizer,
-    pub threads: u32,
+    /// What it is measured on.
+    pub machine: &'a MachineFacts,
     /// The steps that runs can ask for.
     pub limits: Limits,
 }
@@ -71,11 +72,11 @@ pub fn measure(
     let affordable = u32::try_from(MAX_KV_BYTES / block_bytes.max(1)).unwrap_or(u32::MAX);
     let blocks = needed.min(affordable).max(longest);
     let ((curves, attention), pauses, steps, rounds, reference, quality) =
-        engine.with_parts((blocks, limits.block_size), |model, kv| -> Result<_, EngineError> {
-            let mut bench = Bench::new(model, kv, subject.tokenizer, limits.block_size);
+        engine.with_model((blocks, limits.block_size), |model| -> Result<_, EngineError> {
+            let mut bench = Bench::new(model, subject.tokenizer, limits.block_size);
             let mut samples = Samples::default();
             let layers = bench.affordable_layers(&limits, passes.len())?;
-            let whole_layers = model.config().num_hidden_layers as usize;
+            let whole_layers = config.num_hidden_layers as usize;
             let passes = operator_passes(&limits, layers == whole_layers);
             let (rounds, reference) = bench.walk_grid(&passes, layers, &mut samples, &limits, progress)?;
             let steps = bench.walk_whole(&whole, progress)?;
@@ -89,13 +90,12 @@ pub fn measure(
             };
             Ok((samples.reduce(layers), pauses, steps, rounds, reference, quality))
         })??;
-    let machine = machine(subject.threads);
     let (reference_ns, spread_ns) = reference.mean_and_mad();
     Ok(Bundle {
         meta: BundleMeta {
             format: BUNDLE_FORMAT,
-            fingerprint: machine.fingerprint,
-            hardware: machine.hardware,
+            fingerprint: subject.machine.fingerprint,
+            hardware: subject.machine.hardware.clone(),
             model: subject.model.to_owned(),
             model_digest: subject.shape,
             num_layers: config.num_hidden_layers,
@@ -135,8 +135,7 @@ fn thousandths(value: f64) -> f64 {
 
 /// The model with made-up requests.
 pub(super) struct Bench<'a> {
-    model: &'a Decoder,
-    kv: &'a mut PagedKv,
+    model: &'a mut dyn LoadedModel,
     tokenizer: &'a Tokenizer,
     sampler: Sampler,
     block_size: u32,
@@ -147,9 +146,9 @@ pub(super) struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    fn new(model: &'a Decoder, kv: &'a mut PagedKv, tokenizer: &'a Tokenizer, block_size: u32) -> Self {
+    fn new(model: &'a mut dyn LoadedModel, tokenizer: &'a Tokenizer, block_size: u32) -> Self {
         let (sampler, watch) = (Sampler::greedy(), Watch::start());
-        Self { model, kv, tokenizer, sampler, block_size, watch, taken: 0, disturbed: 0 }
+        Self { model, tokenizer, sampler, block_size, watch, taken: 0, disturbed: 0 }
     }
 
     /// Layers that a pass over the grid runs: all of them where the grid can be walked often enough in
@@ -168,18 +167,18 @@ impl<'a> Bench<'a> {
         let walks = f64::from(*ROUNDS.start() + 1);
         let share = LONGEST_GRID.as_secs_f64() / (walks * walk);
         let affordable = (share * all as f64) as usize;
-        Ok(affordable.clamp(representative_layers(self.model).min(all), all))
+        Ok(affordable.clamp(representative_layers(self.model.config()).min(all), all))
     }
 
     /// Runs one pass and times it, right after another step, as when requests are served: a step that
     /// follows a pause finds others' data in the caches. Before decodes comes the same step, before a prefill
     /// some decodes; a `pause`, if one is asked for, lies between the two.
     fn time(&mut self, pass: &Pass, num_layers: usize, pause: Duration) -> Result<LapTimer, EngineError> {
-        let num_blocks = self.kv.num_blocks() as u32;
+        let num_blocks = self.model.num_blocks();
         let lead = if pass.prefills.is_empty() { pass.clone() } else { Pass::decode(1, 1) };
         let lead = MadeUp::new(&lead, self.block_size, num_blocks);
         let made = MadeUp::new(pass, self.block_size, num_blocks);
-        let mut executor = Executor::new(self.model, self.kv, lead.sequences, &self.sampler, self.tokenizer)
+        let mut executor = Executor::new(&mut *self.model, lead.sequences, &self.sampler, self.tokenizer)
             .with_layers(num_layers);
         let (started, mut leads) = (Instant::now(), 0);
         let enough = |leads: u32| match pass.prefills.is_empty() {
@@ -227,8 +226,8 @@ impl<'a> Bench<'a> {
 
     /// The reference step, ns.
     fn reference_ns(&mut self) -> Result<u64, EngineError> {
-        let num_layers = representative_layers(self.model);
-        let mut executor = Executor::new(self.model, self.kv, Vec::new(), &self.sampler, self.tokenizer)
+        let num_layers = representative_layers(self.model.config());
+        let mut executor = Executor::new(&mut *self.model, Vec::new(), &self.sampler, self.tokenizer)
             .with_layers(num_layers);
         executor.reference_ns()
     }

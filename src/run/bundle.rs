@@ -17,7 +17,6 @@ use super::steps;
 use super::worker::worker_id;
 use crate::backend::{self, BackendError};
 use crate::lock::{self, BundlePin, HardwareFact, Measured, ProfileUse};
-use crate::machine::machine;
 use crate::profile::{self, Limits, Profile, StepSubject, Subject};
 use crate::spec::{Experiment, Lengths, ProfileSource, SimBackend, TransformersBackend};
 use crate::store::{self, Digest, FileDigest};
@@ -336,7 +335,7 @@ impl Session<'_> {
 
     /// A bundle of this machine under `profiles/` that fits, the first by name.
     fn fitting_bundle(&self, index: usize) -> Result<Option<(String, Profile)>, RunError> {
-        let prefix = self.bundle_prefix(&machine(self.resolved.lock.experiment.hardware.threads).fingerprint);
+        let prefix = self.bundle_prefix(&self.machine(index).fingerprint);
         let Ok(entries) = std::fs::read_dir(self.path("profiles")?) else { return Ok(None) };
         let mut names: Vec<String> = entries
             .flatten()
@@ -372,7 +371,7 @@ impl Session<'_> {
 
     /// Why a bundle does not fit this machine, model or experiment.
     fn mismatch(&self, index: usize, bundle: &Profile) -> Option<String> {
-        let machine = machine(self.resolved.lock.experiment.hardware.threads);
+        let machine = self.machine(index);
         if bundle.measured().is_none() {
             return Some("it is of no machine that xp measured".to_owned());
         }
@@ -452,29 +451,31 @@ impl Session<'_> {
             return self.measure_worker(index, &transformers);
         }
         let tokenizer = self.resolved.tokenizer()?;
-        let model = self.resolved.lock.experiment.model.name.clone();
+        let (model, machine) = (self.resolved.lock.experiment.model.name.clone(), self.machine(index));
         let subject = Subject {
             model: &model,
             shape: self.shape_digest(),
             tokenizer: &tokenizer,
-            threads: self.resolved.lock.experiment.hardware.threads,
+            machine: &machine,
             limits: self.limits(index),
         };
-        let observer = self.observer;
-        let engine = self.engine()?;
-        let _device = device_guard(observer);
-        Ok(Profile::Own(Box::new(profile::measure(engine, &subject, observer.progress())?)))
+        let mut engine = self.take_engine(index)?;
+        let device = device_guard(self.observer);
+        let measured = profile::measure(&mut engine.1, &subject, self.observer.progress());
+        drop(device);
+        self.engine = Some(engine);
+        Ok(Profile::Own(Box::new(measured?)))
     }
 
     /// Measures the Python worker of a run.
     fn measure_worker(&mut self, index: usize, spec: &TransformersBackend) -> Result<Profile, RunError> {
         let mut worker = self.take_worker(index, spec)?;
-        let limits = self.limits(index);
+        let (limits, machine) = (self.limits(index), self.machine(index));
         let subject = StepSubject {
             model: &self.resolved.lock.experiment.model.name,
             shape: self.shape_digest(),
             engine: &worker_id(&worker.0),
-            threads: self.resolved.lock.experiment.hardware.threads,
+            machine: &machine,
             max_batch_size: limits.max_batch_size,
             max_context: limits.max_context,
         };

@@ -9,8 +9,8 @@ use super::steps::Step;
 use super::{Quiet, Request, Session, Stage};
 use crate::lock::{self, BundlePin, HardwareFact, Lock, RunPin, SimPin, Stages};
 use crate::spec::{
-    Backend, CandleBackend, CapacitySpec, Cell, Compare, Dtype, Grid, Interconnect, Overhead, ProfileSource,
-    SimLog, Slo, Source, Vidur,
+    Backend, ByteSize, CandleBackend, CapacitySpec, Cell, Compare, Dtype, Grid, Interconnect, Overhead,
+    ProfileSource, SimLog, Slo, Source, Vidur,
 };
 use crate::store::{self, Digest, FileDigest};
 
@@ -145,6 +145,7 @@ fn cases() -> Vec<Case> {
         lock("format", |lock| lock.lock = 0),
         lock("overrides", |lock| lock.spec.overrides.push("seed=7".to_owned())),
         lock("device", |lock| lock.experiment.hardware.device = "abacus".to_owned()),
+        lock("device's memory", |lock| lock.experiment.hardware.memory = Some(ByteSize(1 << 34))),
         lock("price", |lock| lock.experiment.hardware.price_per_hour = Some(2.0)),
         lock("capacity", |lock| {
             lock.experiment.capacity = Some(CapacitySpec {
@@ -426,7 +427,8 @@ fn a_diff_says_which_stages_have_another_key() {
     version: cosmetic: nothing is made again
     format: cosmetic: compare, report (all)
     overrides: cosmetic: compare, report (all)
-    device: cosmetic: compare, report (all)
+    device: measurement: real, compare, report (all)
+    device's memory: cosmetic: compare, report (all)
     price: verdict: compare, report (all)
     capacity: verdict: compare, report (all)
     interconnect: simulation: sim, compare, report (all)

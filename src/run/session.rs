@@ -83,8 +83,8 @@ pub struct Session<'a> {
     digests: DigestCache,
     memo: Memo,
     pub(super) observer: &'a dyn Observer,
-    /// The engine, once it was needed.
-    pub(super) engine: Option<Engine>,
+    /// The engine, once it was needed, and the device that it runs on.
+    pub(super) engine: Option<(String, Engine)>,
     /// The Python worker with its model, once it was needed, and what is pinned of it.
     pub(super) worker: Option<(WorkerPin, LoadedWorker)>,
     /// Simulated results in run order, once they were pinned.

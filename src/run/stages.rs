@@ -12,12 +12,14 @@ use super::replays::{can_replay, replay_all};
 use super::restore::Restored;
 use super::session::Session;
 use super::steps::{self, Compared, Step};
-use crate::backend::{self, Backend, CandleRunner, Job, RecordedRunner, SimRunner, TransformersRunner};
+use crate::backend::{
+    self, Backend, BackendError, CandleRunner, Job, RecordedRunner, SimRunner, TransformersRunner,
+};
 use crate::capacity::Price;
 use crate::compare::{self, Comparison};
 use crate::engine::Engine;
 use crate::lock::{self, Measured, ResolveError, RunPin, SimPin};
-use crate::machine::machine;
+use crate::machine::{MachineFacts, machine};
 use crate::metrics::{self, Replay, RunMeta, RunRecord};
 use crate::predictor::Predictor;
 use crate::profile::Profile;
@@ -52,7 +54,7 @@ impl Session<'_> {
     /// The step of a measured repeat; None where nothing is measured.
     pub(super) fn real_step(&self, index: usize, repeat: u32) -> Result<Option<Step>, RunError> {
         let lock = &self.resolved.lock;
-        let machine = machine(lock.experiment.hardware.threads).fingerprint;
+        let machine = self.machine(index).fingerprint;
         let cell = &self.resolved.cells[index].experiment;
         Ok(steps::real_step(lock, cell, &lock.runs[index], &machine, repeat)?)
     }
@@ -225,14 +227,13 @@ impl Session<'_> {
         };
         let observer = self.observer;
         let (workload, tokenizer) = (self.resolved.served_workload(index)?, self.resolved.tokenizer()?);
-        self.engine()?;
-        let mut engine = self.engine.take().expect("just loaded");
+        let mut engine = self.take_engine(index)?;
         let mut runner = CandleRunner {
             name: &engine_spec.name,
             sampling: &engine_spec.sampling,
             sampling_seed: self.resolved.lock.seeds.sampling,
             tokenizer: &tokenizer,
-            engine: &mut engine,
+            engine: &mut engine.1,
         };
         let device = device_guard(observer);
         let served = runner.serve(&self.job(index, repeat, &workload), observer.progress());
@@ -286,26 +287,29 @@ impl Session<'_> {
             model_name: &lock.experiment.model.name,
             model: &lock.resolved_model,
             dtype: lock.experiment.model.dtype,
-            threads: lock.experiment.hardware.threads,
+            hardware: &self.resolved.cells[index].experiment.hardware,
             repeat,
         }
     }
 
-    /// The engine with its model loaded, kept between stages.
-    pub(super) fn engine(&mut self) -> Result<&mut Engine, RunError> {
-        if self.engine.is_none() {
-            let lock = &self.resolved.lock;
-            self.observer.progress().start("loading the model", 0);
-            let engine = Engine::load(
-                &self.resolved.model,
-                lock.experiment.model.dtype,
-                lock.experiment.hardware.threads,
-            )
-            .map_err(crate::backend::BackendError::from)?;
-            self.observer.progress().finish();
-            self.engine = Some(engine);
+    /// This machine, as a run uses it.
+    pub(super) fn machine(&self, index: usize) -> MachineFacts {
+        let hardware = &self.resolved.cells[index].experiment.hardware;
+        machine(&hardware.device, hardware.threads)
+    }
+
+    /// The engine on a run's device, with the model loaded; whoever takes it puts it back, for the stages to come.
+    pub(super) fn take_engine(&mut self, index: usize) -> Result<(String, Engine), RunError> {
+        let hardware = &self.resolved.cells[index].experiment.hardware;
+        if let Some(loaded) = self.engine.take().filter(|(device, _)| *device == hardware.device) {
+            return Ok(loaded);
         }
-        Ok(self.engine.as_mut().expect("just loaded"))
+        self.observer.progress().start("loading the model", 0);
+        let dtype = self.resolved.lock.experiment.model.dtype;
+        let engine = Engine::load(&self.resolved.model, dtype, &hardware.device, hardware.threads)
+            .map_err(BackendError::from)?;
+        self.observer.progress().finish();
+        Ok((hardware.device.clone(), engine))
     }
 
     pub(super) fn compare_step(

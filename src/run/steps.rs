@@ -100,6 +100,7 @@ pub(super) fn real_step(
     };
     let mut inputs = measurement_inputs(lock, &engine.name, run, machine, repeat);
     inputs.extend(self::inputs([
+        ("device", cell.hardware.device.clone()),
         ("engine", profile::engine_id()),
         ("sampling", json(&engine.sampling)),
         ("sampling seed", lock.seeds.sampling.to_string()),

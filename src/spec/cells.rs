@@ -269,7 +269,7 @@ impl Matrix<'_> {
                 None => parts.push(Part::new(pointer, vec![index])),
             }
         }
-        self.let_simulations_see_hardware(&mut parts);
+        self.let_backends_see_hardware(&mut parts);
         for part in &mut parts {
             let changes =
                 |bound: &Vec<usize>| bound.iter().any(|axis| part.looks_at().any(|own| own == *axis));
@@ -282,13 +282,14 @@ impl Matrix<'_> {
         Ok(parts)
     }
 
-    /// Which profiles a simulated backend may name depends on the device: each is checked with every one.
-    fn let_simulations_see_hardware(&self, parts: &mut Vec<Part>) {
+    /// Which profiles a simulated backend may name, and which blocks xp's engine may use, depends on the device: each is
+    /// checked with every one.
+    fn let_backends_see_hardware(&self, parts: &mut Vec<Part>) {
         let Some(hardware) = parts.iter().find(|part| part.pointer == "/hardware") else { return };
         let axes = hardware.axes.clone();
         let backends = self.instance.get("backends").and_then(Value::as_array);
         for (index, backend) in backends.into_iter().flatten().enumerate() {
-            if backend.get("kind").is_none_or(|kind| kind != "sim") {
+            if backend.get("kind").is_none_or(|kind| kind != "sim" && kind != "candle") {
                 continue;
             }
             let pointer = format!("/backends/{index}");

@@ -3,8 +3,8 @@
 //!
 //! A cell of the matrix differs from its experiment in the workload, the hardware
 //! and in backends: rules about one of these look at nothing else, but for those of
-//! hardware, which look at the kinds of backends, and of simulated backends, which
-//! look at the device.
+//! hardware, which look at the kinds of backends, and of simulated backends and xp's
+//! own engine, which look at the device.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -14,16 +14,13 @@ use super::check_capacity::check_capacity;
 use super::check_matrix::check_matrix;
 use super::check_texts::{check_data, check_path, check_report, check_unit};
 use super::check_workload::workload;
-use super::experiment::{Compare, Model, Source};
+use super::experiment::{CPU, Compare, Model, Source};
 use super::place::Finding;
 use super::suggest::{did_you_mean, one_of, quoted};
 use crate::catalog;
 
 /// More backends than the schema admits are not compared with one another, nor listed.
 const MOST_BACKENDS: usize = 64;
-
-/// The device that xp's own engine runs on.
-pub(super) const CPU: &str = "cpu";
 
 pub(super) const CODE: &str = "xp::spec::rule";
 
@@ -103,15 +100,6 @@ pub(super) fn check_hardware(instance: &Value, out: &mut Vec<Finding>) {
             format!("a device of your own says its memory: `hardware {} memory=\"24GiB\"`", quoted(device));
         let finding = Finding::new("/hardware/device", CODE, format!("no device {}", quoted(device)));
         out.push(finding.label("unknown device").help(format!("{help}; {own}")));
-        return;
-    }
-    for (index, backend) in backends_of(instance).iter().enumerate().take(MOST_BACKENDS) {
-        if is_of(backend, &["candle"]) {
-            let message = format!("xp's own engine runs on the CPU, not on {}", quoted(device));
-            let finding = Finding::new(format!("/backends/{index}/name"), CODE, message);
-            let finding = finding.label("runs on this machine").also("/hardware/device", "another device");
-            out.push(finding.help("write `hardware \"cpu\"`; or simulate the device with `kind=\"engine\"`, or compare with a recording: `kind=\"recorded\"`"));
-        }
     }
 }
 

@@ -3,10 +3,10 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::check::{CODE, CPU, backends_of};
+use super::check::{CODE, backends_of, part};
 use super::check_texts::{check_path, check_unit};
-use super::engine::{EngineSettings, KvSize, TransformersBackend};
-use super::experiment::Backend;
+use super::engine::{CandleBackend, EngineSettings, KvSize, TransformersBackend};
+use super::experiment::{Backend, CPU, Dtype, Model};
 use super::place::Finding;
 use super::simulator::{Predictor, ProfileSource, SimBackend};
 use super::suggest::quoted;
@@ -42,13 +42,13 @@ pub(super) fn backend(instance: &Value, index: usize, out: &mut Vec<Finding>) {
             check_vidur(index, sim, out);
             match &sim.profile {
                 ProfileSource::Folder(folder) => check_path(at("profile"), folder, out),
-                ProfileSource::Auto if device != CPU => {
-                    let message = format!("a profile of {} cannot be measured here", quoted(device));
+                ProfileSource::Auto if device != CPU && !measures(instance) => {
+                    let message = format!("nothing here measures a profile of {}", quoted(device));
                     let finding =
-                        Finding::new(at("profile"), CODE, message).label("measures this machine's CPU");
-                    let finding = finding.also("/hardware/device", "another device");
+                        Finding::new(at("profile"), CODE, message).label("measured with an engine that runs");
+                    let finding = finding.also("/hardware/device", "the device");
                     out.push(
-                        finding.help("name the folder of a profile of the device: `profile \"profiles/…\"`"),
+                        finding.help("name the folder of a profile of the device: `profile \"profiles/…\"`; or run an engine on it: `kind=\"candle\"`"),
                     );
                 }
                 ProfileSource::Auto if sim.predictor == Predictor::Kernels => {
@@ -60,9 +60,45 @@ pub(super) fn backend(instance: &Value, index: usize, out: &mut Vec<Finding>) {
                 ProfileSource::Auto => {}
             }
         }
-        Backend::Candle(_) | Backend::Engine(_) => {}
+        Backend::Candle(candle) => check_gpu(instance, index, candle, out),
+        Backend::Engine(_) => {}
     }
 }
+
+/// Whether a backend of the experiment runs a model, and so can be measured.
+fn measures(instance: &Value) -> bool {
+    let kind = |item: &Value| Backend::deserialize(item).ok();
+    backends_of(instance)
+        .iter()
+        .filter_map(kind)
+        .any(|backend| matches!(backend, Backend::Candle(_) | Backend::Transformers(_)))
+}
+
+/// What xp's own engine cannot do on a GPU, whose attention is FlashAttention's.
+fn check_gpu(instance: &Value, index: usize, engine: &CandleBackend, out: &mut Vec<Finding>) {
+    let device = instance.pointer("/hardware/device").and_then(Value::as_str).unwrap_or(CPU);
+    if device == CPU {
+        return;
+    }
+    if !engine.block_size.is_multiple_of(GPU_BLOCK_MULTIPLE) {
+        let found = engine.block_size;
+        let message = format!("KV blocks of {found} tokens do not fit FlashAttention on {}", quoted(device));
+        let finding = Finding::new(format!("/backends/{index}/block-size"), CODE, message);
+        let finding = finding.label(format!("must be a multiple of {GPU_BLOCK_MULTIPLE}"));
+        let fitting = found.next_multiple_of(GPU_BLOCK_MULTIPLE);
+        out.push(finding.also("/hardware/device", "a GPU").help(format!("write `block-size {fitting}`")));
+    }
+    let dtype = part::<Model>(instance, "/model").map(|model| model.dtype);
+    if dtype == Some(Dtype::F32) {
+        let message = format!("FlashAttention on {} computes no f32", quoted(device));
+        let finding = Finding::new("/model/dtype", CODE, message).label("too wide for it");
+        let finding = finding.also("/hardware/device", "a GPU");
+        out.push(finding.help("write `dtype=\"bf16\"` or `dtype=\"f16\"`"));
+    }
+}
+
+/// FlashAttention reads keys in rows of so many tokens, none of which may lie in two blocks.
+const GPU_BLOCK_MULTIPLE: u32 = 32;
 
 /// What a Python worker cannot do.
 fn check_transformers(index: usize, backend: &TransformersBackend, out: &mut Vec<Finding>) {

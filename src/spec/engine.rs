@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::experiment::{Dtype, Hardware};
 use super::recording::RecordedColumns;
 use super::units::{ByteSize, Duration, Percent};
 use crate::scheduler::{Compat, Policy, RouterKind};
@@ -16,8 +17,7 @@ pub struct EngineSettings {
     pub max_batch_size: u32,
     pub block_size: u32,
     pub kv: KvSize,
-    /// Bytes of a number in the KV cache; None: those of the model's number format.
-    pub kv_element_bytes: Option<u64>,
+    pub kv_format: KvFormat,
     pub watermark: Percent,
     pub max_context: Option<u32>,
     pub max_waiting_steps: u32,
@@ -39,6 +39,25 @@ pub enum KvSize {
     Memory(ByteSize),
     /// What a device has left of this share of its memory.
     Share(Percent),
+}
+
+/// The number format of keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KvFormat {
+    /// The model's.
+    OfModel,
+    /// f32 on a CPU, the model's on a GPU: as xp's own engine keeps them.
+    WideOnCpu,
+}
+
+impl KvFormat {
+    /// Bytes of a number on a device.
+    pub fn element_bytes(self, dtype: Dtype, hardware: &Hardware) -> u64 {
+        match self {
+            Self::WideOnCpu if hardware.is_cpu() => size_of::<f32>() as u64,
+            _ => dtype.bytes(),
+        }
+    }
 }
 
 /// Devices of one replica, `tensor × pipeline × data`.
@@ -173,8 +192,7 @@ impl CandleBackend {
             max_batch_size: self.max_batch_size,
             block_size: self.block_size,
             kv: KvSize::Memory(self.kv_memory),
-            // The engine keeps keys and values in f32.
-            kv_element_bytes: Some(4),
+            kv_format: KvFormat::WideOnCpu,
             watermark: self.watermark,
             max_context: self.max_context,
             max_waiting_steps: self.max_waiting_steps.unwrap_or(WAITING_STEPS),
@@ -240,7 +258,7 @@ impl TransformersBackend {
             max_batch_size: self.max_batch_size,
             block_size: COUNTED_BLOCK,
             kv: KvSize::Memory(self.kv_memory),
-            kv_element_bytes: None,
+            kv_format: KvFormat::OfModel,
             watermark: Percent(0.0),
             max_context: self.max_context,
             max_waiting_steps: WAITING_STEPS,
@@ -360,7 +378,7 @@ macro_rules! served {
                         (None, Some(memory)) => KvSize::Memory(memory),
                         (None, None) => KvSize::Share(self.memory_utilization),
                     },
-                    kv_element_bytes: None,
+                    kv_format: KvFormat::OfModel,
                     watermark: self.watermark,
                     max_context: self.max_context,
                     max_waiting_steps: self.max_waiting_steps.unwrap_or(WAITING_STEPS),

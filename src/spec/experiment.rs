@@ -112,8 +112,8 @@ fn default_revision() -> String {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Hardware {
-    /// `cpu`, which xp's own engine runs on, or another device, that is simulated, or that transformers runs on: a
-    /// name of the catalog, or any name with the device's `memory`.
+    /// `cpu`, or another device, that is simulated, or that an engine runs on: a name of the catalog, or any name with
+    /// the device's `memory`.
     #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"))]
     pub device: String,
     /// Compute threads.
@@ -131,6 +131,16 @@ pub struct Hardware {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interconnect: Option<Interconnect>,
 }
+
+impl Hardware {
+    /// Whether it is a CPU; every other device is a GPU.
+    pub fn is_cpu(&self) -> bool {
+        self.device == CPU
+    }
+}
+
+/// The device that is no GPU.
+pub(super) const CPU: &str = "cpu";
 
 /// A link between two devices.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

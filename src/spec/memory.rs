@@ -94,7 +94,7 @@ pub fn plan(
 
 /// The blocks that an engine's settings make of a model's keys and values.
 pub fn kv_cache(engine: &EngineSettings, shape: &ModelConfig, dtype: Dtype, hardware: &Hardware) -> KvCache {
-    let element = engine.kv_element_bytes.unwrap_or_else(|| dtype.bytes());
+    let element = engine.kv_format.element_bytes(dtype, hardware);
     let of = |layers: u64, heads: u64| 2 * layers * heads * u64::from(shape.head_dim) * element;
     let (layers, heads) = (u64::from(shape.num_hidden_layers), u64::from(shape.num_key_value_heads));
     let block_bytes = of(layers, heads) * u64::from(engine.block_size);

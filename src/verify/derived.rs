@@ -298,7 +298,7 @@ fn simulation(
         model_name: &lock.experiment.model.name,
         model: &lock.resolved_model,
         dtype: lock.experiment.model.dtype,
-        threads: lock.experiment.hardware.threads,
+        hardware: &cell.hardware,
         repeat: 0,
     };
     let mut runner = SimRunner {

@@ -41,7 +41,7 @@ impl Backend for RecordedRunner<'_> {
         let mut meta = super::meta(job, &self.spec.name, RunKind::Recorded, &record);
         meta.hardware = vec![
             ("device".to_owned(), self.device.to_owned()),
-            ("compute threads".to_owned(), job.threads.to_string()),
+            ("compute threads".to_owned(), job.hardware.threads.to_string()),
         ];
         Ok((record, meta))
     }

@@ -4,7 +4,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::{STEPS_FORMAT, StepPoint, StepProfile};
-use crate::machine::machine;
+use crate::machine::MachineFacts;
 use crate::profile::measure::shuffle;
 use crate::profile::plan::steps_to;
 use crate::profile::samples::Durations;
@@ -33,7 +33,8 @@ pub struct StepSubject<'a> {
     /// Digest of its shape and number format.
     pub shape: Digest,
     pub engine: &'a str,
-    pub threads: u32,
+    /// What it is measured on.
+    pub machine: &'a MachineFacts,
     /// Requests of the largest batch.
     pub max_batch_size: u32,
     /// Longest prompt plus output.
@@ -94,12 +95,11 @@ pub fn measure_steps(
             })
             .collect()
     };
-    let machine = machine(subject.threads);
     let (reference_ns, spread_ns) = references.mean_and_mad();
     Ok(StepProfile {
         format: STEPS_FORMAT,
-        fingerprint: machine.fingerprint,
-        hardware: machine.hardware,
+        fingerprint: subject.machine.fingerprint,
+        hardware: subject.machine.hardware.clone(),
         model: subject.model.to_owned(),
         model_digest: subject.shape,
         engine: subject.engine.to_owned(),
@@ -176,12 +176,20 @@ fn time(worker: &mut Worker, step: &Step) -> Result<f64, WorkerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::machine;
 
     #[test]
     fn the_grid_covers_the_corners_and_stays_small() {
         let of = |max_batch_size, max_context| {
             let shape = Digest::of("shape");
-            grid(&StepSubject { model: "m", shape, engine: "e", threads: 1, max_batch_size, max_context })
+            grid(&StepSubject {
+                model: "m",
+                shape,
+                engine: "e",
+                machine: &machine("cpu", 1),
+                max_batch_size,
+                max_context,
+            })
         };
         let steps = of(8, 400);
         for is_prefill in [true, false] {

@@ -253,45 +253,64 @@ fn a_device_has_to_be_known_and_to_hold_the_model() {
       help: a device of 8.59 GB holds 16.4 GB of weights and 268 MB of a step's results; shorten the
             requests, or use more devices: `parallel tensor=2`
     "#);
-    insta::assert_snapshot!(said(&[("kind=\"engine\"", "kind=\"candle\"")]), @r#"
+    let own = ("kind=\"engine\"", "kind=\"candle\"");
+    let blocks = ("chunk-size 512", "block-size 32\nchunk-size 512");
+    assert!(changed(&[own, blocks]).is_ok());
+    insta::assert_snapshot!(said(&[own]), @r#"
     xp::spec::rule
 
-      × xp's own engine runs on the CPU, not on "h100-80gb"
+      × KV blocks of 16 tokens do not fit FlashAttention on "h100-80gb"
        ╭─[x.kdl:3:14]
      2 │     model "qwen3-8b" dtype="bf16"
      3 │     hardware "h100-80gb"
        ·              ─────┬─────
-       ·                   ╰── another device
+       ·                   ╰── a GPU
      4 │     workload "w" {
        ╰────
-       ╭─[x.kdl:8:13]
+       ╭─[x.kdl:8:5]
      7 │     }
      8 │     backend "vllm" kind="candle" {
-       ·             ───┬──
-       ·                ╰── runs on this machine
+       ·     ──────────────┬─────────────
+       ·                   ╰── must be a multiple of 32
      9 │         scheduler "vllm_v1"
        ╰────
-      help: write `hardware "cpu"`; or simulate the device with `kind="engine"`, or compare with a
-            recording: `kind="recorded"`
+      help: write `block-size 32`
+    "#);
+    insta::assert_snapshot!(said(&[own, blocks, ("\"bf16\"", "\"f32\"")]), @r#"
+    xp::spec::rule
+
+      × FlashAttention on "h100-80gb" computes no f32
+       ╭─[x.kdl:2:28]
+     1 │ experiment "x" {
+     2 │     model "qwen3-8b" dtype="f32"
+       ·                            ──┬──
+       ·                              ╰── too wide for it
+     3 │     hardware "h100-80gb"
+       ·              ─────┬─────
+       ·                   ╰── a GPU
+     4 │     workload "w" {
+       ╰────
+      help: write `dtype="bf16"` or `dtype="f16"`
     "#);
     insta::assert_snapshot!(said(&[("profile=\"profiles/h100\" predictor=\"kernels\"", "profile=\"auto\"")]), @r#"
     xp::spec::rule
 
-      × a profile of "h100-80gb" cannot be measured here
+      × nothing here measures a profile of "h100-80gb"
        ╭─[x.kdl:3:14]
      2 │     model "qwen3-8b" dtype="bf16"
      3 │     hardware "h100-80gb"
        ·              ─────┬─────
-       ·                   ╰── another device
+       ·                   ╰── the device
      4 │     workload "w" {
        ╰────
         ╭─[x.kdl:13:27]
      12 │     }
      13 │     backend "sim" profile="auto"
         ·                           ───┬──
-        ·                              ╰── measures this machine's CPU
+        ·                              ╰── measured with an engine that runs
      14 │ }
         ╰────
-      help: name the folder of a profile of the device: `profile "profiles/…"`
+      help: name the folder of a profile of the device: `profile "profiles/…"`; or run an engine on
+            it: `kind="candle"`
     "#);
 }
