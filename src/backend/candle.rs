@@ -1,6 +1,6 @@
 use super::{Backend, BackendError, Job};
 use crate::engine::Engine;
-use crate::machine::machine;
+use crate::machine::{SpeedPoint, machine};
 use crate::metrics::{RunKind, RunMeta, RunRecord};
 use crate::model::{Sampler, Tokenizer};
 use crate::progress::Progress;
@@ -30,7 +30,8 @@ impl Backend for CandleRunner<'_> {
         let machine = machine(&job.hardware.device, job.hardware.threads);
         meta.hardware = machine.hardware;
         meta.fingerprint = Some(machine.fingerprint);
-        meta.reference_ns = Some(served.reference_ns);
+        meta.reference_ns = SpeedPoint::mean(&served.speed).map(|mean| mean.step_ns[0]);
+        meta.speed = served.speed;
         meta.disturbed = Some(served.disturbed);
         Ok((served.record, meta))
     }

@@ -104,6 +104,7 @@ fn meta(job: &Job<'_>, backend: &str, kind: RunKind, record: &RunRecord) -> RunM
         hardware: Vec::new(),
         fingerprint: None,
         reference_ns: None,
+        speed: Vec::new(),
         worker: None,
         disturbed: None,
         requests_only: false,

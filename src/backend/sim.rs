@@ -43,6 +43,7 @@ impl Backend for SimRunner<'_> {
         meta.hardware = self.profile.hardware();
         meta.fingerprint = Some(self.profile.fingerprint());
         meta.reference_ns = self.profile.reference_ns();
+        meta.speed.extend(self.profile.speed());
         Ok((record, meta))
     }
 }

@@ -2,20 +2,23 @@
 
 use crate::compare::{Comparison, Verdict, duration};
 
-/// The headline of a comparison: TTFT, TPOT and E2E, measured and simulated.
+/// The headline of a comparison: TTFT, TPOT and E2E, measured and simulated, and where it is known the error of a simulation
+/// with the machine as fast as it was while it was measured.
 pub fn headline(comparison: &Comparison) -> String {
+    let at_speed = comparison.errors_at_speed();
     let mut rows = vec![[
         "metric".to_owned(),
         "statistic".to_owned(),
         "real".to_owned(),
         "simulated".to_owned(),
         "error".to_owned(),
+        "at its speed".to_owned(),
         "noise floor".to_owned(),
         "verdict".to_owned(),
     ]];
     let unknown = if comparison.recorded { "not available" } else { "unknown" };
     let mut last = "";
-    for row in &comparison.headline {
+    for (index, row) in comparison.headline.iter().enumerate() {
         let metric = if row.metric == last { String::new() } else { row.metric.clone() };
         last = &row.metric;
         rows.push([
@@ -24,11 +27,22 @@ pub fn headline(comparison: &Comparison) -> String {
             duration(row.measured_ns),
             duration(row.simulated_ns),
             format!("{:+.1} %", row.error_percent),
+            at_speed.as_ref().map_or(String::new(), |errors| format!("{:+.1} %", errors[index])),
             row.noise_percent.map_or(unknown.to_owned(), |noise| format!("±{noise:.1} %")),
             verdict(row.verdict).to_owned(),
         ]);
     }
-    align(&rows)
+    match at_speed {
+        Some(_) => align(&rows),
+        None => align(
+            &rows
+                .into_iter()
+                .map(|[metric, statistic, real, simulated, error, _, noise, verdict]| {
+                    [metric, statistic, real, simulated, error, noise, verdict]
+                })
+                .collect::<Vec<_>>(),
+        ),
+    }
 }
 
 /// The word for a verdict.

@@ -1,8 +1,9 @@
-//! The error budget: which part of an error is the predictor's, and which the policy's.
+//! The error budget: which part of an error is the predictor's, which the policy's, and which the machine's.
 //!
 //! A measured run is replayed: the simulated policy forms its batches, and each takes as long as it was measured to.
-//! What is still wrong then is not the predictor's: the policy forms other batches. The rest of the error is the
-//! predictor's, so the two add up.
+//! What is still wrong then is not the predictor's: the policy forms other batches. It is also simulated with the machine
+//! as fast as it was then, which reference steps tell; what that moves is the machine's. The rest of the error is the
+//! predictor's, so that they add up.
 
 use super::align::{Aligned, replayed_spans};
 use super::comparison::{Budget, BudgetRow, MetricRow};
@@ -24,6 +25,8 @@ pub(super) fn budget(
     }
     let spans = replays.iter().map(|replay| replayed_spans(&replay.record, aligned));
     let spans = spans.collect::<Option<Vec<_>>>()?;
+    let drifted = replays.iter().map(|replay| replayed_spans(replay.drifted.as_ref()?, aligned));
+    let drifted = drifted.collect::<Option<Vec<_>>>();
     let mut rows = Vec::with_capacity(headline.len());
     for metric in METRICS {
         let sorted = |mut values: Vec<f64>| {
@@ -32,6 +35,8 @@ pub(super) fn budget(
         };
         let real: Vec<Vec<f64>> = aligned.real.iter().map(|run| sorted(run.values(metric))).collect();
         let replayed: Vec<Vec<f64>> = spans.iter().map(|run| sorted(run.values(metric))).collect();
+        let drifted: Option<Vec<Vec<f64>>> =
+            drifted.as_ref().map(|runs| runs.iter().map(|run| sorted(run.values(metric))).collect());
         for statistic in STATISTICS {
             let name = statistic.name();
             let of = |row: &&MetricRow| row.metric == metric.name() && row.stat == name;
@@ -40,11 +45,15 @@ pub(super) fn budget(
                 runs.iter().filter_map(|run| statistic.of_sorted(run)).sum::<f64>() / runs.len() as f64
             };
             let policy = round(error_percent(mean(&real), mean(&replayed)));
+            let machine = drifted
+                .as_ref()
+                .map(|drifted| round(row.error_percent - error_percent(mean(&real), mean(drifted))));
             rows.push(BudgetRow {
                 metric: row.metric.clone(),
                 stat: row.stat.clone(),
                 policy_percent: policy,
-                predictor_percent: round(row.error_percent - policy),
+                machine_percent: machine,
+                predictor_percent: round(row.error_percent - policy - machine.unwrap_or(0.0)),
             });
         }
     }
@@ -92,9 +101,10 @@ pub(super) fn budget(
 /// Whether a budget is one of these errors: a row for each of theirs, parts that add up.
 pub(super) fn fits(budget: &Budget, headline: &[MetricRow]) -> bool {
     let sums = |part: &BudgetRow, row: &MetricRow| {
-        let sum = part.policy_percent + part.predictor_percent;
+        let parts = [part.policy_percent, part.machine_percent.unwrap_or(0.0), part.predictor_percent];
+        let sum: f64 = parts.iter().sum();
         // Each part is rounded to six digits.
-        let slack = 1e-5 * (part.policy_percent.abs() + part.predictor_percent.abs()) + 1e-9;
+        let slack = 1e-5 * parts.iter().map(|part| part.abs()).sum::<f64>() + 1e-9;
         part.metric == row.metric && part.stat == row.stat && (sum - row.error_percent).abs() <= slack
     };
     let spread = [budget.step_p50_percent, budget.step_p90_percent];
@@ -124,6 +134,7 @@ mod tests {
             durations_ns: record.steps.iter().map(step).collect(),
             record: RunRecord { steps: Default::default(), ..record.clone() },
             apart: 0,
+            drifted: None,
         }
     }
 
@@ -153,6 +164,34 @@ mod tests {
         assert!(budget.rows.iter().any(|row| row.policy_percent > 1.0), "{budget:?}");
         assert!(fits(&budget, &made.headline));
         assert_eq!(budget.steps_percent, 0.0);
+    }
+
+    #[test]
+    fn what_the_machine_moved_is_no_error_of_the_predictor() {
+        // Right at the speed of the profile, and a tenth too slow at that of the run.
+        let mut input = input(40, 110);
+        let (real, sim) = (input.real.clone(), input.sim.0.clone());
+        let drifted = |record: &RunRecord| RunRecord { steps: Default::default(), ..record.clone() };
+        input.replays = real
+            .iter()
+            .map(|(record, _)| Replay { drifted: Some(drifted(record)), ..replay(record, 100) })
+            .collect();
+        let made = compare(&input).unwrap();
+        let budget = made.budget.clone().unwrap();
+        for (part, row) in budget.rows.iter().zip(&made.headline) {
+            assert_eq!((part.machine_percent, part.predictor_percent), (Some(row.error_percent), 0.0));
+        }
+        assert!(fits(&budget, &made.headline));
+        assert_eq!(made.errors_at_speed().unwrap(), [0.0; 12]);
+        // One whose speed nobody knows hides that of all.
+        input.replays[1].drifted = None;
+        let unknown = compare(&input).unwrap();
+        assert!(unknown.budget.unwrap().rows.iter().all(|row| row.machine_percent.is_none()));
+        // The same speed.
+        input.replays.iter_mut().for_each(|replay| replay.drifted = Some(drifted(&sim)));
+        let same = compare(&input).unwrap().budget.unwrap();
+        let none = |row: &BudgetRow| row.machine_percent.is_some_and(|machine| machine.abs() < 1e-3);
+        assert!(same.rows.iter().all(none), "{same:?}");
     }
 
     #[test]

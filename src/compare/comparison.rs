@@ -4,11 +4,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::round::round;
 use crate::metrics::SloLimits;
 use crate::store::Digest;
 
 /// Version of `comparison.json`.
-pub const COMPARISON_FORMAT: u32 = 3;
+pub const COMPARISON_FORMAT: u32 = 4;
 
 /// What a comparison says of one figure, or of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -42,7 +43,7 @@ pub struct MetricRow {
     pub verdict: Verdict,
 }
 
-/// An error of the headline in two parts, which add up to it.
+/// An error of the headline in its parts, which add up to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BudgetRow {
@@ -50,8 +51,22 @@ pub struct BudgetRow {
     pub stat: String,
     /// What is left when every step takes as long as it was measured to: other batches.
     pub policy_percent: f64,
+    /// The machine was faster or slower than while it was profiled, as reference steps tell; none where nobody timed
+    /// them.
+    pub machine_percent: Option<f64>,
     /// The rest: steps that take longer or shorter than predicted.
     pub predictor_percent: f64,
+}
+
+impl Comparison {
+    /// The errors of the headline with the machine as fast as it was while it was measured, per cent; None where that
+    /// is not known.
+    pub fn errors_at_speed(&self) -> Option<Vec<f64>> {
+        let rows = &self.budget.as_ref()?.rows;
+        let error =
+            |row: &BudgetRow| row.machine_percent.map(|_| round(row.policy_percent + row.predictor_percent));
+        rows.iter().map(error).collect()
+    }
 }
 
 /// Where errors come from, by replays of the measured runs.
@@ -74,6 +89,13 @@ pub struct Budget {
     pub step_p90_percent: f64,
     /// In the order of the headline.
     pub rows: Vec<BudgetRow>,
+}
+
+impl Budget {
+    /// Whether the machine's part is told apart.
+    pub fn knows_machine(&self) -> bool {
+        self.rows.iter().any(|row| row.machine_percent.is_some())
+    }
 }
 
 /// A statistic of a metric without a verdict: the distribution in numbers.

@@ -30,7 +30,7 @@ const HEADLINE: [&str; 9] = [
     "verdict",
 ];
 const PERCENTILES: [&str; 6] = ["metric", "stat", "n", "measured_ns", "simulated_ns", "error_percent"];
-const BUDGET: [&str; 4] = ["metric", "stat", "policy_percent", "predictor_percent"];
+const BUDGET: [&str; 5] = ["metric", "stat", "policy_percent", "machine_percent", "predictor_percent"];
 const REQUESTS: [&str; 9] = [
     "request_id",
     "num_prefill_tokens",
@@ -284,7 +284,7 @@ mod tests {
         let path = dir.path().join("comparison.json");
         let text = std::fs::read_to_string(&path).unwrap();
         let cases = [
-            ("\"format\":3", "\"format\":4", "has format 4, this xp knows 3"),
+            ("\"format\":4", "\"format\":5", "has format 5, this xp knows 4"),
             ("\"metrics_version\":1", "\"metrics_version\":7", "has metrics_version 7, this xp knows 1"),
             ("\"repeats\":3", "\"repeats\":0", "repeats count from 1"),
             ("\"repeats\":3", "\"repeats\":-3", "invalid value"),

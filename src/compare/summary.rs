@@ -57,9 +57,16 @@ pub(crate) fn budget_sentence(budget: &Budget) -> String {
             budget.disturbed_time_percent
         ),
     };
+    let machine = match budget.knows_machine() {
+        true => {
+            " The runs were simulated once more with the machine as fast as it was then, by reference steps: what that \
+             moves is the machine's."
+        }
+        false => "",
+    };
     format!(
         "The measured runs were replayed: each of {} steps takes as long as it was measured to, {apart}. What is \
-         wrong then is the policy's, the rest the predictor's. On the measured steps the predictor is off by {:+.1} % \
+         wrong then is the policy's.{machine} The rest is the predictor's. On the measured steps the predictor is off by {:+.1} % \
          in all, by {:.1} % on a step at P50 and {:.1} % at P90.{disturbed}",
         budget.num_steps, budget.steps_percent, budget.step_p50_percent, budget.step_p90_percent
     )
@@ -92,8 +99,8 @@ fn fill(out: &mut String, c: &Comparison) -> std::fmt::Result {
     if let Some(drift) = c.drift_percent {
         writeln!(
             out,
-            "The duration of the engine's reference step changed by {drift:+.1} % from the profile to the measured \
-             runs: that much of an error is the machine's, and no verdict takes it into account.\n"
+            "The duration of the engine's reference step of one row changed by {drift:+.1} % from the profile to the \
+             measured runs; no verdict takes it into account.\n"
         )?;
     }
     table(
@@ -114,11 +121,13 @@ fn fill(out: &mut String, c: &Comparison) -> std::fmt::Result {
         writeln!(out, "## Error budget\n\n{}\n", budget_sentence(budget))?;
         table(
             out,
-            &["Metric", "Statistic", "Error", "Predictor", "Policy"],
+            &["Metric", "Statistic", "Error", "Predictor", "Policy", "Machine"],
             budget.rows.iter().zip(&c.headline).map(|(part, row)| {
                 let percent = |value: f64| format!("{value:+.1} %");
-                let values = [row.error_percent, part.predictor_percent, part.policy_percent];
-                [part.metric.clone(), part.stat.clone()].into_iter().chain(values.map(percent)).collect()
+                let machine = part.machine_percent.map_or("unknown".to_owned(), percent);
+                let values = [row.error_percent, part.predictor_percent, part.policy_percent].map(percent);
+                let names = [part.metric.clone(), part.stat.clone()];
+                names.into_iter().chain(values).chain([machine]).collect()
             }),
         )?;
     }
@@ -294,7 +303,7 @@ mod tests {
 
         **Warn: no figure of vidur is off by more than 9 %, and 7 of 12 are not shown to be within ±5 % of sarathi. The largest of these errors is TTFT P99, off by +7.9 %.**
 
-        The duration of the engine's reference step changed by +0.0 % from the profile to the measured runs: that much of an error is the machine's, and no verdict takes it into account.
+        The duration of the engine's reference step of one row changed by +0.0 % from the profile to the measured runs; no verdict takes it into account.
 
         | Metric | Statistic | Measured | Simulated | Error | 95 % interval | Noise floor | Verdict |
         |---|---|---|---|---|---|---|---|

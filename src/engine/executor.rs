@@ -32,6 +32,11 @@ impl<'a> Executor<'a> {
         self
     }
 
+    /// Runs so many layers from now on, and tells how many they were before.
+    pub(super) fn use_layers(&mut self, num_layers: usize) -> usize {
+        std::mem::replace(&mut self.num_layers, num_layers)
+    }
+
     /// Puts other sequences in the place of all, and returns those.
     pub fn replace_sequences(&mut self, sequences: Vec<Sequence>) -> Vec<Sequence> {
         std::mem::replace(&mut self.sequences, sequences)
@@ -50,12 +55,6 @@ impl<'a> Executor<'a> {
     /// The shape of the model that runs.
     pub(super) fn config(&self) -> &ModelConfig {
         self.model.config()
-    }
-
-    /// Runs all layers from now on.
-    pub(super) fn with_all_layers(self) -> Self {
-        let all = self.model.config().num_hidden_layers as usize;
-        self.with_layers(all)
     }
 
     /// Computes a batch and appends the tokens it yields. `blocks` names the KV blocks of a request.

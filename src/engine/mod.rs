@@ -18,9 +18,10 @@ pub use sequence::Sequence;
 pub use threads::ComputeThreads;
 
 use clock::WallClock;
+use reference::reference_blocks;
 
 use crate::drive::drive;
-use crate::machine::DisturbedSteps;
+use crate::machine::{DisturbedSteps, SpeedPoint};
 use crate::metrics::RunRecord;
 use crate::model::{ModelError, NoTimer, Sampler, Tokenizer, TokenizerError};
 use crate::progress::Progress;
@@ -31,7 +32,7 @@ use crate::workload::{Prefixes, Workload};
 
 /// Version of the engine: raised with every change that moves its timing, so that older measurements
 /// and bundles are not taken for its own.
-pub const ENGINE_VERSION: u32 = 3;
+pub const ENGINE_VERSION: u32 = 4;
 
 /// A model in memory, with the threads that run it.
 #[derive(Debug)]
@@ -44,13 +45,10 @@ pub struct Engine {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Served {
     pub record: RunRecord,
-    /// Mean duration of the reference step before and after the run, ns.
-    pub reference_ns: u64,
+    /// How fast the machine was before, in and after the run.
+    pub speed: Vec<SpeedPoint>,
     pub disturbed: DisturbedSteps,
 }
-
-/// How often the reference step is timed before a run, and after it.
-const REFERENCES: u32 = 4;
 
 /// The engine could not load or serve.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
@@ -134,27 +132,18 @@ impl Engine {
         let prefixes = config
             .prefix_caching
             .then(|| Prefixes::of_tokens(config.block_size, sequences.iter().map(Sequence::tokens)));
-        self.model.reserve_kv(config.kv_blocks, config.block_size)?;
+        let blocks = config.kv_blocks.saturating_add(reference_blocks(config.block_size));
+        self.model.reserve_kv(blocks, config.block_size)?;
         let Self { model, threads } = self;
-        let layers = representative_layers(model.config());
         threads.run(|| {
             let mut executor = Executor::new(&mut **model, sequences, sampler, tokenizer);
             executor.warm_up(config.chunk_size)?;
-            let mut executor = executor.with_layers(layers);
-            let mut references = 0;
-            for _ in 0..REFERENCES {
-                references += executor.reference_ns()?;
-            }
             let mut scheduler = scheduler::build(config);
-            let mut machine = WallClock::start(executor.with_all_layers(), NoTimer);
+            let mut machine = WallClock::start(executor, NoTimer)?;
             let mut record = drive(scheduler.as_mut(), workload, prefixes.as_ref(), &mut machine, progress)?;
-            let (executor, disturbed) = machine.stop();
-            let mut executor = executor.with_layers(layers);
-            for _ in 0..REFERENCES {
-                references += executor.reference_ns()?;
-            }
+            let (executor, disturbed, speed) = machine.stop()?;
             record.token_ids = Some(executor.into_outputs());
-            Ok(Served { record, reference_ns: references / u64::from(2 * REFERENCES), disturbed })
+            Ok(Served { record, speed, disturbed })
         })
     }
 

@@ -1,6 +1,5 @@
-//! The reference step: how fast the machine is at this moment. Timed through a
-//! profile and before and after every measured run, it tells whether both
-//! saw the same machine.
+//! Reference steps: how fast the machine is at this moment. Timed through a profile, and before, in and after every
+//! measured run, they tell whether both saw the same machine.
 
 use std::time::Instant;
 
@@ -8,16 +7,14 @@ use super::EngineError;
 use super::executor::Executor;
 use super::sequence::Sequence;
 use crate::catalog::ModelConfig;
+use crate::machine::{SPEED_ROWS, SpeedPoint};
 use crate::model::NoTimer;
 use crate::scheduler::{Batch, BatchEntry};
 
-/// Decodes in the reference step, and KV tokens of each. A single one streams the weights and computes
-/// little: memory bandwidth is what varies most on a shared machine.
-const DECODES: u32 = 1;
-const CONTEXT: u32 = 64;
-/// Steps that are timed, and steps before them that are not: whatever ran before has left the caches by then.
-const STEPS: u32 = 3;
-const LEAD: u32 = 3;
+/// Tokens that the last row of a reference step sees.
+const LONGEST: u32 = 64;
+/// Steps of one row before the first that is timed.
+const LEAD: usize = 2;
 /// Weights that a shortened model streams at least, so that its layers are as cold as in the whole one.
 const MIN_STREAMED_BYTES: u64 = 256 << 20;
 
@@ -32,31 +29,40 @@ pub fn representative_layers(config: &ModelConfig) -> usize {
     enough.min(layers) as usize
 }
 
+/// KV blocks that reference steps take, besides those of requests.
+pub(super) fn reference_blocks(block_size: u32) -> u32 {
+    LONGEST.div_ceil(block_size.max(1))
+}
+
 impl Executor<'_> {
-    /// Mean duration of the reference step now, ns. Sequences are kept; KV blocks are overwritten, so no
-    /// request may be running.
-    pub fn reference_ns(&mut self) -> Result<u64, EngineError> {
-        let context = CONTEXT.min(self.config().max_position_embeddings.saturating_sub(1));
-        let per_request = (context + 1).div_ceil(self.block_size());
-        let num_blocks = self.num_blocks();
-        let blocks: Vec<Vec<u32>> = (0..DECODES)
-            .map(|request| {
-                (0..per_request).map(|block| (request * per_request + block) % num_blocks).collect()
-            })
-            .collect();
-        let entry = |request| BatchEntry { request, tokens: 1, context, is_prefill: false, emits: true };
-        let batch = Batch::of((0..DECODES).map(entry));
-        let sequence = Sequence::new(vec![0; context as usize + 1], (LEAD + STEPS) as usize);
-        let kept = self.replace_sequences(vec![sequence; DECODES as usize]);
+    /// Times the reference steps. Requests are kept; the last [`reference_blocks`] are overwritten.
+    pub fn speed(&mut self, at_ns: u64) -> Result<SpeedPoint, EngineError> {
+        let longest = LONGEST.min(self.config().max_position_embeddings);
+        let (own, all) = (reference_blocks(self.block_size()), self.num_blocks());
+        let blocks: Vec<u32> = (0..own).map(|block| (all.saturating_sub(own) + block) % all.max(1)).collect();
+        let sequence = Sequence::new(vec![0; longest as usize], 0);
+        let kept = self.replace_sequences(vec![sequence]);
+        let layers = self.use_layers(representative_layers(self.config()));
+        let mut step = |rows: u32| -> Result<u64, EngineError> {
+            let tokens = rows.min(longest);
+            let context = longest - tokens;
+            // As a prompt's middle, without logits, which take long for what they tell.
+            let batch =
+                Batch::of([BatchEntry { request: 0, tokens, context, is_prefill: true, emits: false }]);
+            let started = Instant::now();
+            self.step(&batch, |_| &blocks, &mut NoTimer)?;
+            Ok(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        };
+        // Whatever ran before has left the caches after some.
         for _ in 0..LEAD {
-            self.step(&batch, |request| &blocks[request as usize], &mut NoTimer)?;
+            step(1)?;
         }
-        let started = Instant::now();
-        for _ in 0..STEPS {
-            self.step(&batch, |request| &blocks[request as usize], &mut NoTimer)?;
+        let mut step_ns = [0; SPEED_ROWS.len()];
+        for (ns, rows) in step_ns.iter_mut().zip(SPEED_ROWS) {
+            *ns = step(rows)?;
         }
-        let ns = started.elapsed().as_nanos() / u128::from(STEPS);
+        self.use_layers(layers);
         self.replace_sequences(kept);
-        Ok(u64::try_from(ns).unwrap_or(u64::MAX))
+        Ok(SpeedPoint { at_ns, step_ns })
     }
 }

@@ -3,7 +3,9 @@
 mod bandwidth;
 mod disturbance;
 mod facts;
+mod speed;
 
 pub use bandwidth::read_gb_per_s;
 pub use disturbance::{Disturbance, DisturbedSteps, Watch};
 pub use facts::{MachineFacts, machine};
+pub use speed::{Drift, SPEED_ROWS, SpeedPoint};

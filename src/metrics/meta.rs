@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::error::ContractError;
 use super::record::RunRecord;
 use super::{METRICS_VERSION, RequestRecord};
-use crate::machine::DisturbedSteps;
+use crate::machine::{DisturbedSteps, SpeedPoint};
 use crate::scheduler::{ClusterConfig, SchedulerConfig};
 use crate::store::{self, Digest};
 
@@ -60,6 +60,9 @@ pub struct RunMeta {
     /// Mean duration of the engine's reference step around the run, ns; of a simulation: while its bundle
     /// was measured. The same step on the same machine: a difference is the machine's.
     pub reference_ns: Option<u64>,
+    /// How fast the machine was through the run: a difference from the bundle's is the machine's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub speed: Vec<SpeedPoint>,
     /// The Python worker that was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<WorkerMeta>,

@@ -104,6 +104,7 @@ pub(crate) fn meta_of(run: &RunRecord, kind: RunKind) -> RunMeta {
         hardware: vec![("cpu".to_owned(), "a CPU".to_owned())],
         fingerprint: Some(Digest::of("machine")),
         reference_ns: Some(2_000),
+        speed: Vec::new(),
         worker: None,
         disturbed: None,
         requests_only: false,

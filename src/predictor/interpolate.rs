@@ -238,9 +238,9 @@ mod tests {
         disturbed.meta.interference_percent = Some(50.0);
         disturbed.pauses = vec![PausePoint { idle_ms: 4, mean_ns: 8000.0, mad_ns: 1.0 }];
         let batch = Batch::of([decode(16), prefill(2, 0)]);
-        let plain = Interpolate::new(&bundle).unwrap().stage_ns(&batch, &Place::whole(&batch, 4_000_000));
+        let plain = Interpolate::new(&bundle).unwrap().stage_ns(&batch, &Place::whole(&batch, 4_000_000, 0));
         let disturbed = Interpolate::new(&disturbed).unwrap();
-        let found = |idle_ns| disturbed.stage_ns(&batch, &Place::whole(&batch, idle_ns));
+        let found = |idle_ns| disturbed.stage_ns(&batch, &Place::whole(&batch, idle_ns, 0));
         assert!(disturbed.step_ns(&batch).abs_diff(plain + plain / 2) <= 1);
         assert_eq!(
             [found(0), found(2_000_000) - found(0), found(u64::MAX) - found(0)],

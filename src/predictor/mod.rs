@@ -1,6 +1,7 @@
 //! Step → duration, from a bundle.
 
 mod curve;
+mod drifted;
 mod grid;
 mod interpolate;
 pub mod kernels;
@@ -10,6 +11,7 @@ mod pause;
 pub mod regression;
 pub mod vidur;
 
+pub use drifted::Drifted;
 pub use interpolate::Interpolate;
 pub use overhead::WithOverhead;
 pub use padded::PaddedSteps;
@@ -28,13 +30,15 @@ pub struct Place {
     pub group_most: u32,
     /// How long the stage had nothing to do before, ns.
     pub idle_ns: u64,
+    /// When it starts, ns from run start.
+    pub now_ns: u64,
 }
 
 impl Place {
     /// Of a batch that is a step of its own on a single stage.
-    pub fn whole(batch: &Batch, idle_ns: u64) -> Self {
+    pub fn whole(batch: &Batch, idle_ns: u64, now_ns: u64) -> Self {
         let tokens = batch.num_tokens();
-        Self { stage: 0, is_last: true, group_tokens: u64::from(tokens), group_most: tokens, idle_ns }
+        Self { stage: 0, is_last: true, group_tokens: u64::from(tokens), group_most: tokens, idle_ns, now_ns }
     }
 }
 

@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::machine::SpeedPoint;
 use crate::store::{Digest, FileDigest};
 
 /// Version of the bundle format this xp writes, and the newest it reads.
@@ -36,6 +37,9 @@ pub struct BundleMeta {
     pub repetitions: u32,
     /// Mean duration of the engine's reference step, ns.
     pub reference_ns: u64,
+    /// Durations of the reference steps, on average: the speed of the machine that all of the bundle is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speed: Option<SpeedPoint>,
     /// Noise floor: median absolute deviation of the reference step, repeated through the whole
     /// measurement, per cent of its mean.
     pub noise_percent: f64,
@@ -48,8 +52,8 @@ pub struct BundleMeta {
     /// Half of the 95 % interval of a step's mean, per cent of it: the largest of the grid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval_percent: Option<f64>,
-    /// Time that others on the machine took from the engine while it was measured, per cent of the engine's own: a run
-    /// will lose as much. Without steal, which comes in pieces too large for a mean.
+    /// Time that others on the machine took in pieces too large for the mean of a step, per cent of the engine's own: a run
+    /// will lose as much. Without steal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interference_percent: Option<f64>,
     /// Tokens or sequences that matrix products take together: a number above it takes as long as its next multiple does.

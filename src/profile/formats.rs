@@ -11,6 +11,7 @@ use super::whole_steps::STEPS_FILE;
 use super::{
     Bundle, ProfileError, StepProfile, content_digest, read_bundle, read_steps, write_bundle, write_steps,
 };
+use crate::machine::SpeedPoint;
 use crate::store::{self, Digest, FileDigest};
 
 /// A profile that was read and checked.
@@ -210,6 +211,14 @@ impl Profile {
             Self::Own(bundle) => Some(bundle.meta.reference_ns),
             Self::Steps(steps) => Some(steps.reference_ns),
             Self::Kernels(_) | Self::Vidur(_) => None,
+        }
+    }
+
+    /// How fast the machine was in it, where that was measured.
+    pub fn speed(&self) -> Option<SpeedPoint> {
+        match self {
+            Self::Own(bundle) => bundle.meta.speed,
+            Self::Steps(_) | Self::Kernels(_) | Self::Vidur(_) => None,
         }
     }
 

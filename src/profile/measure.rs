@@ -11,30 +11,51 @@ use super::plan::{Limits, Pass, operator_passes, steps_to, whole_passes};
 use super::samples::{Durations, LapTimer, Samples};
 use crate::engine::{Engine, EngineError, Executor, LoadedModel, Sequence, representative_layers};
 use crate::kernels::row_group;
-use crate::machine::{MachineFacts, Watch, read_gb_per_s};
+use crate::machine::{Drift, MachineFacts, SpeedPoint, Watch, read_gb_per_s};
 use crate::model::{NoTimer, Sampler, Tokenizer};
 use crate::progress::Progress;
 use crate::scheduler::{Batch, BatchEntry};
 use crate::store::Digest;
 
 /// Time that the operator grid may take, and how often it is walked at least and at most.
-const GRID_BUDGET: Duration = Duration::from_secs(16);
+const GRID_BUDGET: Duration = budget(16);
 const ROUNDS: std::ops::RangeInclusive<u32> = 3..=30;
 /// A step is timed again until half of its mean's 95 % interval is below this share of it.
 const WANTED_INTERVAL: f64 = 0.005;
 /// How often a timing is taken again.
 const RETRIES: u32 = 4;
-/// Time that the grid may take where a single walk is longer than its budget.
-const LONGEST_GRID: Duration = Duration::from_secs(120);
+/// Time that the grid may take where so many walks are longer than its budget.
+const LONGEST_GRID: Duration = Duration::from_secs(170);
+const LONG_WALKS: u32 = 5;
 /// Time that whole steps may take.
-const WHOLE_BUDGET: Duration = Duration::from_secs(5);
+const WHOLE_BUDGET: Duration = budget(5);
 /// Largest KV cache the measurement makes for itself; more requests than fit share blocks.
 const MAX_KV_BYTES: u64 = 512 << 20;
-/// Decodes before a prefill, and how long they take together: most of a run's time goes to decodes.
-const LEADS: std::ops::RangeInclusive<u32> = 5..=40;
-const LEAD_TIME: Duration = Duration::from_millis(50);
-/// A reference step is repeated after this many passes.
-const REFERENCE_EVERY: usize = 12;
+/// Steps before the one that is timed: so many, and more of them until they took so long.
+struct Lead {
+    steps: std::ops::RangeInclusive<u32>,
+    time: Duration,
+}
+/// A decode comes after decodes like it. The more there were, the more weights of a small model are in the shared cache.
+const BEFORE_DECODES: Lead = Lead { steps: 1..=6, time: Duration::from_millis(10) };
+/// Before a prefill there were decodes: most of a run's time goes to them.
+const BEFORE_PREFILLS: Lead = Lead { steps: 5..=40, time: Duration::from_millis(50) };
+
+impl Lead {
+    fn is_enough(&self, steps: u32, time: Duration) -> bool {
+        steps >= *self.steps.end() || (steps >= *self.steps.start() && time >= self.time)
+    }
+}
+/// Reference steps are timed so often.
+const SPEED_EVERY: Duration = Duration::from_millis(300);
+
+/// Time for a part of a profile, s. A debug build's durations are nobody's, and it takes a quarter.
+pub(super) const fn budget(seconds: u64) -> Duration {
+    match cfg!(debug_assertions) {
+        true => Duration::from_millis(seconds * 250),
+        false => Duration::from_secs(seconds),
+    }
+}
 
 /// What is measured, and for what.
 #[derive(Debug, Clone, Copy)]
@@ -71,26 +92,34 @@ pub fn measure(
     let longest = limits.max_context.max(limits.max_tokens()).div_ceil(limits.block_size) * 2 + 1;
     let affordable = u32::try_from(MAX_KV_BYTES / block_bytes.max(1)).unwrap_or(u32::MAX);
     let blocks = needed.min(affordable).max(longest);
-    let ((curves, attention), pauses, steps, rounds, reference, quality) =
+    let ((curves, attention), pauses, steps, rounds, speed, quality) =
         engine.with_model((blocks, limits.block_size), |model| -> Result<_, EngineError> {
             let mut bench = Bench::new(model, subject.tokenizer, limits.block_size);
             let mut samples = Samples::default();
             let layers = bench.affordable_layers(&limits, passes.len())?;
             let whole_layers = config.num_hidden_layers as usize;
             let passes = operator_passes(&limits, layers == whole_layers);
-            let (rounds, reference) = bench.walk_grid(&passes, layers, &mut samples, &limits, progress)?;
-            let steps = bench.walk_whole(&whole, progress)?;
+            let rounds = bench.walk_grid(&passes, layers, &mut samples, &limits, progress)?;
+            let timings = bench.walk_whole(&whole, progress)?;
+            let drift = SpeedPoint::mean(&bench.speed).and_then(|mean| Drift::new(&bench.speed, &mean));
+            if let Some(drift) = &drift {
+                samples.level(drift);
+            }
+            let steps = whole.iter().zip(&timings);
+            let steps = steps.map(|(pass, timings)| step_sample(pass, timings, drift.as_ref())).collect();
             let context = (limits.max_context / 4).max(1);
             let pauses = bench.walk_pauses(context, whole_layers, progress)?;
             let quality = Quality {
                 memory_gb_per_s: read_gb_per_s(),
                 disturbed_percent: 100.0 * bench.disturbed as f64 / (bench.taken as f64).max(1.0),
-                interference_percent: 100.0 * samples.interference().share,
+                interference_percent: (100.0 * samples.lost()).min(100.0),
                 interval_percent: 100.0 * passes.iter().map(|pass| samples.known(pass).1).fold(0.0, f64::max),
             };
-            Ok((samples.reduce(layers), pauses, steps, rounds, reference, quality))
+            Ok((samples.reduce(layers), pauses, steps, rounds, bench.speed, quality))
         })??;
-    let (reference_ns, spread_ns) = reference.mean_and_mad();
+    let mut references = Durations::default();
+    speed.iter().for_each(|point| references.push(point.step_ns[0] as f64));
+    let (reference_ns, spread_ns) = references.mean_and_mad();
     Ok(Bundle {
         meta: BundleMeta {
             format: BUNDLE_FORMAT,
@@ -106,6 +135,7 @@ pub fn measure(
             engine: engine_id(),
             repetitions: rounds,
             reference_ns: reference_ns as u64,
+            speed: SpeedPoint::mean(&speed),
             noise_percent: 100.0 * spread_ns / reference_ns.max(1.0),
             memory_gb_per_s: Some(thousandths(quality.memory_gb_per_s)),
             disturbed_percent: Some(thousandths(quality.disturbed_percent)),
@@ -143,12 +173,16 @@ pub(super) struct Bench<'a> {
     /// Timings that were taken, and those that something else on the machine disturbed.
     taken: u64,
     disturbed: u64,
+    began: Instant,
+    /// How fast the machine was from one moment to the next.
+    speed: Vec<SpeedPoint>,
 }
 
 impl<'a> Bench<'a> {
     fn new(model: &'a mut dyn LoadedModel, tokenizer: &'a Tokenizer, block_size: u32) -> Self {
         let (sampler, watch) = (Sampler::greedy(), Watch::start());
-        Self { model, tokenizer, sampler, block_size, watch, taken: 0, disturbed: 0 }
+        let (began, speed) = (Instant::now(), Vec::new());
+        Self { model, tokenizer, sampler, block_size, watch, taken: 0, disturbed: 0, began, speed }
     }
 
     /// Layers that a pass over the grid runs: all of them where the grid can be walked often enough in
@@ -164,28 +198,27 @@ impl<'a> Bench<'a> {
             seconds += started.elapsed().as_secs_f64();
         }
         let walk = seconds / ends.len() as f64 * passes as f64;
-        let walks = f64::from(*ROUNDS.start() + 1);
+        let walks = f64::from(LONG_WALKS + 1);
         let share = LONGEST_GRID.as_secs_f64() / (walks * walk);
         let affordable = (share * all as f64) as usize;
         Ok(affordable.clamp(representative_layers(self.model.config()).min(all), all))
     }
 
     /// Runs one pass and times it, right after another step, as when requests are served: a step that
-    /// follows a pause finds others' data in the caches. Before decodes comes the same step, before a prefill
+    /// follows a pause finds others' data in the caches. Before decodes comes the same step some times, before a prefill
     /// some decodes; a `pause`, if one is asked for, lies between the two.
     fn time(&mut self, pass: &Pass, num_layers: usize, pause: Duration) -> Result<LapTimer, EngineError> {
         let num_blocks = self.model.num_blocks();
-        let lead = if pass.prefills.is_empty() { pass.clone() } else { Pass::decode(1, 1) };
+        let (lead, before) = match pass.prefills.is_empty() {
+            true => (pass.clone(), &BEFORE_DECODES),
+            false => (Pass::decode(1, 1), &BEFORE_PREFILLS),
+        };
         let lead = MadeUp::new(&lead, self.block_size, num_blocks);
         let made = MadeUp::new(pass, self.block_size, num_blocks);
         let mut executor = Executor::new(&mut *self.model, lead.sequences, &self.sampler, self.tokenizer)
             .with_layers(num_layers);
         let (started, mut leads) = (Instant::now(), 0);
-        let enough = |leads: u32| match pass.prefills.is_empty() {
-            true => leads >= 1,
-            false => leads >= *LEADS.end() || (leads >= *LEADS.start() && started.elapsed() >= LEAD_TIME),
-        };
-        while !enough(leads) {
+        while !before.is_enough(leads, started.elapsed()) {
             executor.step(&lead.batch, |request| &lead.blocks[request as usize], &mut NoTimer)?;
             leads += 1;
         }
@@ -203,14 +236,13 @@ impl<'a> Bench<'a> {
         Ok(timer)
     }
 
-    /// As [`time`](Self::time), and how often a thread had to leave its processor meanwhile. Again where a host took
-    /// the processors, or their heat slowed them down.
+    /// As [`time`](Self::time), again where a host took the processors, or their heat slowed them down.
     pub(super) fn time_watched(
         &mut self,
         pass: &Pass,
         num_layers: usize,
         pause: Duration,
-    ) -> Result<(LapTimer, u64), EngineError> {
+    ) -> Result<LapTimer, EngineError> {
         for attempt in 0.. {
             self.watch.lap();
             let timer = self.time(pass, num_layers, pause)?;
@@ -218,21 +250,29 @@ impl<'a> Bench<'a> {
             self.taken += 1;
             self.disturbed += u64::from(found.any());
             if (found.steal_ns, found.throttles) == (0, 0) || attempt == RETRIES {
-                return Ok((timer, found.involuntary_switches));
+                return Ok(timer);
             }
         }
         unreachable!("the last attempt is taken")
     }
 
-    /// The reference step, ns.
-    fn reference_ns(&mut self) -> Result<u64, EngineError> {
-        let num_layers = representative_layers(self.model.config());
-        let mut executor = Executor::new(&mut *self.model, Vec::new(), &self.sampler, self.tokenizer)
-            .with_layers(num_layers);
-        executor.reference_ns()
+    /// Since the profile's start, ns.
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Rounds over the operator grid; how many there were, and durations of the reference step.
+    /// Times the reference steps if the last ones are long ago.
+    fn look_at_speed(&mut self) -> Result<(), EngineError> {
+        let at_ns = self.now_ns();
+        let since = |last: &SpeedPoint| Duration::from_nanos(at_ns - last.at_ns);
+        if self.speed.last().is_none_or(|last| since(last) >= SPEED_EVERY) {
+            let mut executor = Executor::new(&mut *self.model, Vec::new(), &self.sampler, self.tokenizer);
+            self.speed.push(executor.speed(at_ns)?);
+        }
+        Ok(())
+    }
+
+    /// Rounds over the operator grid; how many there were.
     fn walk_grid(
         &mut self,
         passes: &[Pass],
@@ -240,8 +280,7 @@ impl<'a> Bench<'a> {
         samples: &mut Samples,
         limits: &Limits,
         progress: &dyn Progress,
-    ) -> Result<(u32, Durations), EngineError> {
-        let mut references = Durations::default();
+    ) -> Result<u32, EngineError> {
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let mut order: Vec<usize> = (0..passes.len()).collect();
         progress.start("operators, warming up", passes.len() as u64);
@@ -255,9 +294,9 @@ impl<'a> Bench<'a> {
         progress.finish();
         let rounds = (GRID_BUDGET.as_secs_f64() / walk.as_secs_f64()) as u32;
         let rounds = rounds.clamp(*ROUNDS.start(), *ROUNDS.end());
-        let deadline = Instant::now() + (walk * rounds).max(GRID_BUDGET);
+        let deadline =
+            Instant::now() + (walk * rounds).max(GRID_BUDGET).max((walk * LONG_WALKS).min(LONGEST_GRID));
         progress.start("operators", u64::from(rounds) * passes.len() as u64);
-        let mut done = 0;
         for round in 0..*ROUNDS.end() {
             shuffle(&mut order, &mut rng);
             // Decodes among themselves: a processor gives memory more of its power where little else is asked of it.
@@ -267,12 +306,10 @@ impl<'a> Bench<'a> {
                 if sure && (samples.known(pass).1 <= WANTED_INTERVAL || Instant::now() > deadline) {
                     continue;
                 }
-                if done % REFERENCE_EVERY == 0 {
-                    references.push(self.reference_ns()? as f64);
-                }
-                done += 1;
-                let (timer, switches) = self.time_watched(pass, layers, Duration::ZERO)?;
-                samples.add(pass, &timer, switches);
+                self.look_at_speed()?;
+                let at_ns = self.now_ns();
+                let timer = self.time_watched(pass, layers, Duration::ZERO)?;
+                samples.add(pass, &timer, at_ns);
                 progress.advance(1);
             }
         }
@@ -283,15 +320,15 @@ impl<'a> Bench<'a> {
                 samples.add_schedule(batch_size, schedule_ns(limits, batch_size));
             }
         }
-        Ok((rounds, references))
+        Ok(rounds)
     }
 
-    /// Whole steps over all layers.
+    /// Whole steps over all layers: of each, when it was timed and how long it took, ns.
     fn walk_whole(
         &mut self,
         passes: &[Pass],
         progress: &dyn Progress,
-    ) -> Result<Vec<StepSample>, EngineError> {
+    ) -> Result<Vec<Vec<(u64, f64)>>, EngineError> {
         let layers = self.model.config().num_hidden_layers as usize;
         let started = Instant::now();
         for pass in passes {
@@ -300,25 +337,30 @@ impl<'a> Bench<'a> {
         let rounds = (WHOLE_BUDGET.as_secs_f64() / started.elapsed().as_secs_f64().max(1e-6)) as u32;
         let rounds = rounds.clamp(*ROUNDS.start(), *ROUNDS.end());
         progress.start("whole steps", u64::from(rounds) * passes.len() as u64);
-        let mut durations = vec![Durations::default(); passes.len()];
+        let mut timings = vec![Vec::new(); passes.len()];
         for _ in 0..rounds {
-            for (pass, durations) in passes.iter().zip(&mut durations) {
-                let (timer, _) = self.time_watched(pass, layers, Duration::ZERO)?;
-                durations.push(timer.total_ns() as f64);
+            for (pass, timings) in passes.iter().zip(&mut timings) {
+                self.look_at_speed()?;
+                let at_ns = self.now_ns();
+                let timer = self.time_watched(pass, layers, Duration::ZERO)?;
+                timings.push((at_ns, timer.total_ns() as f64));
                 progress.advance(1);
             }
         }
         progress.finish();
-        Ok(passes
-            .iter()
-            .zip(&durations)
-            .map(|(pass, durations)| {
-                let (mean_ns, mad_ns) = durations.mean_and_mad();
-                let Pass { prefills, decodes, completing } = pass.clone();
-                StepSample { prefills, decodes, completing, mean_ns, mad_ns }
-            })
-            .collect())
+        Ok(timings)
     }
+}
+
+/// What is kept of a whole step's timings: of one speed of the machine, as all else.
+fn step_sample(pass: &Pass, timings: &[(u64, f64)], drift: Option<&Drift>) -> StepSample {
+    let mut durations = Durations::default();
+    for (at_ns, ns) in timings {
+        durations.push(ns / drift.map_or(1.0, |drift| drift.ratio(*at_ns, pass.num_tokens())));
+    }
+    let (mean_ns, mad_ns) = durations.mean_and_mad();
+    let Pass { prefills, decodes, completing } = pass.clone();
+    StepSample { prefills, decodes, completing, mean_ns, mad_ns }
 }
 
 /// Fisher and Yates.

@@ -5,7 +5,6 @@ mod bundle;
 mod engine_id;
 mod error;
 mod formats;
-mod interference;
 pub mod llmservingsim;
 mod measure;
 mod overhead;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::bundle::PausePoint;
-use super::measure::Bench;
+use super::measure::{Bench, budget};
 use super::plan::Pass;
 use super::samples::Durations;
 use crate::engine::EngineError;
@@ -12,7 +12,7 @@ use crate::progress::Progress;
 /// Pauses that are measured, ms. Whoever shares the processor's caches has filled them after the longest.
 const PAUSES_MS: [u32; 5] = [4, 16, 48, 144, 288];
 /// Time that all of them may take, and how often each is measured at least and at most.
-const BUDGET: Duration = Duration::from_secs(8);
+const BUDGET: Duration = budget(8);
 const ROUNDS: std::ops::RangeInclusive<u32> = 5..=15;
 
 impl Bench<'_> {
@@ -33,8 +33,8 @@ impl Bench<'_> {
             }
             for (pause_ms, extra) in PAUSES_MS.iter().zip(&mut extra) {
                 let pause = Duration::from_millis(u64::from(*pause_ms));
-                let (rested, _) = self.time_watched(&pass, num_layers, pause)?;
-                let (busy, _) = self.time_watched(&pass, num_layers, Duration::ZERO)?;
+                let rested = self.time_watched(&pass, num_layers, pause)?;
+                let busy = self.time_watched(&pass, num_layers, Duration::ZERO)?;
                 extra.push(rested.total_ns() as f64 - busy.total_ns() as f64);
                 progress.advance(1);
             }

@@ -48,6 +48,7 @@ pub fn sample_bundle() -> Bundle {
             engine: "test".to_owned(),
             repetitions: 3,
             reference_ns: 1000,
+            speed: None,
             noise_percent: 0.5,
             memory_gb_per_s: None,
             disturbed_percent: None,

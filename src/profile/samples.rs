@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::bundle::{AttentionPoint, Feature, OpCurve, OpPoint};
-use super::interference::Interference;
 use super::plan::Pass;
+use crate::machine::Drift;
 use crate::model::{Op, OpTimer};
 
 /// Times one pass operator by operator; all layers of it add up.
@@ -82,25 +82,38 @@ impl Durations {
     /// Mean without outliers, and median absolute deviation. What takes longer than any ordinary
     /// disturbance explains (eight deviations above the median) is no property of the machine.
     pub fn mean_and_mad(&self) -> (f64, f64) {
-        let median = median(self.0.clone());
-        let mad = median_of(self.0.iter().map(|x| (x - median).abs()));
+        let (longest, mad) = self.longest_and_mad();
         let (mut sum, mut count) = (0.0, 0.0_f64);
-        for ns in self.0.iter().filter(|ns| **ns <= median + OUTLIER_MADS * mad) {
+        for ns in self.0.iter().filter(|ns| **ns <= longest) {
             sum += ns;
             count += 1.0;
         }
         (sum / count.max(1.0), mad)
     }
+
+    /// The longest duration that is no outlier, and the median absolute deviation.
+    fn longest_and_mad(&self) -> (f64, f64) {
+        let median = median(self.0.clone());
+        let mad = median_of(self.0.iter().map(|x| (x - median).abs()));
+        (median + OUTLIER_MADS * mad, mad)
+    }
+
+    /// What outliers took more than the mean of the others, and what all would have taken without that.
+    fn lost_and_worked(&self) -> (f64, f64) {
+        let ((mean, _), (longest, _)) = (self.mean_and_mad(), self.longest_and_mad());
+        let lost = self.0.iter().filter(|ns| **ns > longest).map(|ns| ns - mean).sum::<f64>();
+        (lost, self.0.iter().sum::<f64>() - lost)
+    }
 }
 
 /// Deviations above the median from which a duration is an outlier.
-pub(super) const OUTLIER_MADS: f64 = 8.0;
+const OUTLIER_MADS: f64 = 8.0;
 
 fn median_of(values: impl Iterator<Item = f64>) -> f64 {
     median(values.collect())
 }
 
-pub(super) fn median(mut values: Vec<f64>) -> f64 {
+fn median(mut values: Vec<f64>) -> f64 {
     if values.is_empty() {
         return 0.0;
     }
@@ -129,8 +142,8 @@ struct PassSamples {
     ops: [Durations; Op::ALL.len()],
     batching: Durations,
     total: Durations,
-    /// Of each timing, how often a thread had to leave its processor to others.
-    switches: Vec<f64>,
+    /// Of each timing, when it was taken, ns from the profile's start.
+    at_ns: Vec<u64>,
 }
 
 /// Mean and median absolute deviation of one operator in one pass, ns.
@@ -142,9 +155,8 @@ struct Estimate {
 
 impl PassSamples {
     /// Operators of the pass, and batching, scaled so that they add up to the pass's mean: an outlier
-    /// of one operator may be none of the whole. Each time that a thread had to leave its processor is taken to cost
-    /// `switch_ns`, which is left out.
-    fn estimates(&self, switch_ns: f64) -> ([Estimate; Op::ALL.len()], Estimate) {
+    /// of one operator may be none of the whole.
+    fn estimates(&self) -> ([Estimate; Op::ALL.len()], Estimate) {
         let estimate = |durations: &Durations| {
             let (mean_ns, mad_ns) = durations.mean_and_mad();
             Estimate { mean_ns, mad_ns }
@@ -152,10 +164,7 @@ impl PassSamples {
         let (mut ops, mut batching) =
             (std::array::from_fn(|op| estimate(&self.ops[op])), estimate(&self.batching));
         let sum: f64 = ops.iter().map(|op: &Estimate| op.mean_ns).sum::<f64>() + batching.mean_ns;
-        let undisturbed =
-            self.total.0.iter().zip(&self.switches).map(|(ns, switches)| ns - switches * switch_ns);
-        let total = Durations(undisturbed.collect()).mean_and_mad().0;
-        let scale = if sum > 0.0 { total.max(0.0) / sum } else { 1.0 };
+        let scale = if sum > 0.0 { self.total.mean_and_mad().0 / sum } else { 1.0 };
         for estimate in ops.iter_mut().chain([&mut batching]) {
             estimate.mean_ns *= scale;
         }
@@ -192,15 +201,27 @@ impl Point {
 type ByFeature = BTreeMap<u32, Point>;
 
 impl Samples {
-    /// Adds a timing of a pass, during which threads had to leave their processors so often.
-    pub fn add(&mut self, pass: &Pass, timer: &LapTimer, switches: u64) {
+    /// Adds a timing of a pass at a moment.
+    pub fn add(&mut self, pass: &Pass, timer: &LapTimer, at_ns: u64) {
         let samples = self.passes.entry(pass.clone()).or_default();
         for op in Op::ALL {
             samples.ops[op as usize].push(timer.op_ns(op) as f64);
         }
         samples.batching.push(timer.batching_ns as f64);
         samples.total.push(timer.total_ns() as f64);
-        samples.switches.push(switches as f64);
+        samples.at_ns.push(at_ns);
+    }
+
+    /// Makes all timings those of one speed of the machine, by how far it was from that at their moments.
+    pub fn level(&mut self, drift: &Drift) {
+        for (pass, samples) in &mut self.passes {
+            let all = samples.ops.iter_mut().chain([&mut samples.batching, &mut samples.total]);
+            for durations in all {
+                for (ns, at_ns) in durations.0.iter_mut().zip(&samples.at_ns) {
+                    *ns /= drift.ratio(*at_ns, pass.num_tokens());
+                }
+            }
+        }
     }
 
     /// How often a pass was timed, and how well its mean is known ([`Durations::interval`]).
@@ -208,9 +229,14 @@ impl Samples {
         self.passes.get(pass).map_or((0, f64::INFINITY), |of| (of.total.len(), of.total.interval()))
     }
 
-    /// What others on the machine cost.
-    pub fn interference(&self) -> Interference {
-        Interference::of(self.passes.values().map(|of| (of.total.0.as_slice(), of.switches.as_slice())))
+    /// Time that outliers lost for each second of work, s: they are in no mean, and a run has as many.
+    pub fn lost(&self) -> f64 {
+        let (lost, worked) = self
+            .passes
+            .values()
+            .map(|of| of.total.lost_and_worked())
+            .fold((0.0, 0.0), |(lost, worked), (of_lost, of_worked)| (lost + of_lost, worked + of_worked));
+        if worked > 0.0 { lost / worked } else { 0.0 }
     }
 
     /// Adds the scheduler's time for a step of so many requests.
@@ -222,9 +248,8 @@ impl Samples {
     pub fn reduce(&self, num_layers: usize) -> (Vec<OpCurve>, Vec<AttentionPoint>) {
         let mut by_op: BTreeMap<&str, ByFeature> = BTreeMap::new();
         let mut attention = Vec::new();
-        let switch_ns = self.interference().switch_ns;
         for (pass, samples) in &self.passes {
-            let (ops, batching) = samples.estimates(switch_ns);
+            let (ops, batching) = samples.estimates();
             let mut add = |name, x, estimate: Estimate, layers: f64| {
                 let point = by_op.entry(name).or_default().entry(x).or_default();
                 let (means, mads) =
@@ -282,6 +307,7 @@ fn attention_point(pass: &Pass, estimate: Estimate, layers: f64) -> AttentionPoi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::SpeedPoint;
 
     #[test]
     fn means_leave_out_outliers() {
@@ -291,5 +317,31 @@ mod tests {
         assert_eq!(durations.mean_and_mad(), (25.0 / 7.0, 1.0));
         let disturbed = Durations(vec![1.0, 1.0, 2.0, 2.0, 4.0, 6.0, 900.0]);
         assert_eq!(disturbed.mean_and_mad(), (16.0 / 6.0, 1.0));
+    }
+
+    #[test]
+    fn what_outliers_took_is_lost() {
+        let disturbed = Durations(vec![1.0, 1.0, 2.0, 2.0, 4.0, 6.0, 900.0]);
+        let (lost, worked) = disturbed.lost_and_worked();
+        assert!((lost - (900.0 - 16.0 / 6.0)).abs() < 1e-9 && (worked + lost - 916.0).abs() < 1e-9);
+        assert_eq!(Durations(vec![5.0; 9]).lost_and_worked(), (0.0, 45.0));
+        assert_eq!(Samples::default().lost(), 0.0);
+    }
+
+    #[test]
+    fn timings_of_two_states_become_those_of_one() {
+        let point = |at_ns, scale: u64| SpeedPoint { at_ns, step_ns: [10, 12, 15, 50].map(|ns| ns * scale) };
+        let speed: Vec<SpeedPoint> = (0..20).map(|i| point(i * 100, if i < 10 { 2 } else { 3 })).collect();
+        let drift = Drift::new(&speed, &point(0, 2)).unwrap();
+        let mut samples = Samples::default();
+        let pass = Pass::decode(4, 32);
+        for at_ns in [50, 300, 1_500, 1_900] {
+            let mut timer = LapTimer::start();
+            timer.batching_ns = if at_ns < 1_000 { 600 } else { 900 };
+            samples.add(&pass, &timer, at_ns);
+        }
+        samples.level(&drift);
+        let of = &samples.passes[&pass];
+        assert_eq!((&of.batching.0, &of.total.0), (&vec![600.0; 4], &vec![600.0; 4]));
     }
 }

@@ -263,8 +263,8 @@ fn method(c: &Comparison, runs: usize) -> Vec<String> {
     ];
     if let Some(drift) = c.drift_percent {
         out.push(format!(
-            "The duration of the engine’s reference step changed by {} from the profile to the measured runs. That much of \
-             an error is the machine’s; no verdict takes it into account.",
+            "The duration of the engine’s reference step of one row changed by {} from the profile to the measured runs; \
+             no verdict takes it into account.",
             percent(drift)
         ));
     }

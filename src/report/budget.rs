@@ -1,4 +1,4 @@
-//! The error budget of a run: a bar for each headline error, in its predictor's and its policy's part.
+//! The error budget of a run: a bar for each headline error, in its predictor's, its policy's and its machine's part.
 
 use serde::Serialize;
 
@@ -21,13 +21,13 @@ pub(super) struct BudgetSection {
 #[derive(Debug, Serialize)]
 struct BudgetBar {
     name: String,
-    predictor: [f64; 2],
-    policy: [f64; 2],
+    /// Of the predictor's, the policy's and the machine's part.
+    bars: [[f64; 2]; 3],
     /// The machine's own spread, around zero.
     noise: Option<[f64; 2]>,
     total_at: f64,
     total: String,
-    parts: [String; 2],
+    parts: String,
 }
 
 impl BudgetSection {
@@ -35,38 +35,39 @@ impl BudgetSection {
     pub(super) fn of(c: &Comparison) -> Option<BudgetSection> {
         let budget = c.budget.as_ref()?;
         let shown = |(part, row): &(&BudgetRow, &MetricRow)| {
-            let all = [part.predictor_percent, part.policy_percent, row.error_percent];
-            (row.stat == "P50" || row.stat == "P99") && all.iter().all(|percent| percent.is_finite())
+            let finite = parts_of(part).iter().chain([&row.error_percent]).all(|percent| percent.is_finite());
+            (row.stat == "P50" || row.stat == "P99") && finite
         };
         let rows: Vec<(&BudgetRow, &MetricRow)> = budget.rows.iter().zip(&c.headline).filter(shown).collect();
         if rows.is_empty() {
             return None;
         }
         let ends = rows.iter().flat_map(|(part, row)| {
-            let [(_, predictor), (_, policy)] = stacked(part);
+            let [(_, predictor), (_, policy), (_, machine)] = stacked(part);
             let noise = row.noise_percent.filter(|noise| noise.is_finite()).unwrap_or(0.0);
-            [predictor, policy, row.error_percent, noise, -noise]
+            [predictor, policy, machine, row.error_percent, noise, -noise]
         });
         let (low, high) = ends.fold((0.0, 0.0), |(low, high): (f64, f64), end| (low.min(end), high.max(end)));
         let axis = Axis::linear(low, high.max(0.5));
         let at = |value: f64| round(axis.at(value).clamp(0.0, 1.0));
         let bar = |(part, row): &(&BudgetRow, &MetricRow)| {
-            let [predictor, policy] = stacked(part).map(|(from, to)| [at(from), at(to)]);
+            let machine = part.machine_percent.map(|machine| format!(", machine {}", percent(machine)));
             BudgetBar {
                 name: format!("{} {}", row.metric, row.stat),
-                predictor,
-                policy,
+                bars: stacked(part).map(|(from, to)| [at(from), at(to)]),
                 noise: row.noise_percent.map(|noise| [at(-noise), at(noise)]),
                 total_at: at(row.error_percent),
                 total: percent(row.error_percent),
-                parts: [percent(part.predictor_percent), percent(part.policy_percent)],
+                parts: format!(
+                    "predictor {}, policy {}{}",
+                    percent(part.predictor_percent),
+                    percent(part.policy_percent),
+                    machine.unwrap_or_default()
+                ),
             }
         };
         let bars: Vec<BudgetBar> = rows.iter().map(bar).collect();
-        let told = bars.iter().map(|bar| {
-            let [predictor, policy] = &bar.parts;
-            format!("{} {}: predictor {predictor}, policy {policy}", bar.name, bar.total)
-        });
+        let told = bars.iter().map(|bar| format!("{} {}: {}", bar.name, bar.total, bar.parts));
         Some(BudgetSection {
             note: note(budget),
             alt: format!("Error budget. {}.", told.collect::<Vec<_>>().join("; ")),
@@ -77,11 +78,19 @@ impl BudgetSection {
     }
 }
 
-/// Where the two bars begin and end: one after the other on the same side of zero, else each from zero.
-fn stacked(part: &BudgetRow) -> [(f64, f64); 2] {
-    let (predictor, policy) = (part.predictor_percent, part.policy_percent);
-    let from = if predictor * policy > 0.0 { predictor } else { 0.0 };
-    [(0.0, predictor), (from, from + policy)]
+/// The predictor's, the policy's and the machine's part of an error.
+fn parts_of(part: &BudgetRow) -> [f64; 3] {
+    [part.predictor_percent, part.policy_percent, part.machine_percent.unwrap_or(0.0)]
+}
+
+/// Where the bars begin and end: those on the same side of zero one after the other.
+fn stacked(part: &BudgetRow) -> [(f64, f64); 3] {
+    let (mut below, mut above) = (0.0, 0.0);
+    parts_of(part).map(|part| {
+        let end = if part < 0.0 { &mut below } else { &mut above };
+        let from = std::mem::replace(end, *end + part);
+        (from, *end)
+    })
 }
 
 fn tick(value: f64) -> String {
@@ -91,19 +100,23 @@ fn tick(value: f64) -> String {
 fn note(budget: &Budget) -> String {
     let apart = match budget.num_steps_apart {
         0 => "the batches are the measured ones".to_owned(),
-        n => format!("{} batches are not the measured ones", count(n)),
+        n => format!("{} batches are others", count(n)),
     };
     let disturbed = match budget.num_steps_disturbed {
         0 => String::new(),
         n => format!(
-            " {} disturbed steps, {} of the time, are left out.",
+            " {} disturbed steps, {} of the time, left out.",
             count(n),
             size_percent(budget.disturbed_time_percent)
         ),
     };
+    let machine = match budget.knows_machine() {
+        true => ", what another speed of the machine moves its own",
+        false => "",
+    };
     format!(
-        "The measured runs replayed, {} steps as long as measured: {apart}. What is wrong then is the policy’s, the rest \
-         the predictor’s: {} on all steps, {} on a single one at P50, {} at P90.{disturbed}",
+        "Measured runs replayed, {} steps as long as measured: {apart}. What is wrong then is the policy’s{machine}, the \
+         rest the predictor’s: {} on all steps, {} on one at P50, {} at P90.{disturbed}",
         count(budget.num_steps),
         percent(budget.steps_percent),
         size_percent(budget.step_p50_percent),
@@ -117,14 +130,15 @@ mod tests {
 
     #[test]
     fn parts_are_stacked_on_their_side_of_zero() {
-        let part = |predictor_percent, policy_percent| BudgetRow {
+        let part = |predictor_percent, policy_percent, machine_percent| BudgetRow {
             metric: "TTFT".to_owned(),
             stat: "P50".to_owned(),
             policy_percent,
+            machine_percent,
             predictor_percent,
         };
-        assert_eq!(stacked(&part(2.0, 1.0)), [(0.0, 2.0), (2.0, 3.0)]);
-        assert_eq!(stacked(&part(-2.0, -1.0)), [(0.0, -2.0), (-2.0, -3.0)]);
-        assert_eq!(stacked(&part(2.0, -1.0)), [(0.0, 2.0), (0.0, -1.0)]);
+        assert_eq!(stacked(&part(2.0, 1.0, None)), [(0.0, 2.0), (2.0, 3.0), (3.0, 3.0)]);
+        assert_eq!(stacked(&part(-2.0, -1.0, Some(-4.0))), [(0.0, -2.0), (-2.0, -3.0), (-3.0, -7.0)]);
+        assert_eq!(stacked(&part(2.0, -1.0, Some(3.0))), [(0.0, 2.0), (0.0, -1.0), (2.0, 5.0)]);
     }
 }

@@ -1,4 +1,5 @@
 use crate::lock::RunPin;
+use crate::machine::{Drift, SpeedPoint};
 use crate::metrics::{Replay, RunMeta, RunRecord};
 use crate::predictor::Predictor;
 use crate::sim::{self, Deployed};
@@ -11,14 +12,22 @@ pub(super) fn can_replay(run: &RunPin, measured: &[(RunRecord, RunMeta)]) -> boo
 }
 
 /// Each measured repeat of a run under its simulated policy, in steps of measured durations. `prefixes` are those of
-/// the run's prompts, in blocks of its policy, where that keeps a prefix cache.
+/// the run's prompts, in blocks of its policy, where that keeps a prefix cache; `profiled` is how fast the machine was
+/// in the predictor's profile.
 pub fn replay_all(
     run: &RunPin,
     predictor: &dyn Predictor,
     prefixes: Option<&Prefixes>,
+    profiled: Option<&SpeedPoint>,
     measured: &[(RunRecord, RunMeta)],
 ) -> Vec<Replay> {
     // With one replica the router draws nothing.
     let deployed = Deployed { scheduler: &run.scheduler, cluster: &run.cluster, router_seed: 0 };
-    measured.iter().map(|(record, _)| sim::replay(&deployed, predictor, prefixes, record)).collect()
+    measured
+        .iter()
+        .map(|(record, meta)| {
+            let drift = profiled.and_then(|profiled| Drift::new(&meta.speed, profiled));
+            sim::replay(&deployed, predictor, prefixes, record, drift.as_ref())
+        })
+        .collect()
 }

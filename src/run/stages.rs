@@ -388,7 +388,7 @@ impl Session<'_> {
         let workload = run.scheduler.prefix_caching.then(|| self.resolved.simulated_workload(index));
         let workload = workload.transpose()?;
         let prefixes = workload.as_ref().and_then(|workload| sim::prefixes_for(workload, &run.scheduler));
-        Ok(replay_all(run, predictor.as_ref(), prefixes.as_deref(), measured))
+        Ok(replay_all(run, predictor.as_ref(), prefixes.as_deref(), profile.speed().as_ref(), measured))
     }
 
     pub(super) fn report_step<'r>(&self, comparisons: impl Iterator<Item = &'r StageRecord>) -> Step {

@@ -61,6 +61,8 @@ pub struct Stage<'a> {
     pub group_most: u32,
     /// How long the stage had nothing to do before, ns.
     pub idle_ns: u64,
+    /// When it starts, ns from run start.
+    pub now_ns: u64,
     /// Its shares name requests by their slots in the replica.
     pub batch: &'a Batch,
     /// The request in each slot.
@@ -75,6 +77,7 @@ impl From<&Stage<'_>> for Place {
             group_tokens: stage.group_tokens,
             group_most: stage.group_most,
             idle_ns: stage.idle_ns,
+            now_ns: stage.now_ns,
         }
     }
 }
@@ -98,6 +101,7 @@ impl<'a> Stage<'a> {
             group_tokens: group.0,
             group_most: group.1,
             idle_ns: C::ns(now).saturating_sub(C::ns(idle_since)),
+            now_ns: C::ns(now),
             batch: &formed.batch,
             slots: &state.slots,
         }

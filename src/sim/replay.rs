@@ -2,10 +2,11 @@
 //! it was measured to.
 
 use super::clock::{Moment, Nanoseconds};
-use super::cluster::{Pace, Stage};
+use super::cluster::{Outcome, Pace, Stage};
 use super::recorder::{Deployed, rows};
+use crate::machine::Drift;
 use crate::metrics::{Replay, RequestRecord, RequestStatus, RunRecord, StepMember, StepView};
-use crate::predictor::{Place, Predictor};
+use crate::predictor::{Drifted, Place, Predictor};
 use crate::scheduler::{Batch, BatchEntry};
 use crate::workload::{Prefixes, Workload, WorkloadRequest};
 
@@ -16,12 +17,18 @@ use crate::workload::{Prefixes, Workload, WorkloadRequest};
 /// measured step before had ended, or when its first request came, ends when the measured one did, so that the engine's
 /// own time between steps counts as the step's. A batch that was not measured takes what the predictor says, times
 /// how much longer than predicted the step took that was measured at that time.
+///
+/// With a `drift`, the requests are simulated once more, with the machine as fast as it was when they were measured, and
+/// what a step is predicted to take is of that speed, too.
 pub fn replay(
     deployed: &Deployed<'_>,
     predictor: &dyn Predictor,
     prefixes: Option<&Prefixes>,
     measured: &RunRecord,
+    drift: Option<&Drift>,
 ) -> Replay {
+    let drifted = drift.map(|drift| Drifted { predictor, drift });
+    let predictor = drifted.as_ref().map_or(predictor, |drifted| drifted as &dyn Predictor);
     let request = |row: &RequestRecord| WorkloadRequest {
         prompt_id: row.request_id,
         num_prefill_tokens: row.num_prefill_tokens,
@@ -37,7 +44,10 @@ pub fn replay(
     let predict = |step: StepView<'_>| {
         let batch = Batch::of(step.members.iter().map(BatchEntry::from));
         let idle_ns = step.start_ns.saturating_sub(std::mem::replace(&mut idle_since_ns, step.end_ns));
-        (step.end_ns - step.start_ns, predictor.stage_ns(&batch, &Place::whole(&batch, idle_ns)))
+        (
+            step.end_ns - step.start_ns,
+            predictor.stage_ns(&batch, &Place::whole(&batch, idle_ns, step.start_ns)),
+        )
     };
     let mut replayer = Replayer {
         predictor,
@@ -50,8 +60,22 @@ pub fn replay(
     let outcomes = deployed.serve(&requests, prefixes, &mut replayer);
     let Replayer { durations_ns, apart, .. } = replayer;
     let workload = Workload { requests, ..Workload::default() };
-    let record = RunRecord { requests: rows(&workload, &outcomes, None), ..RunRecord::default() };
-    Replay { record, durations_ns, apart }
+    let record = |outcomes: &[Outcome]| RunRecord {
+        requests: rows(&workload, outcomes, None),
+        ..RunRecord::default()
+    };
+    let drifted =
+        drift.map(|_| record(&deployed.serve(&workload.requests, prefixes, &mut Predicted(predictor))));
+    Replay { record: record(&outcomes), drifted, durations_ns, apart }
+}
+
+/// Batches take what a predictor says.
+struct Predicted<'a>(&'a dyn Predictor);
+
+impl Pace<Nanoseconds> for Predicted<'_> {
+    fn span(&mut self, stage: &Stage<'_>) -> u64 {
+        self.0.stage_ns(stage.batch, &Place::from(stage))
+    }
 }
 
 struct Replayer<'a> {
@@ -114,6 +138,7 @@ impl Pace<Nanoseconds> for Replayer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::SpeedPoint;
     use crate::metrics::StepLog;
     use crate::progress::Silent;
     use crate::scheduler::{ClusterConfig, Policy, SchedulerConfig};
@@ -156,7 +181,7 @@ mod tests {
     fn replayed_with(config: &SchedulerConfig, prefixes: Option<&Prefixes>, measured: &RunRecord) -> Replay {
         let cluster = ClusterConfig::default();
         let deployed = Deployed { scheduler: config, cluster: &cluster, router_seed: 0 };
-        replay(&deployed, &Linear(1), prefixes, measured)
+        replay(&deployed, &Linear(1), prefixes, measured, None)
     }
 
     fn times(record: &RunRecord) -> Vec<(Option<u64>, Option<u64>)> {
@@ -185,6 +210,18 @@ mod tests {
         let replay = replayed_with(&config, Some(&prefixes), &measured);
         assert_eq!((times(&replay.record), replay.apart), (times(&measured), 0));
         assert!(replayed(&config, &measured).apart > 0, "nothing was cached");
+    }
+
+    #[test]
+    fn a_slower_machine_is_simulated_as_such() {
+        let measured = served(&config(), &Linear(3));
+        let point = |step_ns| SpeedPoint { at_ns: 0, step_ns: [step_ns; 4] };
+        let drift = Drift::new(&[point(60)], &point(20)).unwrap();
+        let (config, cluster) = (config(), ClusterConfig::default());
+        let deployed = Deployed { scheduler: &config, cluster: &cluster, router_seed: 0 };
+        let replay = replay(&deployed, &Linear(1), None, &measured, Some(&drift));
+        assert_eq!(times(&replay.drifted.unwrap()), times(&measured));
+        assert!(replay.durations_ns.iter().all(|(took, predicted)| took == predicted));
     }
 
     #[test]

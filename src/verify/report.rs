@@ -272,7 +272,7 @@ fn replays(
     let profile = backend::read_profile(cell, &project.root().join(&pin.path)).ok()?;
     let profile = Some(profile).filter(|profile| profile.digest() == pin.sha256)?;
     let predictor = backend::predictor(lock, index, cell, &profile, None).ok()?;
-    Some(replay_all(run, predictor.as_ref(), None, real))
+    Some(replay_all(run, predictor.as_ref(), None, profile.speed().as_ref(), real))
 }
 
 /// Takes a run's file from its place in the project, if it is the one.
