@@ -8,11 +8,9 @@ use super::loaded::{LoadedModel, enough, kv_bytes};
 use crate::catalog::ModelConfig;
 use crate::model::{GpuDecoder, GpuKv, ModelError, OpTimer, Share, WeightReader};
 use crate::source::ModelFiles;
-use crate::spec::Dtype;
+use crate::spec::{Dtype, GPU_BLOCK_MULTIPLE};
 
-/// FlashAttention reads keys in rows of so many tokens, none of which may lie in two blocks.
-const BLOCK_MULTIPLE: u32 = 32;
-/// It takes heads of a multiple of so many dimensions, up to so many.
+/// FlashAttention takes heads of a multiple of so many dimensions, up to so many.
 const HEAD_MULTIPLE: u32 = 8;
 const LONGEST_HEAD: u32 = 512;
 
@@ -62,13 +60,10 @@ impl LoadedModel for CudaModel {
         self.decoder.config()
     }
 
-    fn reserve_kv(&mut self, num_blocks: u32, block_size: u32) -> Result<(), EngineError> {
-        if (self.num_blocks(), self.block_size()) == (num_blocks, block_size) {
-            return Ok(());
-        }
-        if !block_size.is_multiple_of(BLOCK_MULTIPLE) {
+    fn renew_kv(&mut self, num_blocks: u32, block_size: u32) -> Result<(), EngineError> {
+        if !block_size.is_multiple_of(GPU_BLOCK_MULTIPLE) {
             let reason = format!(
-                "FlashAttention takes KV blocks of a multiple of {BLOCK_MULTIPLE} tokens, not {block_size}"
+                "FlashAttention takes KV blocks of a multiple of {GPU_BLOCK_MULTIPLE} tokens, not {block_size}"
             );
             return Err(EngineError::Unfit { reason });
         }

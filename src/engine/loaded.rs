@@ -14,12 +14,22 @@ pub trait LoadedModel: Debug + Send {
     /// The model's shape.
     fn config(&self) -> &ModelConfig;
 
-    /// Makes the KV cache one of so many blocks of so many tokens. A cache of this size is kept: touching its
-    /// pages takes time.
+    /// Makes a new KV cache of so many blocks of so many tokens, in place of the one there is.
     ///
     /// # Errors
     /// There is no memory for it, or the device cannot work with such blocks.
-    fn reserve_kv(&mut self, num_blocks: u32, block_size: u32) -> Result<(), EngineError>;
+    fn renew_kv(&mut self, num_blocks: u32, block_size: u32) -> Result<(), EngineError>;
+
+    /// The same, but a cache of this size is kept: touching its pages takes time.
+    ///
+    /// # Errors
+    /// Those of [`renew_kv`](Self::renew_kv).
+    fn reserve_kv(&mut self, num_blocks: u32, block_size: u32) -> Result<(), EngineError> {
+        match (self.num_blocks(), self.block_size()) == (num_blocks, block_size) {
+            true => Ok(()),
+            false => self.renew_kv(num_blocks, block_size),
+        }
+    }
 
     /// Blocks in the KV cache.
     fn num_blocks(&self) -> u32;
@@ -110,10 +120,7 @@ impl LoadedModel for CpuModel {
         self.decoder.config()
     }
 
-    fn reserve_kv(&mut self, num_blocks: u32, block_size: u32) -> Result<(), EngineError> {
-        if (self.num_blocks(), self.block_size()) == (num_blocks, block_size) {
-            return Ok(());
-        }
+    fn renew_kv(&mut self, num_blocks: u32, block_size: u32) -> Result<(), EngineError> {
         self.kv = no_cache();
         let config = self.decoder.config();
         let tokens = u64::from(num_blocks) * u64::from(block_size);

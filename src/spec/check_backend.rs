@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::check::{CODE, backends_of, part};
 use super::check_texts::{check_path, check_unit};
-use super::engine::{CandleBackend, EngineSettings, KvSize, TransformersBackend};
+use super::engine::{CandleBackend, EngineSettings, GPU_BLOCK_MULTIPLE, KvSize, TransformersBackend};
 use super::experiment::{Backend, CPU, Dtype, Model};
 use super::place::Finding;
 use super::simulator::{Predictor, ProfileSource, SimBackend};
@@ -96,9 +96,6 @@ fn check_gpu(instance: &Value, index: usize, engine: &CandleBackend, out: &mut V
         out.push(finding.help("write `dtype=\"bf16\"` or `dtype=\"f16\"`"));
     }
 }
-
-/// FlashAttention reads keys in rows of so many tokens, none of which may lie in two blocks.
-const GPU_BLOCK_MULTIPLE: u32 = 32;
 
 /// What a Python worker cannot do.
 fn check_transformers(index: usize, backend: &TransformersBackend, out: &mut Vec<Finding>) {

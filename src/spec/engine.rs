@@ -41,6 +41,10 @@ pub enum KvSize {
     Share(Percent),
 }
 
+/// On a GPU, tokens of a KV block are a multiple of this: FlashAttention reads keys in rows of so many tokens, none of
+/// which may lie in two blocks.
+pub const GPU_BLOCK_MULTIPLE: u32 = 32;
+
 /// The number format of keys and values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KvFormat {

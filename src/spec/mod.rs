@@ -57,8 +57,8 @@ mod tests;
 pub(crate) use diagnostic::long_place;
 pub use diagnostic::{Mistake, SpecErrors};
 pub use engine::{
-    CandleBackend, EngineBackend, EngineSettings, KvSize, Parallel, RecordedBackend, Replicas, Sampling,
-    TransformersBackend,
+    CandleBackend, EngineBackend, EngineSettings, GPU_BLOCK_MULTIPLE, KvSize, Parallel, RecordedBackend,
+    Replicas, Sampling, TransformersBackend,
 };
 pub use experiment::{
     Arrivals, Axis, Backend, CapacitySpec, Compare, Dtype, Experiment, Hardware, Interconnect, Lengths,
