@@ -13,7 +13,7 @@ use std::time::Instant;
 use xp::catalog;
 use xp::engine::ComputeThreads;
 use xp::machine::read_gb_per_s;
-use xp::model::{Decoder, NoTimer, PagedKv, Sampler, Share, WeightReader, Weights};
+use xp::model::{Activations, Decoder, NoTimer, PagedKv, Sampler, Share, WeightReader, Weights};
 use xp::spec::Dtype;
 
 const THREADS: u32 = 2;
@@ -90,6 +90,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 struct Xp {
     model: Decoder,
     kv: PagedKv,
+    activations: Activations,
     weight_bytes: usize,
 }
 
@@ -110,7 +111,7 @@ impl Xp {
         let model = Decoder::load(&config, &reader, Dtype::Bf16, 4096).expect("a model");
         let kv = PagedKv::new(28, 8 * 16, 16, 8, 128);
         let weight_bytes = model.weight_bytes();
-        Self { model, kv, weight_bytes }
+        Self { model, kv, activations: Activations::default(), weight_bytes }
     }
 
     fn measure(&mut self, what: &str) -> f64 {
@@ -129,7 +130,10 @@ impl Xp {
         let run = |xp: &mut Self| {
             let share = Share { tokens: &prompt, context: 0, blocks: &blocks, emits: true };
             let started = Instant::now();
-            let logits = xp.model.forward(&[share], &mut xp.kv, 28, &mut NoTimer).expect("logits");
+            let logits = xp
+                .model
+                .forward(&[share], &mut xp.kv, &mut xp.activations, 28, &mut NoTimer)
+                .expect("logits");
             std::hint::black_box(Sampler::greedy().sample(&logits, 0, 0));
             tokens as f64 / started.elapsed().as_secs_f64()
         };
@@ -157,7 +161,10 @@ impl Xp {
                     emits: true,
                 })
                 .collect();
-            let logits = self.model.forward(&shares, &mut self.kv, 28, &mut NoTimer).expect("logits");
+            let logits = self
+                .model
+                .forward(&shares, &mut self.kv, &mut self.activations, 28, &mut NoTimer)
+                .expect("logits");
             next = logits.chunks_exact(151_936).map(|row| Sampler::greedy().sample(row, 0, step)).collect();
             durations.push(started.elapsed().as_secs_f64() * 1e3);
         }

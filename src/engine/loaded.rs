@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::EngineError;
 use crate::catalog::ModelConfig;
-use crate::model::{Decoder, ModelError, OpTimer, PagedKv, Share, WeightReader};
+use crate::model::{Activations, Decoder, ModelError, OpTimer, PagedKv, Share, WeightReader};
 use crate::source::ModelFiles;
 use crate::spec::Dtype;
 
@@ -102,12 +102,13 @@ pub(super) fn kv_bytes(config: &ModelConfig, tokens: u64, element_bytes: u64) ->
 pub(super) struct CpuModel {
     decoder: Arc<Decoder>,
     kv: PagedKv,
+    activations: Activations,
 }
 
 impl CpuModel {
     /// Without a KV cache.
     pub fn new(decoder: Arc<Decoder>) -> Self {
-        Self { decoder, kv: no_cache() }
+        Self { decoder, kv: no_cache(), activations: Activations::default() }
     }
 }
 
@@ -149,6 +150,6 @@ impl LoadedModel for CpuModel {
         num_layers: usize,
         timer: &mut dyn OpTimer,
     ) -> Result<Vec<f32>, ModelError> {
-        self.decoder.forward(shares, &mut self.kv, num_layers, timer)
+        self.decoder.forward(shares, &mut self.kv, &mut self.activations, num_layers, timer)
     }
 }

@@ -12,7 +12,7 @@ use super::loaded::CpuModel;
 use super::*;
 use crate::catalog::{self, ModelConfig};
 use crate::drive::Machine;
-use crate::model::{Decoder, PagedKv, Share, WeightReader, train_synthetic};
+use crate::model::{Activations, Decoder, PagedKv, Share, WeightReader, train_synthetic};
 use crate::progress::Silent;
 use crate::scheduler::{Batch, Policy, RequestId, Scheduler};
 use crate::spec::Sampling;
@@ -149,7 +149,9 @@ impl Case {
             for index in 0..asked.outputs {
                 let share = Share { tokens: &tokens, context, blocks: &blocks, emits: true };
                 let layers = model.config().num_hidden_layers as usize;
-                let logits = model.forward(&[share], &mut kv, layers, &mut NoTimer).unwrap();
+                let logits = model
+                    .forward(&[share], &mut kv, &mut Activations::default(), layers, &mut NoTimer)
+                    .unwrap();
                 context += tokens.len() as u32;
                 tokens = vec![sampler.sample(&logits, request, index)];
                 outputs.extend_from_slice(&tokens);

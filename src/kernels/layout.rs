@@ -15,6 +15,9 @@ pub(super) const PANEL: usize = 32;
 /// Most inputs that are widened together.
 pub(super) const MAX_STEP: usize = 8;
 
+/// Most words of a group.
+pub(super) const MAX_WORDS: usize = 38;
+
 /// Vectors of widened weights: `[input][vector]`.
 pub(super) type Wide<S, const NV: usize> = [[<S as Simd>::f32s; NV]; MAX_STEP];
 

@@ -14,4 +14,4 @@ mod pack;
 mod product;
 
 pub use pack::{PackError, Packed, WeightFormat};
-pub use product::row_group;
+pub use product::{Put, Workers, row_group};

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::layout::{Bf16, F16, F32, Layout, PANEL, Scaled4, Scaled8};
+use super::product::Put;
 
 /// How weights are stored: row after row, little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,8 +106,12 @@ pub(super) struct Panel {
 
 impl Panel {
     /// Puts the panel's results of a row where they belong in it.
-    pub fn put(&self, lanes: &[f32], row: &mut [f32]) {
-        row[self.first_output..self.first_output + self.outputs].copy_from_slice(&lanes[..self.outputs]);
+    pub fn put(&self, lanes: &[f32], row: &mut [f32], put: Put) {
+        let (row, lanes) = (&mut row[self.first_output..][..self.outputs], &lanes[..self.outputs]);
+        match put {
+            Put::Over => row.copy_from_slice(lanes),
+            Put::Onto => row.iter_mut().zip(lanes).for_each(|(y, sum)| *y += sum),
+        }
     }
 }
 

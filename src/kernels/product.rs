@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::layout::{F32, Layout, PANEL};
+use super::layout::{F32, Layout, MAX_STEP, MAX_WORDS, PANEL};
 use super::microkernel::{self, Multiply, Widen, group_sizes, most_rows};
 use super::pack::{Packed, Panel, with_layout};
 
@@ -19,65 +19,127 @@ const MOST_ROWS: usize = 240;
 /// Parts of a product for each thread.
 const PARTS: usize = 8;
 
+/// Fewer rows are put in place by one thread: another would take longer to begin.
+const PUT_ROWS: usize = 16;
+
 thread_local! {
-    /// Sums of the last product, kept so that the next has its memory: fresh pages take longer than many a product.
-    static SUMS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    /// Buffers of the last product, kept so that the next has their memory: fresh pages take longer than many a product.
+    static BUFFERS: Cell<Buffers> = const { Cell::new(Buffers { values: Vec::new(), sums: Vec::new() }) };
+    /// A widened part of a panel.
+    static WIDENED: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+}
+
+#[derive(Default)]
+struct Buffers {
+    /// Rows in groups.
+    values: Vec<f32>,
+    /// `[panel][row][PANEL]`, of all panels or of one.
+    sums: Vec<f32>,
+}
+
+/// Who computes a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Workers {
+    /// The threads of the current pool share out the panels, so that each reads a part of the weights.
+    Pool,
+    /// The calling thread, which reads all weights and hands nothing to another.
+    Caller,
+}
+
+/// What a product does with the values that are in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// `y = x Wᵀ`.
+    Over,
+    /// `y += x Wᵀ`.
+    Onto,
 }
 
 impl Packed {
-    /// `y = x Wᵀ`: `x` is `[rows][inputs]`, the result `[rows][outputs]`. Runs on the current thread pool.
+    /// `x Wᵀ`: `x` is `[rows][inputs]`, the result `[rows][outputs]`. Runs on the current thread pool.
     pub fn product(&self, x: &[f32]) -> Vec<f32> {
-        self.product_on(Arch::new(), x)
-    }
-
-    pub(super) fn product_on(&self, arch: Arch, x: &[f32]) -> Vec<f32> {
-        let rows = x.len() / self.inputs().max(1);
-        let mut y = vec![0.0; rows * self.outputs()];
-        let rows_of = |width: usize| MOST_ROWS * width.max(1);
-        for (y, x) in y.chunks_mut(rows_of(self.outputs())).zip(x.chunks(rows_of(self.inputs()))) {
-            self.some_rows(arch, x, y);
-        }
+        let mut y = vec![0.0; x.len() / self.inputs().max(1) * self.outputs()];
+        self.multiply(x, &mut y, Put::Over, Workers::Pool);
         y
     }
 
-    /// Threads share out the panels, so that each reads a part of the weights.
-    fn some_rows(&self, arch: Arch, x: &[f32], y: &mut [f32]) {
-        let x = Interleaved::new(x, self.inputs(), most_rows(lanes(arch)));
-        let mut kept = SUMS.take();
-        let count = self.panels.len() * x.rows * PANEL;
-        kept.resize(count.max(kept.len()), 0.0);
-        let sums = &mut kept[..count];
+    /// Multiplies `x`, `[rows][inputs]`, and puts the product over or onto `y`, `[rows][outputs]`.
+    pub fn multiply(&self, x: &[f32], y: &mut [f32], put: Put, workers: Workers) {
+        self.multiply_on(Arch::new(), x, y, put, workers);
+    }
+
+    fn multiply_on(&self, arch: Arch, x: &[f32], y: &mut [f32], put: Put, workers: Workers) {
+        let rows_of = |width: usize| MOST_ROWS * width.max(1);
+        for (y, x) in y.chunks_mut(rows_of(self.outputs())).zip(x.chunks(rows_of(self.inputs()))) {
+            let mut buffers = BUFFERS.take();
+            let values = std::mem::take(&mut buffers.values);
+            let x = Interleaved::new(x, self.inputs(), most_rows(lanes(arch)), values);
+            match workers {
+                Workers::Pool => self.shared_out(arch, &x, y, put, &mut buffers.sums),
+                Workers::Caller => self.alone(arch, &x, y, put, &mut buffers.sums),
+            }
+            buffers.values = x.values;
+            BUFFERS.set(buffers);
+        }
+    }
+
+    fn shared_out(&self, arch: Arch, x: &Interleaved, y: &mut [f32], put: Put, sums: &mut Vec<f32>) {
+        let of_panel = x.rows * PANEL;
+        let sums = at_least(sums, self.panels.len() * of_panel);
         let least = (self.panels.len() / (rayon::current_num_threads() * PARTS)).max(1);
-        sums.par_chunks_mut(x.rows * PANEL)
+        sums.par_chunks_mut(of_panel)
             .zip(&self.panels)
             .with_min_len(least)
             .for_each(|(sums, panel)| x.times(arch, panel, sums));
-        y.par_chunks_mut(self.outputs()).enumerate().for_each(|(row, y)| {
-            for (panel, sums) in self.panels.iter().zip(sums.chunks_exact(x.rows * PANEL)) {
-                panel.put(&sums[row * PANEL..], y);
+        let rows = y.par_chunks_mut(self.outputs()).enumerate();
+        rows.with_min_len(PUT_ROWS).for_each(|(row, y)| {
+            for (panel, sums) in self.panels.iter().zip(sums.chunks_exact(of_panel)) {
+                panel.put(&sums[row * PANEL..], y, put);
             }
         });
-        SUMS.set(kept);
     }
 
-    /// Rows of the matrix: those of `outputs`, `[output][inputs]`, each less than the number of outputs.
-    pub fn rows(&self, outputs: &[u32]) -> Vec<f32> {
-        let arch = Arch::new();
-        let mut out = vec![0.0; outputs.len() * self.inputs()];
-        let widened = || vec![0; self.inputs() * PANEL];
-        out.par_chunks_mut(self.inputs()).zip(outputs).for_each_init(widened, |widened, (to, &output)| {
+    fn alone(&self, arch: Arch, x: &Interleaved, y: &mut [f32], put: Put, sums: &mut Vec<f32>) {
+        let sums = at_least(sums, x.rows * PANEL);
+        for panel in &self.panels {
+            x.times(arch, panel, sums);
+            for (y, sums) in y.chunks_exact_mut(self.outputs()).zip(sums.chunks_exact(PANEL)) {
+                panel.put(sums, y, put);
+            }
+        }
+    }
+
+    /// Rows of the matrix into `out`: those of `outputs`, `[output][inputs]`, each less than the number of outputs.
+    pub fn rows(&self, outputs: &[u32], out: &mut [f32]) {
+        for (to, &output) in out.chunks_exact_mut(self.inputs()).zip(outputs) {
             let output = output as usize;
             let after = self.panels.partition_point(|panel| panel.first_output <= output);
             let panel = &self.panels[after - 1];
-            with_layout!(panel.format, layout => {
-                arch.dispatch(Widen { layout: layout_of(layout), words: &panel.words, to: widened });
-            });
-            for (to, lanes) in to.iter_mut().zip(widened.chunks_exact(PANEL)) {
-                *to = f32::from_bits(lanes[output - panel.first_output]);
-            }
-        });
-        out
+            let lane = output - panel.first_output;
+            with_layout!(panel.format, layout => widen_lane(layout_of(layout), &panel.words, lane, to));
+        }
     }
+}
+
+/// Widens one lane of a panel.
+fn widen_lane<L: Layout>(_: PhantomData<L>, words: &[u32], lane: usize, to: &mut [f32]) {
+    let mut of_lane = [0; MAX_WORDS];
+    let mut wide = [[0.0]; MAX_STEP];
+    for (words, to) in words.chunks_exact(L::WORDS * PANEL).zip(to.chunks_exact_mut(L::GROUP)) {
+        for (word, words) in of_lane.iter_mut().zip(words.chunks_exact(PANEL)) {
+            *word = words[lane];
+        }
+        for (step, to) in to.chunks_exact_mut(L::STEP).enumerate() {
+            L::widen::<_, 1>(pulp::Scalar::new(), &of_lane, step, &mut wide);
+            to.iter_mut().zip(&wide).for_each(|(to, [wide])| *to = *wide);
+        }
+    }
+}
+
+/// The first elements of a buffer that grows to hold them.
+fn at_least<T: Clone + Default>(buffer: &mut Vec<T>, count: usize) -> &mut [T] {
+    buffer.resize(count.max(buffer.len()), T::default());
+    &mut buffer[..count]
 }
 
 /// The type of a layout.
@@ -115,8 +177,10 @@ struct Interleaved {
 }
 
 impl Interleaved {
-    fn new(x: &[f32], inputs: usize, most: usize) -> Self {
-        let (mut groups, mut values) = (Vec::new(), Vec::with_capacity(x.len()));
+    /// In a buffer that may hold anything.
+    fn new(x: &[f32], inputs: usize, most: usize, mut values: Vec<f32>) -> Self {
+        values.clear();
+        let mut groups = Vec::new();
         let mut first = 0;
         for count in group_sizes(x.len() / inputs, most) {
             let group = &x[first * inputs..((first + count) * inputs).min(x.len())];
@@ -142,7 +206,8 @@ impl Interleaved {
     fn times_panel<L: Layout>(&self, arch: Arch, layout: PhantomData<L>, words: &[u32], sums: &mut [f32]) {
         sums.fill(0.0);
         let in_registers = self.groups.len() <= L::OWN_WIDENING;
-        let mut widened = vec![0; if in_registers { 0 } else { BLOCK.min(self.inputs) * PANEL }];
+        let mut kept = WIDENED.take();
+        let widened = at_least(&mut kept, if in_registers { 0 } else { BLOCK.min(self.inputs) * PANEL });
         let block_words = BLOCK / L::GROUP * L::WORDS * PANEL;
         for (block, words) in words.chunks(block_words).enumerate() {
             let from = block * BLOCK;
@@ -155,6 +220,7 @@ impl Interleaved {
                 self.multiply(arch, PhantomData::<F32>, widened, inputs, sums);
             }
         }
+        WIDENED.set(kept);
     }
 
     fn multiply<L: Layout>(
@@ -241,12 +307,18 @@ mod tests {
         (packed, all)
     }
 
+    fn rows_of(packed: &Packed, outputs: &[u32]) -> Vec<f32> {
+        let mut out = vec![f32::NAN; outputs.len() * packed.inputs()];
+        packed.rows(outputs, &mut out);
+        out
+    }
+
     #[test]
     fn rows_are_the_weights_to_the_last_bit() {
         let (packed, weights) = mixed(512);
         let outputs: Vec<u32> = (0..packed.outputs() as u32).collect();
-        assert_eq!(packed.rows(&outputs), weights);
-        assert_eq!(packed.rows(&[176, 3]), [&weights[176 * 512..], &weights[3 * 512..4 * 512]].concat());
+        assert_eq!(rows_of(&packed, &outputs), weights);
+        assert_eq!(rows_of(&packed, &[176, 3]), [&weights[176 * 512..], &weights[3 * 512..4 * 512]].concat());
     }
 
     #[test]
@@ -255,7 +327,7 @@ mod tests {
             let (bytes, weights) = stored(format, 3, 7, 5);
             let mut packed = Packed::new(7);
             packed.push(format, 3, &bytes).unwrap();
-            assert_eq!(packed.rows(&[0, 1, 2]), weights);
+            assert_eq!(rows_of(&packed, &[0, 1, 2]), weights);
         }
     }
 
@@ -290,15 +362,33 @@ mod tests {
             let found: Vec<f32> = x.chunks(rows * 512).flat_map(|rows| packed.product(rows)).collect();
             assert_eq!(bits(&found), wanted, "{rows} at a time");
         }
+        let on = |arch, x: &[f32], workers| {
+            let mut y = vec![f32::NAN; x.len() / 512 * packed.outputs()];
+            packed.multiply_on(arch, x, &mut y, Put::Over, workers);
+            bits(&y)
+        };
+        assert_eq!(on(Arch::new(), &x, Workers::Caller), wanted, "on the calling thread");
         let few = &x[..5 * 512];
-        let portable = packed.product_on(Arch::Scalar, few);
-        assert_eq!(bits(&portable), wanted[..5 * packed.outputs()], "portable");
+        assert_eq!(on(Arch::Scalar, few, Workers::Pool), wanted[..5 * packed.outputs()], "portable");
         #[cfg(target_arch = "x86_64")]
         if let Some(v3) = pulp::x86::V3::try_new() {
-            assert_eq!(bits(&packed.product_on(Arch::V3(v3), &x)), wanted, "AVX2");
+            assert_eq!(on(Arch::V3(v3), &x, Workers::Pool), wanted, "AVX2");
         }
         let single = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         assert_eq!(bits(&single.install(|| packed.product(&x))), wanted, "one thread");
+    }
+
+    #[test]
+    fn products_are_added_to_what_is_there() {
+        let (packed, _) = mixed(512);
+        let x = noise(3, 300 * 512);
+        let before = noise(4, 300 * packed.outputs());
+        let wanted: Vec<f32> = packed.product(&x).iter().zip(&before).map(|(y, before)| before + y).collect();
+        for workers in [Workers::Pool, Workers::Caller] {
+            let mut y = before.clone();
+            packed.multiply(&x, &mut y, Put::Onto, workers);
+            assert_eq!(y, wanted, "{workers:?}");
+        }
     }
 
     #[test]

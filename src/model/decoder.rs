@@ -3,21 +3,21 @@
 //! place of the MLP (Qwen Team, "Qwen3 Technical Report", 2025). One forward pass computes any mix of prefill chunks and
 //! decodes; what a row yields depends on no other row of the pass.
 
-use candle_core::{CpuStorage, Device, Storage, Tensor};
 use pulp::Arch;
 use rayon::prelude::*;
 
 use super::ModelError;
 use super::attention::{Heads, Row, attention};
 use super::kv_cache::PagedKv;
-use super::linear::Linear;
 use super::load::load_network;
 use super::network::{Form, Layer, Network};
+use super::norm::rms_norm;
 use super::ops::{Op, OpTimer};
 use super::rope::Rope;
+use super::strand::{Activations, Strand, rows_apart};
 use super::weights::{Stored, WeightReader};
 use crate::catalog::ModelConfig;
-use crate::kernels::Packed;
+use crate::kernels::{Packed, Put};
 use crate::spec::Dtype;
 
 /// One request's share of a forward pass.
@@ -47,19 +47,14 @@ pub struct Decoder {
 pub(super) struct OnCpu;
 
 impl Form for OnCpu {
-    type Matrix = Linear;
-    type HeadNorm = Vec<f32>;
+    type Matrix = Packed;
+    type Norm = Vec<f32>;
 
-    fn matrix(&self, parts: Vec<(String, usize, Stored<'_>)>, inputs: usize) -> Result<Linear, ModelError> {
-        packed(parts, inputs).map(Linear::new)
+    fn matrix(&self, parts: Vec<(String, usize, Stored<'_>)>, inputs: usize) -> Result<Packed, ModelError> {
+        packed(parts, inputs)
     }
 
-    fn norm(&self, weights: Vec<f32>) -> Result<Tensor, ModelError> {
-        let len = weights.len();
-        Ok(Tensor::from_vec(weights, len, &Device::Cpu)?)
-    }
-
-    fn head_norm(&self, weights: Vec<f32>) -> Result<Vec<f32>, ModelError> {
+    fn norm(&self, weights: Vec<f32>) -> Result<Vec<f32>, ModelError> {
         Ok(weights)
     }
 }
@@ -102,20 +97,25 @@ impl Decoder {
 
     /// Bytes of all matrices in memory, the embedding's among them.
     pub fn weight_bytes(&self) -> usize {
-        self.network.matrices().map(Linear::num_bytes).sum()
+        self.network.matrices().map(Packed::num_bytes).sum()
     }
 
     /// Computes all shares in one pass over the first `num_layers` layers (all of them, unless operators
     /// are being measured), stores their keys and values, and returns the logits of the shares
     /// that emit, in order: `[emitting shares][vocab]`.
+    ///
+    /// # Errors
+    /// A token outside the vocabulary.
     pub fn forward(
         &self,
         shares: &[Share<'_>],
         kv: &mut PagedKv,
+        activations: &mut Activations,
         num_layers: usize,
         timer: &mut dyn OpTimer,
     ) -> Result<Vec<f32>, ModelError> {
         timer.begin();
+        let tokens = token_ids(shares, self.config.vocab_size)?;
         let rows: Vec<Row<'_>> = shares
             .iter()
             .flat_map(|share| {
@@ -123,94 +123,156 @@ impl Decoder {
                     .map(|offset| Row { blocks: share.blocks, position: share.context as usize + offset })
             })
             .collect();
-        let mut x = self.network.embed.rows(&token_ids(shares, self.config.vocab_size)?)?;
-        timer.lap(Op::Emb);
-        for (index, layer) in self.network.layers.iter().take(num_layers).enumerate() {
-            x = self.layer(index, layer, x, &rows, kv, timer)?;
+        let layers = &self.network.layers[..num_layers.min(self.network.layers.len())];
+        activations.share_out(&rows.iter().map(|row| self.cost(row)).collect::<Vec<_>>());
+        activations.each(timer, |strand, timer| {
+            let x = strand.x.room(strand.rows.len() * self.config.hidden_size as usize);
+            self.network.embed.rows(&tokens[strand.rows.clone()], x);
+            timer.lap(Op::Emb);
+            layers.iter().take(1).for_each(|layer| self.before_attention(layer, &rows, strand, timer));
+        });
+        for (index, layer) in layers.iter().enumerate() {
+            for strand in activations.strands() {
+                self.store(index, &rows[strand.rows.clone()], strand, kv);
+            }
+            timer.lap(Op::AttnKvCacheSave);
+            let kv = &*kv;
+            activations.each(timer, |strand, timer| {
+                self.from_attention(index, layer, &rows, strand, kv, timer);
+                let next = layers.get(index + 1);
+                next.into_iter().for_each(|layer| self.before_attention(layer, &rows, strand, timer));
+            });
         }
-        let logits = self.logits(&x, shares)?;
+        let logits = self.logits(activations, shares);
         timer.lap(Op::LmHead);
         Ok(logits)
     }
 
-    fn layer(
-        &self,
-        index: usize,
-        layer: &Layer<OnCpu>,
-        x: Tensor,
-        rows: &[Row<'_>],
-        kv: &mut PagedKv,
-        timer: &mut dyn OpTimer,
-    ) -> Result<Tensor, ModelError> {
-        let eps = self.config.rms_norm_eps as f32;
-        let normed = candle_nn::ops::rms_norm(&x, &layer.input_layernorm, eps)?;
-        timer.lap(Op::InputLayernorm);
-        let qkv = layer.qkv_proj.forward(&normed)?;
-        timer.lap(Op::AttnPreProj);
-        let attended = with_values(&qkv, |qkv| self.attend(index, layer, qkv, rows, kv, timer))?;
-        let width = (self.config.num_attention_heads * self.config.head_dim) as usize;
-        let attended = Tensor::from_vec(attended, (rows.len(), width), &Device::Cpu)?;
-        let x = layer.o_proj.forward_onto(&x, &attended)?;
-        timer.lap(Op::AttnPostProj);
-        let normed = candle_nn::ops::rms_norm(&x, &layer.post_attention_layernorm, eps)?;
-        timer.lap(Op::PostAttentionLayernorm);
-        let x = layer.mlp.forward_onto(self.arch, &x, &normed, timer)?;
-        timer.lap(Op::MlpDownProj);
-        Ok(x)
+    /// What a row costs in a layer, in multiplications: those with weights, and those with keys and values, which take
+    /// twice as long.
+    fn cost(&self, row: &Row<'_>) -> f64 {
+        let config = &self.config;
+        let [hidden, heads, kv_heads, dim] =
+            [config.hidden_size, config.num_attention_heads, config.num_key_value_heads, config.head_dim]
+                .map(f64::from);
+        let intermediate = match (config.moe_intermediate_size, config.num_experts_per_tok) {
+            (Some(of_expert), Some(experts)) => of_expert * experts,
+            _ => config.intermediate_size,
+        };
+        let weights = hidden * (2.0 * (heads + kv_heads) * dim + 3.0 * f64::from(intermediate));
+        weights + 4.0 * heads * dim * (row.position + 1) as f64
     }
 
-    /// Attention of one layer. `qkv` is `[row][query heads, KV heads, KV heads][head_dim]`.
-    fn attend(
-        &self,
-        index: usize,
-        layer: &Layer<OnCpu>,
-        qkv: &[f32],
-        rows: &[Row<'_>],
-        kv: &mut PagedKv,
-        timer: &mut dyn OpTimer,
-    ) -> Vec<f32> {
+    /// Widths of a row's queries, and of its keys or values.
+    fn widths(&self) -> (usize, usize) {
         let [heads, kv_heads, dim] =
             [self.config.num_attention_heads, self.config.num_key_value_heads, self.config.head_dim]
                 .map(|n| n as usize);
+        (heads * dim, kv_heads * dim)
+    }
+
+    /// Norms a strand's rows for what comes next.
+    fn norm(&self, weight: &[f32], strand: &mut Strand) {
+        let hidden = self.config.hidden_size as usize;
         let eps = self.config.rms_norm_eps as f32;
-        let (q_width, kv_width) = (heads * dim, kv_heads * dim);
+        let count = strand.rows.len() * hidden;
+        let normed = strand.normed.room(count).par_chunks_mut(hidden);
+        let rows = normed.zip(strand.x.first(count).par_chunks(hidden));
+        rows.with_min_len(rows_apart(strand.workers)).for_each(|(normed, x)| {
+            self.arch.dispatch(|| rms_norm(x, weight, eps, normed));
+        });
+    }
+
+    /// A layer up to its keys and values.
+    fn before_attention(
+        &self,
+        layer: &Layer<OnCpu>,
+        rows: &[Row<'_>],
+        strand: &mut Strand,
+        timer: &mut dyn OpTimer,
+    ) {
+        self.norm(&layer.input_layernorm, strand);
+        timer.lap(Op::InputLayernorm);
+        let count = strand.rows.len();
+        let (q_width, kv_width) = self.widths();
         let width = q_width + 2 * kv_width;
-        let mut query = vec![0.0; rows.len() * q_width];
-        let mut key = vec![0.0; rows.len() * kv_width];
-        let per_row =
-            query.par_chunks_mut(q_width).zip(key.par_chunks_mut(kv_width)).zip(qkv.par_chunks(width));
-        per_row.zip(rows).for_each(|(((query, key), qkv), row)| {
-            let rotate = |from: &[f32], norm: Option<&[f32]>, to: &mut [f32]| {
-                for (from, to) in from.chunks_exact(dim).zip(to.chunks_exact_mut(dim)) {
-                    self.rope.rotate(from, norm.map(|weight| (weight, eps)), row.position, to);
-                }
-            };
-            let norm = layer.qk_norm.as_ref();
-            rotate(&qkv[..q_width], norm.map(|norm| &*norm.query), query);
-            rotate(&qkv[q_width..q_width + kv_width], norm.map(|norm| &*norm.key), key);
+        let qkv = strand.qkv.room(count * width);
+        let normed = strand.normed.first(count * self.config.hidden_size as usize);
+        layer.qkv_proj.multiply(normed, qkv, Put::Over, strand.workers);
+        timer.lap(Op::AttnPreProj);
+        let (dim, eps) = (self.config.head_dim as usize, self.config.rms_norm_eps as f32);
+        let query = strand.query.room(count * q_width).par_chunks_mut(q_width);
+        let key = strand.key.room(count * kv_width).par_chunks_mut(kv_width);
+        let per_row = query.zip(key).zip(qkv.par_chunks(width)).zip(&rows[strand.rows.clone()]);
+        let norm = layer.qk_norm.as_ref();
+        per_row.with_min_len(rows_apart(strand.workers)).for_each(|(((query, key), qkv), row)| {
+            self.arch.dispatch(
+                #[inline(always)]
+                || {
+                    let heads = |from: &[f32], norm: Option<&[f32]>, to: &mut [f32]| {
+                        for (from, to) in from.chunks_exact(dim).zip(to.chunks_exact_mut(dim)) {
+                            self.rope.rotate(from, norm.map(|weight| (weight, eps)), row.position, to);
+                        }
+                    };
+                    heads(&qkv[..q_width], norm.map(|norm| &*norm.query), query);
+                    heads(&qkv[q_width..q_width + kv_width], norm.map(|norm| &*norm.key), key);
+                },
+            );
         });
         timer.lap(Op::AttnRope);
-        for ((row, key), qkv) in rows.iter().zip(key.chunks_exact(kv_width)).zip(qkv.chunks_exact(width)) {
+    }
+
+    /// Keeps keys and values of a strand's rows.
+    fn store(&self, index: usize, rows: &[Row<'_>], strand: &Strand, kv: &mut PagedKv) {
+        let (q_width, kv_width) = self.widths();
+        let width = q_width + 2 * kv_width;
+        let keys = strand.key.first(rows.len() * kv_width).chunks_exact(kv_width);
+        let qkv = strand.qkv.first(rows.len() * width).chunks_exact(width);
+        for ((row, key), qkv) in rows.iter().zip(keys).zip(qkv) {
             kv.store(index, row.blocks, row.position, key, &qkv[q_width + kv_width..]);
         }
-        timer.lap(Op::AttnKvCacheSave);
-        let mut out = vec![0.0; rows.len() * q_width];
-        let heads = Heads { queries: heads, keys: kv_heads, dim };
-        attention(self.arch, kv, index, rows, heads, &query, &mut out);
+    }
+
+    /// A layer from its attention on.
+    fn from_attention(
+        &self,
+        index: usize,
+        layer: &Layer<OnCpu>,
+        rows: &[Row<'_>],
+        strand: &mut Strand,
+        kv: &PagedKv,
+        timer: &mut dyn OpTimer,
+    ) {
+        let (count, workers) = (strand.rows.len(), strand.workers);
+        let (q_width, _) = self.widths();
+        let [queries, keys, dim] =
+            [self.config.num_attention_heads, self.config.num_key_value_heads, self.config.head_dim]
+                .map(|n| n as usize);
+        let attended = strand.attended.room(count * q_width);
+        let query = strand.query.first(count * q_width);
+        let rows = &rows[strand.rows.clone()];
+        attention(self.arch, kv, index, rows, Heads { queries, keys, dim }, query, attended, workers);
         timer.lap(Op::Attention);
-        out
+        let x = strand.x.room(count * self.config.hidden_size as usize);
+        layer.o_proj.multiply(attended, x, Put::Onto, workers);
+        timer.lap(Op::AttnPostProj);
+        self.norm(&layer.post_attention_layernorm, strand);
+        timer.lap(Op::PostAttentionLayernorm);
+        layer.mlp.forward(self.arch, strand, timer);
+        timer.lap(Op::MlpDownProj);
     }
 
     /// Final norm and output projection of each emitting share's last row.
-    fn logits(&self, x: &Tensor, shares: &[Share<'_>]) -> Result<Vec<f32>, ModelError> {
+    fn logits(&self, activations: &Activations, shares: &[Share<'_>]) -> Vec<f32> {
+        let hidden = self.config.hidden_size as usize;
         let last = last_rows(shares);
-        if last.is_empty() {
-            return Ok(Vec::new());
+        let mut normed = vec![0.0; last.len() * hidden];
+        for (normed, row) in normed.chunks_exact_mut(hidden).zip(last) {
+            let x = activations.row(row as usize, hidden);
+            let eps = self.config.rms_norm_eps as f32;
+            self.arch.dispatch(|| rms_norm(x, &self.network.norm, eps, normed));
         }
-        let count = last.len();
-        let x = x.index_select(&Tensor::from_vec(last, count, &Device::Cpu)?, 0)?;
-        let x = candle_nn::ops::rms_norm(&x, &self.network.norm, self.config.rms_norm_eps as f32)?;
-        with_values(&x, |x| self.network.output().forward_values(x))
+        self.network.output().product(&normed)
     }
 }
 
@@ -236,16 +298,6 @@ pub(super) fn token_ids(shares: &[Share<'_>], vocab_size: u32) -> Result<Vec<u32
     }
 }
 
-/// Lends the values of a contiguous f32 tensor on the CPU.
-pub(super) fn with_values<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> Result<T, ModelError> {
-    let (storage, layout) = tensor.storage_and_layout();
-    let (Storage::Cpu(CpuStorage::F32(values)), Some((from, to))) = (&*storage, layout.contiguous_offsets())
-    else {
-        return Err(candle_core::Error::Msg("activations are contiguous f32 on the CPU".to_owned()).into());
-    };
-    Ok(read(&values[from..to]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,14 +321,23 @@ mod tests {
         let blocks = [9, 3, 30, 1, 12];
         let others = [0, 2, 4];
 
-        let whole = model.forward(&[share(&prompt, 0, &blocks)], &mut new_kv(), 2, &mut NoTimer).unwrap();
+        let whole = model
+            .forward(
+                &[share(&prompt, 0, &blocks)],
+                &mut new_kv(),
+                &mut Activations::default(),
+                2,
+                &mut NoTimer,
+            )
+            .unwrap();
         assert_eq!(whole.len(), 1024);
 
-        let mut kv = new_kv();
+        let (mut kv, mut activations) = (new_kv(), Activations::default());
         model
             .forward(
                 &[share(&prompt[..7], 0, &blocks), share(&other[..5], 0, &others)],
                 &mut kv,
+                &mut activations,
                 2,
                 &mut NoTimer,
             )
@@ -285,14 +346,17 @@ mod tests {
             .forward(
                 &[share(&other[5..8], 5, &others), share(&prompt[7..8], 7, &blocks)],
                 &mut kv,
+                &mut activations,
                 2,
                 &mut NoTimer,
             )
             .unwrap();
         let both = [share(&other[8..], 8, &others), share(&prompt[8..], 8, &blocks)];
-        let logits = model.forward(&both, &mut kv, 2, &mut NoTimer).unwrap();
+        let logits = model.forward(&both, &mut kv, &mut activations, 2, &mut NoTimer).unwrap();
         assert_eq!(whole, logits[1024..], "to the last bit");
-        let alone = model.forward(&[share(&other, 0, &others)], &mut new_kv(), 2, &mut NoTimer).unwrap();
+        let alone = model
+            .forward(&[share(&other, 0, &others)], &mut new_kv(), &mut activations, 2, &mut NoTimer)
+            .unwrap();
         assert_eq!(alone, logits[..1024], "to the last bit");
     }
 
@@ -300,7 +364,9 @@ mod tests {
     fn a_token_outside_the_vocabulary_is_an_error() {
         let model = tiny();
         let shares = [share(&[4096], 0, &[0])];
-        let error = model.forward(&shares, &mut PagedKv::new(2, 1, 4, 2, 16), 2, &mut NoTimer).unwrap_err();
+        let error = model
+            .forward(&shares, &mut PagedKv::new(2, 1, 4, 2, 16), &mut Activations::default(), 2, &mut NoTimer)
+            .unwrap_err();
         assert!(matches!(error, ModelError::Token { token: 4096, .. }), "{error}");
     }
 
@@ -311,7 +377,13 @@ mod tests {
         let run = |dtype| {
             let model = Decoder::load(config, &WeightReader::Synthetic { seed: 5 }, dtype, 256).unwrap();
             model
-                .forward(&[share(&prompt, 0, &[0, 1])], &mut PagedKv::new(2, 2, 4, 2, 16), 2, &mut NoTimer)
+                .forward(
+                    &[share(&prompt, 0, &[0, 1])],
+                    &mut PagedKv::new(2, 2, 4, 2, 16),
+                    &mut Activations::default(),
+                    2,
+                    &mut NoTimer,
+                )
                 .unwrap()
         };
         let exact = run(Dtype::F32);

@@ -1,7 +1,5 @@
 //! From stored tensors to a [`Network`].
 
-use candle_core::Tensor;
-
 use super::ModelError;
 use super::network::{Dense, Experts, Form, Layer, Mlp, Network, QkNorm};
 use super::weights::WeightReader;
@@ -52,9 +50,7 @@ impl<W: Form> Loader<'_, W> {
             [config.hidden_size, config.num_attention_heads, config.num_key_value_heads, config.head_dim]
                 .map(|n| n as usize);
         let name = |rest: &str| format!("model.layers.{index}.{rest}");
-        let head_norm = |rest: &str| {
-            self.form.head_norm(self.weights.vector(&format!("{}.weight", name(rest)), head_dim)?)
-        };
+        let head_norm = |rest: &str| self.norm(&name(rest), head_dim);
         Ok(Layer {
             input_layernorm: self.norm(&name("input_layernorm"), hidden)?,
             qkv_proj: self.matrix(
@@ -114,7 +110,7 @@ impl<W: Form> Loader<'_, W> {
         self.form.matrix(stored.collect::<Result<_, ModelError>>()?, inputs)
     }
 
-    fn norm(&self, name: &str, len: usize) -> Result<Tensor, ModelError> {
+    fn norm(&self, name: &str, len: usize) -> Result<W::Norm, ModelError> {
         self.form.norm(self.weights.vector(&format!("{name}.weight"), len)?)
     }
 }

@@ -10,15 +10,16 @@ mod gguf;
 #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
 mod gpu;
 mod kv_cache;
-mod linear;
 mod load;
 mod mlp;
 mod network;
+mod norm;
 mod ops;
 #[cfg(test)]
 mod reference;
 mod rope;
 mod sampler;
+mod strand;
 mod tokenizer;
 mod weights;
 
@@ -33,6 +34,7 @@ pub use kv_cache::PagedKv;
 pub use load::FAMILIES;
 pub use ops::{NoTimer, Op, OpTimer};
 pub use sampler::Sampler;
+pub use strand::Activations;
 pub use tokenizer::{Pick, Tokenizer, TokenizerError, sentence, train_synthetic};
 pub use weights::{WeightReader, Weights};
 

@@ -2,8 +2,6 @@
 
 use std::fmt::Debug;
 
-use candle_core::Tensor;
-
 use super::ModelError;
 use super::exp::softmax;
 use super::weights::Stored;
@@ -12,8 +10,8 @@ use super::weights::Stored;
 pub(super) trait Form {
     /// A matrix, `[outputs, inputs]`.
     type Matrix: Debug;
-    /// The weights of a norm over one head, `[head_dim]`.
-    type HeadNorm: Debug;
+    /// The weights of a norm over a row of activations, or over a head.
+    type Norm: Debug;
 
     /// Matrices of the same width, one above the other; each with its name and its number of rows.
     fn matrix(
@@ -22,11 +20,8 @@ pub(super) trait Form {
         inputs: usize,
     ) -> Result<Self::Matrix, ModelError>;
 
-    /// The weights of a norm over a row of activations.
-    fn norm(&self, weights: Vec<f32>) -> Result<Tensor, ModelError>;
-
-    /// The weights of a norm over a head.
-    fn head_norm(&self, weights: Vec<f32>) -> Result<Self::HeadNorm, ModelError>;
+    /// The weights of a norm.
+    fn norm(&self, weights: Vec<f32>) -> Result<Self::Norm, ModelError>;
 }
 
 /// All weights of a model.
@@ -35,7 +30,7 @@ pub(super) struct Network<W: Form> {
     /// Rows are those of the vocabulary.
     pub embed: W::Matrix,
     pub layers: Vec<Layer<W>>,
-    pub norm: Tensor,
+    pub norm: W::Norm,
     /// None: the embedding's weights.
     pub lm_head: Option<W::Matrix>,
 }
@@ -55,12 +50,12 @@ impl<W: Form> Network<W> {
 
 #[derive(Debug)]
 pub(super) struct Layer<W: Form> {
-    pub input_layernorm: Tensor,
+    pub input_layernorm: W::Norm,
     /// Query, key and value projections in one matrix.
     pub qkv_proj: W::Matrix,
-    pub qk_norm: Option<QkNorm<W::HeadNorm>>,
+    pub qk_norm: Option<QkNorm<W::Norm>>,
     pub o_proj: W::Matrix,
-    pub post_attention_layernorm: Tensor,
+    pub post_attention_layernorm: W::Norm,
     pub mlp: Mlp<W::Matrix>,
 }
 

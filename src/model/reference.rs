@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use super::{Decoder, NoTimer, PagedKv, Sampler, Share, WeightReader, Weights};
+use super::{Activations, Decoder, NoTimer, PagedKv, Sampler, Share, WeightReader, Weights};
 use crate::catalog::ModelConfig;
 use crate::spec::Dtype;
 
@@ -64,7 +64,8 @@ fn cache(model: &Decoder) -> (PagedKv, Vec<u32>) {
 
 fn forward(model: &Decoder, kv: &mut PagedKv, blocks: &[u32], tokens: &[u32], context: u32) -> Vec<f32> {
     let share = Share { tokens, context, blocks, emits: true };
-    model.forward(&[share], kv, model.config().num_hidden_layers as usize, &mut NoTimer).unwrap()
+    let layers = model.config().num_hidden_layers as usize;
+    model.forward(&[share], kv, &mut Activations::default(), layers, &mut NoTimer).unwrap()
 }
 
 fn check(folder: &Path) {

@@ -3,6 +3,7 @@
 
 use std::f64::consts::TAU;
 
+use super::norm::rms_norm;
 use crate::catalog::{ModelConfig, RopeScaling};
 
 /// Cosines and sines of every position, `[position][head_dim / 2]`.
@@ -38,17 +39,14 @@ impl Rope {
         (&self.cos, &self.sin)
     }
 
-    /// Rotates one head to its position; with weights and epsilon of a norm, normalizes it by its root mean square
-    /// before (Zhang & Sennrich, 2019). `from` and `to` are `[head_dim]`.
+    /// Rotates one head to its position; with weights and epsilon of a norm, normalizes it before. `from` and `to` are
+    /// `[head_dim]`.
+    #[inline(always)]
     pub fn rotate(&self, from: &[f32], norm: Option<(&[f32], f32)>, position: usize, to: &mut [f32]) {
         let at = position * self.half;
         let (cos, sin) = (&self.cos[at..at + self.half], &self.sin[at..at + self.half]);
         match norm {
-            Some((weight, eps)) => {
-                let mean_square = from.iter().map(|x| x * x).sum::<f32>() / from.len() as f32;
-                let inverse = 1.0 / (mean_square + eps).sqrt();
-                to.iter_mut().zip(from).zip(weight).for_each(|((to, x), weight)| *to = x * inverse * weight);
-            }
+            Some((weight, eps)) => rms_norm(from, weight, eps, to),
             None => to.copy_from_slice(from),
         }
         let (low, high) = to.split_at_mut(self.half);

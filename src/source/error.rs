@@ -76,8 +76,8 @@ pub enum SourceError {
     #[diagnostic(
         code(xp::source::no_chat_template),
         help(
-            "it is looked for in `chat_template.jinja` and in `tokenizer_config.json`; \
-             without `chat-template #true` prompts are plain texts"
+            "it is looked for in `chat_template.jinja`, in `tokenizer_config.json` and in the metadata of a \
+             GGUF file; without `chat-template #true` prompts are plain texts"
         )
     )]
     NoChatTemplate { model: String },

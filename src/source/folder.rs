@@ -26,8 +26,10 @@ pub(super) fn resolve(
     let mut names = contents.names(folder);
     names.push(TOKENIZER.to_owned());
     let path = std::path::absolute(folder).map_err(|error| SourceError::io(folder, error))?;
-    let template = chat.then(|| TemplateFiles::find(&path, shown));
-    names.extend(template.iter().flat_map(|files| files.names()).map(|name| (*name).to_owned()));
+    let template = chat.then(|| TemplateFiles::find(&path, shown, contents.gguf()));
+    names.extend(template.iter().flat_map(|files| files.names()).cloned());
+    names.sort();
+    names.dedup();
     let hashed: Result<Vec<FileDigest>, SourceError> = names
         .into_par_iter()
         .map(|name| {
@@ -98,6 +100,14 @@ impl Contents {
         }
     }
 
+    /// The name of the GGUF file.
+    fn gguf(&self) -> Option<&str> {
+        match self {
+            Self::Safetensors { .. } => None,
+            Self::Gguf { name, .. } => Some(name),
+        }
+    }
+
     /// Names of the files.
     fn names(&self, folder: &Path) -> Vec<String> {
         match self {
@@ -118,10 +128,12 @@ pub(super) mod tests {
     use super::super::tensor_table;
     use super::super::tests::resolve_in as resolve_source;
     use super::*;
-    use crate::model::train_synthetic;
+    use crate::model::{ChatMessage, train_synthetic};
+    use crate::progress::Silent;
+    use crate::source::Network;
     use crate::source::config::tests::TINY;
     use crate::spec::Source;
-    use crate::store::digest_file;
+    use crate::store::{DigestCache, Memo, digest_file};
 
     static TOKENIZER_JSON: LazyLock<Vec<u8>> = LazyLock::new(|| train_synthetic(1024).unwrap());
 
@@ -246,6 +258,68 @@ pub(super) mod tests {
         assert_eq!(shape(&folder), Some(made.config));
         std::fs::copy(folder.join("small.gguf"), folder.join("other.gguf")).unwrap();
         insta::assert_snapshot!(resolve_in(dir.path()).unwrap_err(), @"models/tiny has 2 *.gguf");
+    }
+
+    /// Writes the small GGUF model anew, with this chat template in its metadata.
+    fn write_gguf_with_template(folder: &Path, template: &str) {
+        use candle_core::quantized::gguf_file::{Content, Value, write};
+        write_gguf(folder);
+        let path = folder.join("small.gguf");
+        let mut from = std::io::Cursor::new(std::fs::read(&path).unwrap());
+        let content = Content::read(&mut from).unwrap();
+        let mut tensor = |name: &String| content.tensor(&mut from, name, &candle_core::Device::Cpu).unwrap();
+        let tensors: Vec<_> = content.tensor_infos.keys().map(|name| (name, tensor(name))).collect();
+        let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        let words = ["<pad>", "<s>", "</s>"].map(|word| Value::String(word.to_owned()));
+        let mut metadata = content.metadata.clone();
+        metadata.insert("tokenizer.ggml.tokens".to_owned(), Value::Array(words.to_vec()));
+        metadata.insert("tokenizer.ggml.bos_token_id".to_owned(), Value::U32(1));
+        metadata.insert("tokenizer.ggml.eos_token_id".to_owned(), Value::U32(3));
+        metadata.insert("tokenizer.chat_template".to_owned(), Value::String(template.to_owned()));
+        let metadata: Vec<_> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
+        write(&mut std::fs::File::create(&path).unwrap(), &metadata, &tensors).unwrap();
+    }
+
+    #[test]
+    fn a_gguf_file_says_its_chat_template_where_no_file_beside_it_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("models/tiny");
+        let (digests, memo) = (DigestCache::default(), Memo::default());
+        let access = Access {
+            inputs: dir.path(),
+            digests: &digests,
+            memo: &memo,
+            network: Network::Offline,
+            progress: &Silent,
+        };
+        let resolve_chat = || resolve(&folder, "models/tiny", None, true, &access);
+        let prompt = |made: &ModelFiles| {
+            let template = made.load_template(made.template.as_ref().unwrap()).unwrap();
+            template.prompt(&[ChatMessage::user("x")]).unwrap()
+        };
+        let pinned = |made: &ModelFiles| -> Vec<String> {
+            made.template_pins().into_iter().map(|pin| pin.file.clone()).collect()
+        };
+        write_gguf(&folder);
+        insta::assert_snapshot!(resolve_chat().unwrap_err(), @"models/tiny has no chat template");
+        // An id beyond the tokens is no special token.
+        write_gguf_with_template(
+            &folder,
+            "{{ bos_token }}{{ messages[0].content }}{{ eos_token is defined }}",
+        );
+        let made = resolve_chat().unwrap();
+        assert_eq!((prompt(&made).as_str(), pinned(&made)), ("<s>xFalse", vec!["small.gguf".to_owned()]));
+        assert_eq!(made.files.len(), 2);
+        // Settings without a template change nothing, a template of its own goes first.
+        std::fs::write(folder.join("tokenizer_config.json"), "{}").unwrap();
+        assert_eq!(pinned(&resolve_chat().unwrap()), ["small.gguf"]);
+        std::fs::write(folder.join("chat_template.jinja"), "own").unwrap();
+        let made = resolve_chat().unwrap();
+        assert_eq!(prompt(&made), "own");
+        assert_eq!(pinned(&made), ["chat_template.jinja", "tokenizer_config.json"]);
+        std::fs::remove_file(folder.join("chat_template.jinja")).unwrap();
+        write_gguf_with_template(&folder, "\n{{ nothing");
+        insta::assert_snapshot!(resolve_chat().unwrap_err(), @"tokenizer.chat_template of models/tiny/small.gguf:2: syntax error: unexpected end of input, expected end of variable block");
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl ModelFiles {
     /// The pins of the chat template's files, if it was asked for.
     pub fn template_pins(&self) -> Vec<&FileDigest> {
         let is_of_template = |file: &&FileDigest| {
-            self.template.as_ref().is_some_and(|template| template.names().contains(&file.file.as_str()))
+            self.template.as_ref().is_some_and(|template| template.names().contains(&file.file))
         };
         self.files.iter().filter(is_of_template).collect()
     }

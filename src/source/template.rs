@@ -1,9 +1,9 @@
-//! The files of a model's folder that make its chat template.
+//! The files of a model that make its chat template: those of its folder that are made for it, else its GGUF file.
 
 use std::path::{Path, PathBuf};
 
 use super::SourceError;
-use crate::model::{CHAT_TEMPLATE, ChatTemplate, Moment, TOKENIZER_CONFIG, has_template};
+use crate::model::{CHAT_TEMPLATE, ChatTemplate, GgufFile, Moment, TOKENIZER_CONFIG, has_template};
 use crate::store::{ReadError, read_bounded};
 
 /// Names that are looked for.
@@ -12,23 +12,29 @@ pub(super) const NAMES: [&str; 2] = [CHAT_TEMPLATE, TOKENIZER_CONFIG];
 /// Largest file that is read, in bytes; the template's own limits are lower.
 const MAX_FILE: u64 = 8 << 20;
 
-/// Where a chat template is read from: the files of a folder that there are.
+/// Where a chat template is read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TemplateFiles {
     folder: PathBuf,
     shown: String,
-    names: Vec<&'static str>,
+    names: Vec<String>,
+    /// Whether the only name is that of the model's GGUF file.
+    gguf: bool,
 }
 
 impl TemplateFiles {
-    /// Those of a folder; `shown` names it in errors.
-    pub(super) fn find(folder: &Path, shown: &str) -> Self {
-        let names = NAMES.into_iter().filter(|name| folder.join(name).is_file()).collect();
-        Self { folder: folder.to_owned(), shown: shown.to_owned(), names }
+    /// Those of a folder; `shown` names it in errors. The `gguf` file of its weights, where there is one, stands in
+    /// for a folder without a template.
+    pub(super) fn find(folder: &Path, shown: &str, gguf: Option<&str>) -> Self {
+        let gguf = gguf.filter(|_| !holds_template(folder));
+        let gguf = gguf.filter(|name| GgufFile::has_chat_template(&folder.join(name)));
+        let found = NAMES.into_iter().filter(|name| gguf.is_none() && folder.join(name).is_file());
+        let names = gguf.into_iter().chain(found).map(str::to_owned).collect();
+        Self { folder: folder.to_owned(), shown: shown.to_owned(), names, gguf: gguf.is_some() }
     }
 
     /// The files' names.
-    pub fn names(&self) -> &[&'static str] {
+    pub fn names(&self) -> &[String] {
         &self.names
     }
 
@@ -36,7 +42,8 @@ impl TemplateFiles {
         &self.shown
     }
 
-    /// Reads the template. `check` sees each file's name and bytes.
+    /// Reads the template. `check` sees each file's name and bytes, but for those of a GGUF file, which holds the
+    /// weights.
     ///
     /// # Errors
     /// There is none, it has a mistake, or `check` refuses a file.
@@ -45,16 +52,37 @@ impl TemplateFiles {
         now: Moment,
         check: impl Fn(&str, &[u8]) -> Result<(), SourceError>,
     ) -> Result<ChatTemplate, SourceError> {
-        let read = |name: &str| {
-            let known = self.names.contains(&name);
-            let bytes = known.then(|| read_bounded(&self.folder.join(name), MAX_FILE)).transpose()?;
-            bytes.as_deref().map_or(Ok(()), |bytes| check(name, bytes))?;
-            Ok::<_, SourceError>(bytes)
+        let found = match &self.names[..] {
+            [name] if self.gguf => GgufFile::open(&self.folder.join(name))?
+                .chat_template(&format!("{}/{name}", self.shown), now)?,
+            _ => {
+                let read = |name: &str| self.read(name, &check);
+                let (template, config) = (read(CHAT_TEMPLATE)?, read(TOKENIZER_CONFIG)?);
+                ChatTemplate::from_files(template.as_deref(), config.as_deref(), &self.shown, now)?
+            }
         };
-        let (template, config) = (read(CHAT_TEMPLATE)?, read(TOKENIZER_CONFIG)?);
-        ChatTemplate::from_files(template.as_deref(), config.as_deref(), &self.shown, now)?
-            .ok_or_else(|| SourceError::NoChatTemplate { model: self.shown.clone() })
+        found.ok_or_else(|| SourceError::NoChatTemplate { model: self.shown.clone() })
     }
+
+    /// The content of a file, if it was found.
+    fn read(
+        &self,
+        name: &str,
+        check: impl Fn(&str, &[u8]) -> Result<(), SourceError>,
+    ) -> Result<Option<Vec<u8>>, SourceError> {
+        if !self.names.iter().any(|found| found == name) {
+            return Ok(None);
+        }
+        let bytes = read_bounded(&self.folder.join(name), MAX_FILE)?;
+        check(name, &bytes)?;
+        Ok(Some(bytes))
+    }
+}
+
+/// Whether one of a folder's files holds a template, or may once it can be read.
+fn holds_template(folder: &Path) -> bool {
+    let config = || read_bounded(&folder.join(TOKENIZER_CONFIG), MAX_FILE);
+    folder.join(CHAT_TEMPLATE).is_file() || config().is_ok_and(|config| has_template(&config))
 }
 
 /// What a folder that may hold a part of a model's files certainly lacks for its template: special tokens stand in one

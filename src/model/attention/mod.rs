@@ -10,6 +10,8 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::kv_cache::PagedKv;
+use super::strand::rows_apart;
+use crate::kernels::Workers;
 use tile::{MAX_QUERIES, Scratch, Tile};
 
 /// One token of a step: whose KV blocks it sees, and how many tokens of them.
@@ -44,7 +46,8 @@ thread_local! {
 /// Parts of a step's attention for each thread.
 const PARTS_PER_THREAD: usize = 16;
 
-/// Attention of all rows. `query` and `out` are `[row][query head][dim]`.
+/// Attention of some rows. `query` and `out` are `[row][query head][dim]`.
+#[allow(clippy::too_many_arguments)]
 pub(super) fn attention(
     arch: Arch,
     kv: &PagedKv,
@@ -53,6 +56,7 @@ pub(super) fn attention(
     heads: Heads,
     query: &[f32],
     out: &mut [f32],
+    workers: Workers,
 ) {
     let tiles = tiles(rows, (MAX_QUERIES / heads.group()).max(1));
     let most = tiles.iter().map(|(_, count)| *count).max().unwrap_or(1);
@@ -61,8 +65,10 @@ pub(super) fn attention(
     let compute = |out: &mut [f32]| {
         // Requests differ in their KV length, so what a thread takes at a time has to be small enough to balance.
         let parts = rayon::current_num_threads() * PARTS_PER_THREAD;
-        let at_once = (tiles.len() * heads.keys / parts).max(1);
-        out.par_chunks_mut(part).enumerate().with_max_len(at_once).for_each(|(index, out)| {
+        let most = (tiles.len() * heads.keys / parts).max(1);
+        let least = if workers == Workers::Pool { 1 } else { usize::MAX };
+        let tasks = out.par_chunks_mut(part).enumerate().with_max_len(most).with_min_len(least);
+        tasks.for_each(|(index, out)| {
             let ((first, count), head) = (tiles[index / heads.keys], index % heads.keys);
             let rows = &rows[first..first + count];
             let query = &query[first * heads.queries * heads.dim..];
@@ -80,19 +86,16 @@ pub(super) fn attention(
     let parts = &mut kept[..count];
     compute(parts);
     let width = heads.group() * heads.dim;
-    out.par_chunks_mut(heads.queries * heads.dim).enumerate().with_min_len(PUT_ROWS).for_each(
-        |(row, out)| {
-            let tile = tiles.partition_point(|(first, _)| *first <= row) - 1;
-            for (head, out) in out.chunks_exact_mut(width).enumerate() {
-                let from = (tile * heads.keys + head) * part + (row - tiles[tile].0) * width;
-                out.copy_from_slice(&parts[from..from + width]);
-            }
-        },
-    );
+    let by_row = out.par_chunks_mut(heads.queries * heads.dim).enumerate();
+    by_row.with_min_len(rows_apart(workers)).for_each(|(row, out)| {
+        let tile = tiles.partition_point(|(first, _)| *first <= row) - 1;
+        for (head, out) in out.chunks_exact_mut(width).enumerate() {
+            let from = (tile * heads.keys + head) * part + (row - tiles[tile].0) * width;
+            out.copy_from_slice(&parts[from..from + width]);
+        }
+    });
+    PARTS.set(kept);
 }
-
-/// Fewer rows are not worth another thread where they are only put in place.
-const PUT_ROWS: usize = 16;
 
 /// Rows that see the same blocks, one more token each, so that they read them together: (first row, number of rows), at
 /// most so many.
@@ -138,7 +141,7 @@ mod tests {
         let query = noise(3, rows.len() * heads * dim);
         let mut out = vec![0.0; query.len()];
         let shape = Heads { queries: heads, keys: kv_heads, dim };
-        attention(Arch::new(), &kv, 0, &rows, shape, &query, &mut out);
+        attention(Arch::new(), &kv, 0, &rows, shape, &query, &mut out, Workers::Pool);
         for (r, spec) in rows.iter().enumerate() {
             for head in 0..heads {
                 let at = (r * heads + head) * dim;
@@ -177,12 +180,14 @@ mod tests {
             let rows: Vec<Row> = (7..tokens).map(|position| Row { blocks: &blocks, position }).collect();
             let shape = Heads { queries: heads, keys: kv_heads, dim };
             let query = noise(3, rows.len() * heads * dim);
-            let run = |arch, rows: &[Row], query: &[f32]| {
+            let run_by = |workers, arch, rows: &[Row], query: &[f32]| {
                 let mut out = vec![0.0; query.len()];
-                attention(arch, &kv, 0, rows, shape, query, &mut out);
+                attention(arch, &kv, 0, rows, shape, query, &mut out, workers);
                 out
             };
+            let run = |arch, rows: &[Row], query: &[f32]| run_by(Workers::Pool, arch, rows, query);
             let together = run(Arch::new(), &rows, &query);
+            assert_eq!(together, run_by(Workers::Caller, Arch::new(), &rows, &query), "on one thread");
             assert!(together.iter().all(|x| x.abs() > 0.0));
             let alone = |(row, query): (&Row, &[f32])| run(Arch::new(), &[*row], query);
             let one_by_one: Vec<f32> = rows.iter().zip(query.chunks(heads * dim)).flat_map(alone).collect();

@@ -29,7 +29,8 @@ impl OnDevice {
             WeightFormat::Bf16 => DType::BF16,
             _ => {
                 let rows: Vec<u32> = (0..outputs as u32).collect();
-                let values = packed(vec![(name, outputs, stored)], inputs)?.rows(&rows);
+                let mut values = vec![0.0; outputs * inputs];
+                packed(vec![(name, outputs, stored)], inputs)?.rows(&rows, &mut values);
                 return Ok(Tensor::from_vec(values, shape, &self.device)?.to_dtype(self.dtype)?);
             }
         };
@@ -40,7 +41,7 @@ impl OnDevice {
 
 impl Form for OnDevice {
     type Matrix = Tensor;
-    type HeadNorm = Tensor;
+    type Norm = Tensor;
 
     fn matrix(&self, parts: Vec<(String, usize, Stored<'_>)>, inputs: usize) -> Result<Tensor, ModelError> {
         let mut uploaded = parts
@@ -56,9 +57,5 @@ impl Form for OnDevice {
     fn norm(&self, weights: Vec<f32>) -> Result<Tensor, ModelError> {
         let len = weights.len();
         Ok(Tensor::from_vec(weights, len, &self.device)?.to_dtype(self.dtype)?)
-    }
-
-    fn head_norm(&self, weights: Vec<f32>) -> Result<Tensor, ModelError> {
-        self.norm(weights)
     }
 }

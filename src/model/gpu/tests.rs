@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::reference::{CASES, load, open};
-use crate::model::{Decoder, NoTimer, PagedKv};
+use crate::model::{Activations, Decoder, NoTimer, PagedKv};
 
 const BLOCKS: usize = 24;
 const BLOCK_SIZE: usize = 32;
@@ -29,7 +29,8 @@ fn on_cpu(decoder: &Decoder) -> Vec<Vec<f32>> {
     let [layers, kv_heads, dim] =
         [config.num_hidden_layers, config.num_key_value_heads, config.head_dim].map(|n| n as usize);
     let mut kv = PagedKv::new(layers, BLOCKS, BLOCK_SIZE, kv_heads, dim);
-    serve(|shares| decoder.forward(shares, &mut kv, layers, &mut NoTimer).unwrap())
+    let mut activations = Activations::default();
+    serve(|shares| decoder.forward(shares, &mut kv, &mut activations, layers, &mut NoTimer).unwrap())
 }
 
 fn on_device(decoder: &GpuDecoder) -> Vec<Vec<f32>> {

@@ -220,7 +220,7 @@ impl Resolving<'_> {
             let listed = template::NAMES.into_iter().filter(|name| listing.files.contains_key(*name));
             used.extend(listed.map(str::to_owned));
             self.fetch_these(hub, listing, &used)?;
-            TemplateFiles::find(&snapshot, shown).load(Moment::PINNED, |_, _| Ok(()))?;
+            TemplateFiles::find(&snapshot, shown, None).load(Moment::PINNED, |_, _| Ok(()))?;
         }
         let weights = match listing.files.contains_key(weights::INDEX) {
             true => {
