@@ -6,7 +6,7 @@ use candle_core::cuda_backend::cudarc::driver::result::mem_get_info;
 use super::EngineError;
 use super::loaded::{LoadedModel, enough, kv_bytes};
 use crate::catalog::ModelConfig;
-use crate::model::{GpuDecoder, GpuKv, ModelError, OpTimer, Share, WeightReader};
+use crate::model::{GpuDecoder, GpuKv, Grouping, ModelError, OpTimer, Share, WeightReader};
 use crate::source::ModelFiles;
 use crate::spec::{Dtype, GPU_BLOCK_MULTIPLE};
 
@@ -80,6 +80,10 @@ impl LoadedModel for CudaModel {
 
     fn block_size(&self) -> u32 {
         self.kv.as_ref().map_or(0, |kv| kv.block_size() as u32)
+    }
+
+    fn grouping(&self) -> Grouping {
+        Grouping::NONE
     }
 
     fn forward(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::EngineError;
 use crate::catalog::ModelConfig;
-use crate::model::{Activations, Decoder, ModelError, OpTimer, PagedKv, Share, WeightReader};
+use crate::model::{Activations, Decoder, Grouping, ModelError, OpTimer, PagedKv, Share, WeightReader};
 use crate::source::ModelFiles;
 use crate::spec::Dtype;
 
@@ -36,6 +36,9 @@ pub trait LoadedModel: Debug + Send {
 
     /// Tokens in a KV block.
     fn block_size(&self) -> u32;
+
+    /// How it computes rows together.
+    fn grouping(&self) -> Grouping;
 
     /// Computes all shares in one pass over the first `num_layers` layers: as
     /// [`Decoder::forward`](crate::model::Decoder::forward).
@@ -142,6 +145,10 @@ impl LoadedModel for CpuModel {
 
     fn block_size(&self) -> u32 {
         self.kv.block_size() as u32
+    }
+
+    fn grouping(&self) -> Grouping {
+        Grouping::of_pool()
     }
 
     fn forward(

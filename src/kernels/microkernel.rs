@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use pulp::{Simd, WithSimd};
 
 use super::layout::{Layout, MAX_STEP, PANEL};
+use super::prefetch::{LINE_WORDS, prefetch};
 
 /// Rows that are multiplied together at most, for vectors of so many lanes: as many as the registers hold sums of.
 pub(super) fn most_rows(lanes: usize) -> usize {
@@ -63,6 +64,8 @@ pub(super) struct Multiply<'a, L> {
     pub rows: usize,
     /// The panel's words for these inputs.
     pub words: &'a [u32],
+    /// Words that will be needed soon.
+    pub ahead: &'a [u32],
     /// `[input][row]`.
     pub x: &'a [f32],
     /// Sums so far, `[row][PANEL]`.
@@ -102,7 +105,12 @@ impl<L: Layout> Multiply<'_, L> {
             std::array::from_fn(|row| std::array::from_fn(|v| kept[row * NV + v]));
         let mut wide = [[simd.splat_f32s(0.0); NV]; MAX_STEP];
         let (x, _) = self.x.as_chunks::<ROWS>();
+        let mut ahead = self.ahead.chunks(LINE_WORDS);
+        let lines_each = ahead.len().div_ceil((x.len() / L::GROUP).max(1));
         for (words, x) in words.chunks_exact(L::WORDS * NV).zip(x.chunks_exact(L::GROUP)) {
+            for _ in 0..lines_each {
+                ahead.next().into_iter().for_each(prefetch);
+            }
             for step in 0..L::GROUP / L::STEP {
                 L::widen(simd, words, step, &mut wide);
                 for (input, wide) in wide.iter().take(L::STEP).enumerate() {

@@ -11,6 +11,7 @@
 mod layout;
 mod microkernel;
 mod pack;
+mod prefetch;
 mod product;
 
 pub use pack::{PackError, Packed, WeightFormat};

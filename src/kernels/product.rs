@@ -9,12 +9,16 @@ use rayon::prelude::*;
 use super::layout::{F32, Layout, MAX_STEP, MAX_WORDS, PANEL};
 use super::microkernel::{self, Multiply, Widen, group_sizes, most_rows};
 use super::pack::{Packed, Panel, with_layout};
+use super::prefetch::prefetch_all;
 
 /// Inputs of a panel that meet all rows before the next do: so many fit the first-level cache.
 const BLOCK: usize = 256;
 
 /// Rows that are multiplied before the next are begun: more of them would not stay in the second-level cache.
 const MOST_ROWS: usize = 240;
+
+/// Numbers that are asked for at once, at most: the second-level cache has to hold weights, too.
+const MOST_FETCHED: usize = 1 << 14;
 
 /// Parts of a product for each thread.
 const PARTS: usize = 8;
@@ -87,10 +91,15 @@ impl Packed {
         let of_panel = x.rows * PANEL;
         let sums = at_least(sums, self.panels.len() * of_panel);
         let least = (self.panels.len() / (rayon::current_num_threads() * PARTS)).max(1);
-        sums.par_chunks_mut(of_panel)
-            .zip(&self.panels)
-            .with_min_len(least)
-            .for_each(|(sums, panel)| x.times(arch, panel, sums));
+        let panels = sums.par_chunks_mut(of_panel).enumerate();
+        panels.with_min_len(least).for_each_init(
+            // They come from another core's cache: faster all at once than one after the other.
+            || prefetch_all(&x.values[..x.values.len().min(MOST_FETCHED)]),
+            |(), (index, sums)| x.times(arch, &self.panels[index], self.words(index + 1), sums),
+        );
+        if x.rows < PUT_ROWS {
+            prefetch_all(sums);
+        }
         let rows = y.par_chunks_mut(self.outputs()).enumerate();
         rows.with_min_len(PUT_ROWS).for_each(|(row, y)| {
             for (panel, sums) in self.panels.iter().zip(sums.chunks_exact(of_panel)) {
@@ -99,10 +108,15 @@ impl Packed {
         });
     }
 
+    /// The words of a panel; none behind the last.
+    fn words(&self, panel: usize) -> &[u32] {
+        self.panels.get(panel).map_or(&[], |panel| &panel.words)
+    }
+
     fn alone(&self, arch: Arch, x: &Interleaved, y: &mut [f32], put: Put, sums: &mut Vec<f32>) {
         let sums = at_least(sums, x.rows * PANEL);
-        for panel in &self.panels {
-            x.times(arch, panel, sums);
+        for (index, panel) in self.panels.iter().enumerate() {
+            x.times(arch, panel, self.words(index + 1), sums);
             for (y, sums) in y.chunks_exact_mut(self.outputs()).zip(sums.chunks_exact(PANEL)) {
                 panel.put(sums, y, put);
             }
@@ -198,44 +212,62 @@ impl Interleaved {
         Self { rows: first, inputs, groups, values }
     }
 
-    /// Products with a panel into `sums`, `[row][PANEL]`.
-    fn times(&self, arch: Arch, panel: &Panel, sums: &mut [f32]) {
-        with_layout!(panel.format, layout => self.times_panel(arch, layout_of(layout), &panel.words, sums));
+    /// Products with a panel into `sums`, `[row][PANEL]`. The words of the panel that follows are `next`.
+    fn times(&self, arch: Arch, panel: &Panel, next: &[u32], sums: &mut [f32]) {
+        with_layout!(panel.format, layout => {
+            self.times_panel(arch, layout_of(layout), &panel.words, next, sums);
+        });
     }
 
-    fn times_panel<L: Layout>(&self, arch: Arch, layout: PhantomData<L>, words: &[u32], sums: &mut [f32]) {
+    fn times_panel<L: Layout>(
+        &self,
+        arch: Arch,
+        layout: PhantomData<L>,
+        all_words: &[u32],
+        next: &[u32],
+        sums: &mut [f32],
+    ) {
         sums.fill(0.0);
         let in_registers = self.groups.len() <= L::OWN_WIDENING;
         let mut kept = WIDENED.take();
         let widened = at_least(&mut kept, if in_registers { 0 } else { BLOCK.min(self.inputs) * PANEL });
         let block_words = BLOCK / L::GROUP * L::WORDS * PANEL;
-        for (block, words) in words.chunks(block_words).enumerate() {
+        for (block, words) in all_words.chunks(block_words).enumerate() {
+            let ahead = match &all_words[all_words.len().min((block + 1) * block_words)..] {
+                [] => next,
+                rest => rest,
+            };
+            let ahead = &ahead[..ahead.len().min(block_words)];
             let from = block * BLOCK;
             let inputs = from..self.inputs.min(from + BLOCK);
             if in_registers {
-                self.multiply(arch, layout, words, inputs, sums);
+                self.multiply(arch, layout, words, ahead, inputs, sums);
             } else {
                 let widened = &mut widened[..inputs.len() * PANEL];
                 arch.dispatch(Widen { layout, words, to: widened });
-                self.multiply(arch, PhantomData::<F32>, widened, inputs, sums);
+                self.multiply(arch, PhantomData::<F32>, widened, ahead, inputs, sums);
             }
         }
         WIDENED.set(kept);
     }
 
+    /// Products with a part of a panel. Each group asks for a part of what comes `ahead`.
     fn multiply<L: Layout>(
         &self,
         arch: Arch,
         layout: PhantomData<L>,
         words: &[u32],
+        ahead: &[u32],
         inputs: std::ops::Range<usize>,
         sums: &mut [f32],
     ) {
+        let mut parts = ahead.chunks(ahead.len().div_ceil(self.groups.len().max(1)).max(1));
         for &(first, rows) in &self.groups {
+            let ahead = parts.next().unwrap_or_default();
             let at = first * self.inputs;
             let x = &self.values[at + inputs.start * rows..at + inputs.end * rows];
             let sums = &mut sums[first * PANEL..(first + rows) * PANEL];
-            arch.dispatch(Multiply { layout, rows, words, x, sums });
+            arch.dispatch(Multiply { layout, rows, words, ahead, x, sums });
         }
     }
 }

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Rows of the reference steps: from one that waits for memory to one that computes.
-pub const SPEED_ROWS: [u32; 4] = [1, 4, 8, 32];
+pub const SPEED_ROWS: [u32; 4] = [1, 4, 16, 64];
 
 /// Durations of the reference steps at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -16,7 +16,7 @@ pub const SPEED_ROWS: [u32; 4] = [1, 4, 8, 32];
 pub struct SpeedPoint {
     /// Since the run's, or the profile's, start, ns.
     pub at_ns: u64,
-    /// Of steps of 1, 4, 8 and 32 rows, ns.
+    /// Of steps of 1, 4, 16 and 64 rows, ns.
     pub step_ns: [u64; SPEED_ROWS.len()],
 }
 
@@ -98,12 +98,12 @@ mod tests {
         points[3].step_ns = [900; 4];
         let drift = Drift::new(&points, &base).unwrap();
         for at in [0, 31, 60] {
-            for rows in [1, 3, 8, 500] {
+            for rows in [1, 3, 16, 500] {
                 assert!((drift.ratio(at, rows) - 1.0).abs() < 1e-12, "{at} {rows}");
             }
         }
         let found = |rows| drift.ratio(1_000, rows);
-        assert_eq!([found(1), found(4), found(8), found(32), found(4096)], [1.0, 1.1, 1.3, 1.4, 1.4]);
+        assert_eq!([found(1), found(4), found(16), found(64), found(4096)], [1.0, 1.1, 1.3, 1.4, 1.4]);
         assert!((found(2) - 1.05).abs() < 1e-12 && found(20) > 1.3 && found(20) < 1.4);
     }
 

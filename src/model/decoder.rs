@@ -116,24 +116,22 @@ impl Decoder {
     ) -> Result<Vec<f32>, ModelError> {
         timer.begin();
         let tokens = token_ids(shares, self.config.vocab_size)?;
-        let rows: Vec<Row<'_>> = shares
-            .iter()
-            .flat_map(|share| {
-                (0..share.tokens.len())
-                    .map(|offset| Row { blocks: share.blocks, position: share.context as usize + offset })
-            })
-            .collect();
+        activations.share_out(tokens.len());
+        let tokens = activations.by_strand(tokens);
+        let rows = activations.by_strand(shares.iter().flat_map(|share| {
+            let row = |offset| Row { blocks: share.blocks, position: share.context as usize + offset };
+            (0..share.tokens.len()).map(row)
+        }));
         let layers = &self.network.layers[..num_layers.min(self.network.layers.len())];
-        activations.share_out(&rows.iter().map(|row| self.cost(row)).collect::<Vec<_>>());
         activations.each(timer, |strand, timer| {
-            let x = strand.x.room(strand.rows.len() * self.config.hidden_size as usize);
-            self.network.embed.rows(&tokens[strand.rows.clone()], x);
+            let x = strand.x.room(strand.rows * self.config.hidden_size as usize);
+            self.network.embed.rows(&tokens[strand.index], x);
             timer.lap(Op::Emb);
             layers.iter().take(1).for_each(|layer| self.before_attention(layer, &rows, strand, timer));
         });
         for (index, layer) in layers.iter().enumerate() {
             for strand in activations.strands() {
-                self.store(index, &rows[strand.rows.clone()], strand, kv);
+                self.store(index, &rows[strand.index], strand, kv);
             }
             timer.lap(Op::AttnKvCacheSave);
             let kv = &*kv;
@@ -148,21 +146,6 @@ impl Decoder {
         Ok(logits)
     }
 
-    /// What a row costs in a layer, in multiplications: those with weights, and those with keys and values, which take
-    /// twice as long.
-    fn cost(&self, row: &Row<'_>) -> f64 {
-        let config = &self.config;
-        let [hidden, heads, kv_heads, dim] =
-            [config.hidden_size, config.num_attention_heads, config.num_key_value_heads, config.head_dim]
-                .map(f64::from);
-        let intermediate = match (config.moe_intermediate_size, config.num_experts_per_tok) {
-            (Some(of_expert), Some(experts)) => of_expert * experts,
-            _ => config.intermediate_size,
-        };
-        let weights = hidden * (2.0 * (heads + kv_heads) * dim + 3.0 * f64::from(intermediate));
-        weights + 4.0 * heads * dim * (row.position + 1) as f64
-    }
-
     /// Widths of a row's queries, and of its keys or values.
     fn widths(&self) -> (usize, usize) {
         let [heads, kv_heads, dim] =
@@ -175,7 +158,7 @@ impl Decoder {
     fn norm(&self, weight: &[f32], strand: &mut Strand) {
         let hidden = self.config.hidden_size as usize;
         let eps = self.config.rms_norm_eps as f32;
-        let count = strand.rows.len() * hidden;
+        let count = strand.rows * hidden;
         let normed = strand.normed.room(count).par_chunks_mut(hidden);
         let rows = normed.zip(strand.x.first(count).par_chunks(hidden));
         rows.with_min_len(rows_apart(strand.workers)).for_each(|(normed, x)| {
@@ -187,13 +170,13 @@ impl Decoder {
     fn before_attention(
         &self,
         layer: &Layer<OnCpu>,
-        rows: &[Row<'_>],
+        rows: &[Vec<Row<'_>>],
         strand: &mut Strand,
         timer: &mut dyn OpTimer,
     ) {
         self.norm(&layer.input_layernorm, strand);
         timer.lap(Op::InputLayernorm);
-        let count = strand.rows.len();
+        let count = strand.rows;
         let (q_width, kv_width) = self.widths();
         let width = q_width + 2 * kv_width;
         let qkv = strand.qkv.room(count * width);
@@ -203,7 +186,7 @@ impl Decoder {
         let (dim, eps) = (self.config.head_dim as usize, self.config.rms_norm_eps as f32);
         let query = strand.query.room(count * q_width).par_chunks_mut(q_width);
         let key = strand.key.room(count * kv_width).par_chunks_mut(kv_width);
-        let per_row = query.zip(key).zip(qkv.par_chunks(width)).zip(&rows[strand.rows.clone()]);
+        let per_row = query.zip(key).zip(qkv.par_chunks(width)).zip(&rows[strand.index]);
         let norm = layer.qk_norm.as_ref();
         per_row.with_min_len(rows_apart(strand.workers)).for_each(|(((query, key), qkv), row)| {
             self.arch.dispatch(
@@ -238,19 +221,19 @@ impl Decoder {
         &self,
         index: usize,
         layer: &Layer<OnCpu>,
-        rows: &[Row<'_>],
+        rows: &[Vec<Row<'_>>],
         strand: &mut Strand,
         kv: &PagedKv,
         timer: &mut dyn OpTimer,
     ) {
-        let (count, workers) = (strand.rows.len(), strand.workers);
+        let (count, workers) = (strand.rows, strand.workers);
         let (q_width, _) = self.widths();
         let [queries, keys, dim] =
             [self.config.num_attention_heads, self.config.num_key_value_heads, self.config.head_dim]
                 .map(|n| n as usize);
         let attended = strand.attended.room(count * q_width);
         let query = strand.query.first(count * q_width);
-        let rows = &rows[strand.rows.clone()];
+        let rows = &rows[strand.index];
         attention(self.arch, kv, index, rows, Heads { queries, keys, dim }, query, attended, workers);
         timer.lap(Op::Attention);
         let x = strand.x.room(count * self.config.hidden_size as usize);

@@ -21,7 +21,7 @@ impl Mlp<Packed> {
 
 impl Dense<Packed> {
     fn forward(&self, arch: Arch, strand: &mut Strand, timer: &mut dyn OpTimer) {
-        let (rows, workers) = (strand.rows.len(), strand.workers);
+        let (rows, workers) = (strand.rows, strand.workers);
         let gate_up = strand.gate_up.room(rows * 2 * self.intermediate);
         self.gate_up_proj.multiply(
             strand.normed.first(rows * self.gate_up_proj.inputs()),
@@ -49,7 +49,7 @@ fn activate(arch: Arch, gate_up: &[f32], out: &mut [f32], intermediate: usize, w
 
 impl Experts<Packed> {
     fn forward(&self, arch: Arch, strand: &mut Strand, timer: &mut dyn OpTimer) {
-        let (rows, workers, hidden) = (strand.rows.len(), strand.workers, self.router.inputs());
+        let (rows, workers, hidden) = (strand.rows, strand.workers, self.router.inputs());
         let x = strand.normed.first(rows * hidden);
         let product = |matrix: &Packed, x: &[f32]| {
             let mut y = vec![0.0; x.len() / matrix.inputs() * matrix.outputs()];

@@ -34,7 +34,7 @@ pub use kv_cache::PagedKv;
 pub use load::FAMILIES;
 pub use ops::{NoTimer, Op, OpTimer};
 pub use sampler::Sampler;
-pub use strand::Activations;
+pub use strand::{Activations, Grouping};
 pub use tokenizer::{Pick, Tokenizer, TokenizerError, sentence, train_synthetic};
 pub use weights::{WeightReader, Weights};
 

@@ -5,7 +5,6 @@
 //! another but keys and values. What a core computes stays in its own caches; cores that share none would wait
 //! for each other's rows longer than for the weights, which many rows make up for.
 
-use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use crate::kernels::{Workers, row_group};
@@ -13,7 +12,11 @@ use crate::kernels::{Workers, row_group};
 use super::ops::{NoTimer, OpTimer};
 
 /// Rows of each strand, at least, where there are several: as many as make up for reading the weights on every thread.
-const MANY_ROWS: usize = 32;
+const MANY_ROWS: usize = 8;
+
+/// Consecutive rows that belong to the same strand: so many share their reading of keys and values. Strands take them in
+/// turns, so that each has as many rows as the others, and those of a chunk see as many tokens.
+const STRIPE: usize = 4;
 
 /// Fewer rows are not worth another thread where little is done to each.
 const ROWS_APART: usize = 16;
@@ -38,8 +41,10 @@ impl Buffer {
 /// Rows that go through the layers together. Buffers are `[row][…]`.
 #[derive(Debug)]
 pub(super) struct Strand {
-    /// Which of the pass.
-    pub rows: Range<usize>,
+    /// Which one of the pass.
+    pub index: usize,
+    /// Number of rows.
+    pub rows: usize,
     pub workers: Workers,
     /// What the layers add to, `[row][hidden]`.
     pub x: Buffer,
@@ -57,7 +62,8 @@ pub(super) struct Strand {
 impl Default for Strand {
     fn default() -> Self {
         Self {
-            rows: 0..0,
+            index: 0,
+            rows: 0,
             workers: Workers::Pool,
             x: Buffer::default(),
             normed: Buffer::default(),
@@ -68,6 +74,28 @@ impl Default for Strand {
             gate_up: Buffer::default(),
             activated: Buffer::default(),
         }
+    }
+}
+
+/// How rows of a pass are computed together: what takes as long as more rows would.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grouping {
+    /// More rows than this take as long as the next multiple of it.
+    pub rows: usize,
+    /// From so many tokens on, the threads take rows apart, and a number takes as long as the next multiple of the
+    /// second.
+    pub many: Option<(usize, usize)>,
+}
+
+impl Grouping {
+    /// Every row takes its time.
+    pub const NONE: Self = Self { rows: 1, many: None };
+
+    /// That of the current thread pool, on this processor.
+    pub fn of_pool() -> Self {
+        let threads = rayon::current_num_threads();
+        let many = (threads > 1).then_some((MANY_ROWS * threads, STRIPE * threads));
+        Self { rows: row_group(), many }
     }
 }
 
@@ -89,20 +117,43 @@ pub struct Activations {
 }
 
 impl Activations {
-    /// Shares out the rows of a pass over strands, of about the same cost each. `costs` are those of the rows.
-    pub(super) fn share_out(&mut self, costs: &[f64]) {
+    /// Shares out the rows of a pass over strands.
+    pub(super) fn share_out(&mut self, rows: usize) {
         let threads = rayon::current_num_threads();
-        self.busy = if costs.len() >= MANY_ROWS * threads { threads } else { 1 };
+        self.busy = if rows >= MANY_ROWS * threads { threads } else { 1 };
         if self.strands.len() < self.busy {
             self.strands.resize_with(self.busy, Strand::default);
         }
         let workers = if self.busy == 1 { Workers::Pool } else { Workers::Caller };
-        let ends = ends(costs, self.busy, row_group());
-        let mut from = 0;
-        for (strand, end) in self.strands.iter_mut().zip(ends) {
-            (strand.rows, strand.workers) = (from..end, workers);
-            from = end;
+        for (index, strand) in self.strands.iter_mut().enumerate().take(self.busy) {
+            (strand.index, strand.rows, strand.workers) = (index, 0, workers);
         }
+        for row in 0..rows {
+            let (strand, _) = self.place(row);
+            self.strands[strand].rows += 1;
+        }
+    }
+
+    /// Which strand has a row of the pass, and where in it.
+    fn place(&self, row: usize) -> (usize, usize) {
+        match self.busy {
+            // All rows in their order.
+            0 | 1 => (0, row),
+            busy => {
+                let stripe = row / STRIPE;
+                (stripe % busy, stripe / busy * STRIPE + row % STRIPE)
+            }
+        }
+    }
+
+    /// What belongs to the rows of a pass, by strand.
+    pub(super) fn by_strand<T>(&self, of_rows: impl IntoIterator<Item = T>) -> Vec<Vec<T>> {
+        let mut all: Vec<Vec<T>> =
+            self.strands().iter().map(|strand| Vec::with_capacity(strand.rows)).collect();
+        for (row, of_row) in of_rows.into_iter().enumerate() {
+            all[self.place(row).0].push(of_row);
+        }
+        all
     }
 
     /// The pass's strands.
@@ -112,10 +163,8 @@ impl Activations {
 
     /// What the layers made of a row of the pass.
     pub(super) fn row(&self, row: usize, hidden: usize) -> &[f32] {
-        let strands = self.strands();
-        let strand = &strands[strands.partition_point(|strand| strand.rows.end <= row)];
-        let from = (row - strand.rows.start) * hidden;
-        &strand.x.first(from + hidden)[from..]
+        let (strand, row) = self.place(row);
+        &self.strands[strand].x.first((row + 1) * hidden)[row * hidden..]
     }
 
     /// Does something to all strands, each on a thread of its own, which is the same from time to time. The calling thread
@@ -148,54 +197,29 @@ impl Activations {
     }
 }
 
-/// Where each of `parts` ends, for costs that are as even as whole groups of rows can make them.
-fn ends(costs: &[f64], parts: usize, group: usize) -> Vec<usize> {
-    let total: f64 = costs.iter().sum();
-    let mut ends = Vec::with_capacity(parts);
-    let (mut end, mut sum) = (0, 0.0);
-    for part in 1..parts {
-        let wanted = total * part as f64 / parts as f64;
-        while end < costs.len() {
-            let next = (end + group).min(costs.len());
-            let of_group: f64 = costs[end..next].iter().sum();
-            // The nearer of both ends of the group.
-            if sum + of_group / 2.0 > wanted {
-                break;
-            }
-            (end, sum) = (next, sum + of_group);
-        }
-        ends.push(end);
-    }
-    ends.push(costs.len());
-    ends
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
-    proptest! {
-        #[test]
-        fn parts_are_as_even_as_groups_allow(
-            costs in prop::collection::vec(0.1_f64..3.0, 0..300),
-            parts in 1_usize..9,
-            group in 1_usize..5,
-        ) {
-            let ends = ends(&costs, parts, group);
-            prop_assert_eq!((ends.len(), ends.last()), (parts, Some(&costs.len())));
-            prop_assert!(ends.is_sorted());
-            let even = costs.iter().sum::<f64>() / parts as f64;
-            let dearest: f64 = costs.chunks(group).map(|group| group.iter().sum()).fold(0.0, f64::max);
-            let mut from = 0;
-            for end in ends {
-                let cost: f64 = costs[from..end].iter().sum();
-                prop_assert!((cost - even).abs() <= dearest + 1e-9, "{cost} of {even}");
-                prop_assert!(end == costs.len() || end % group == 0);
-                from = end;
+    #[test]
+    fn strands_take_rows_in_turns() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        pool.install(|| {
+            let mut activations = Activations::default();
+            for rows in [0, 1, 15, 16, 17, 38, 100] {
+                activations.share_out(rows);
+                let by_strand = activations.by_strand(0..rows);
+                let counts: Vec<usize> = activations.strands().iter().map(|strand| strand.rows).collect();
+                assert_eq!(counts, by_strand.iter().map(Vec::len).collect::<Vec<_>>());
+                assert!(counts[0] - counts[counts.len() - 1] <= STRIPE, "{counts:?}");
+                for (strand, rows) in by_strand.iter().enumerate() {
+                    for (at, row) in rows.iter().enumerate() {
+                        assert_eq!(activations.place(*row), (strand, at));
+                    }
+                }
             }
-        }
+            assert_eq!(activations.by_strand(0..38)[1][..6], [4, 5, 6, 7, 12, 13]);
+        });
     }
 
     #[test]
@@ -203,11 +227,10 @@ mod tests {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
         pool.install(|| {
             let mut activations = Activations::default();
-            activations.share_out(&[1.0; 3 * MANY_ROWS - 1]);
+            activations.share_out(3 * MANY_ROWS - 1);
             assert_eq!((activations.strands().len(), activations.strands()[0].workers), (1, Workers::Pool));
-            activations.share_out(&[1.0; 3 * MANY_ROWS]);
-            let ranges: Vec<_> = activations.strands().iter().map(|strand| strand.rows.clone()).collect();
-            assert_eq!(ranges, [0..32, 32..64, 64..96]);
+            activations.share_out(3 * MANY_ROWS);
+            assert!(activations.strands().iter().all(|strand| strand.workers == Workers::Caller));
             let threads = |activations: &mut Activations| {
                 activations.each(&mut NoTimer, |strand, _| {
                     strand.x.room(1)[0] = rayon::current_thread_index().unwrap() as f32;

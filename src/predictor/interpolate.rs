@@ -4,7 +4,7 @@ use super::curve::Curve;
 use super::grid::Grid;
 use super::pause::Pause;
 use super::{Place, Predictor, PredictorError};
-use crate::profile::{AttentionPoint, Bundle, Feature};
+use crate::profile::{AttentionPoint, Bundle, Feature, ManyRows};
 use crate::scheduler::Batch;
 
 /// Sums interpolated operator durations:
@@ -37,6 +37,7 @@ pub struct Interpolate {
     pause: Pause,
     /// Rows that matrix products take together.
     row_group: u32,
+    many_rows: Option<ManyRows>,
     /// Time that passes for each second of undisturbed work, s.
     stretch: f64,
 }
@@ -85,6 +86,7 @@ impl Interpolate {
             decode,
             pause: Pause::new(&bundle.pauses),
             row_group: bundle.meta.row_group.unwrap_or(1),
+            many_rows: bundle.meta.many_rows,
             stretch: 1.0 + bundle.meta.interference_percent.unwrap_or(0.0) / 100.0,
         })
     }
@@ -125,11 +127,21 @@ impl Interpolate {
         }
     }
 
+    /// As many tokens of a step as take the time that `tokens` do.
+    fn rounded_tokens(&self, tokens: u32) -> u32 {
+        match self.many_rows {
+            Some(many) if tokens >= many.from => {
+                tokens.checked_next_multiple_of(many.group).unwrap_or(tokens)
+            }
+            _ => self.rounded(tokens),
+        }
+    }
+
     /// A step after a pause, ns.
     fn after_ns(&self, batch: &Batch, idle_ns: u64) -> u64 {
         let tokens = batch.num_tokens();
         let sequences = batch.num_emitting();
-        let ns = self.by_tokens.at(self.rounded(tokens))
+        let ns = self.by_tokens.at(self.rounded_tokens(tokens))
             + self.by_sequences.at(self.rounded(sequences))
             + self.by_batch_size.at(batch.len() as u32)
             + self.num_layers * self.attention_ns(batch)
@@ -229,6 +241,18 @@ mod tests {
         for (rows, as_many) in [(1, 1), (3, 3), (4, 4), (5, 8), (8, 8), (61, 64), (u32::MAX, u32::MAX)] {
             assert_eq!(ns(&grouped, rows), ns(&plain, as_many), "{rows}");
         }
+    }
+
+    #[test]
+    fn many_tokens_are_rounded_up_to_what_all_threads_take() {
+        let mut bundle = sample_bundle();
+        bundle.meta.row_group = Some(4);
+        bundle.meta.many_rows = Some(ManyRows { from: 32, group: 8 });
+        let predictor = Interpolate::new(&bundle).unwrap();
+        let found = [3, 13, 31, 32, 33, 61, u32::MAX].map(|tokens| predictor.rounded_tokens(tokens));
+        assert_eq!(found, [3, 16, 32, 32, 40, 64, u32::MAX]);
+        let batch = |tokens| predictor.step_ns(&Batch::of([prefill(tokens, 0)]));
+        assert!(batch(33) < batch(41));
     }
 
     #[test]

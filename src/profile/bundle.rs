@@ -59,8 +59,21 @@ pub struct BundleMeta {
     /// Tokens or sequences that matrix products take together: a number above it takes as long as its next multiple does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub row_group: Option<u32>,
+    /// The same for the tokens of a step that has many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub many_rows: Option<ManyRows>,
     /// Every other file of the bundle.
     pub files: Vec<FileDigest>,
+}
+
+/// How tokens are computed where there are many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ManyRows {
+    /// So many are many: each thread computes some of them, with all weights.
+    pub from: u32,
+    /// What the threads take together at a time: a number of tokens takes as long as its next multiple does.
+    pub group: u32,
 }
 
 /// What an operator's time depends on.

@@ -4,15 +4,14 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::ProfileError;
-use super::bundle::{BUNDLE_FORMAT, Bundle, BundleMeta, StepSample};
+use super::bundle::{BUNDLE_FORMAT, Bundle, BundleMeta, ManyRows, StepSample};
 use super::engine_id::engine_id;
 use super::overhead::schedule_ns;
 use super::plan::{Limits, Pass, operator_passes, steps_to, whole_passes};
 use super::samples::{Durations, LapTimer, Samples};
 use crate::engine::{Engine, EngineError, Executor, LoadedModel, Sequence, representative_layers};
-use crate::kernels::row_group;
 use crate::machine::{Drift, MachineFacts, SpeedPoint, Watch, read_gb_per_s};
-use crate::model::{NoTimer, Sampler, Tokenizer};
+use crate::model::{Grouping, NoTimer, Sampler, Tokenizer};
 use crate::progress::Progress;
 use crate::scheduler::{Batch, BatchEntry};
 use crate::store::Digest;
@@ -110,6 +109,7 @@ pub fn measure(
             let context = (limits.max_context / 4).max(1);
             let pauses = bench.walk_pauses(context, whole_layers, progress)?;
             let quality = Quality {
+                grouping: bench.model.grouping(),
                 memory_gb_per_s: read_gb_per_s(),
                 disturbed_percent: 100.0 * bench.disturbed as f64 / (bench.taken as f64).max(1.0),
                 interference_percent: (100.0 * samples.lost()).min(100.0),
@@ -141,7 +141,11 @@ pub fn measure(
             disturbed_percent: Some(thousandths(quality.disturbed_percent)),
             interval_percent: Some(thousandths(quality.interval_percent)),
             interference_percent: Some(thousandths(quality.interference_percent)),
-            row_group: Some(row_group() as u32),
+            row_group: Some(quality.grouping.rows as u32),
+            many_rows: quality
+                .grouping
+                .many
+                .map(|(from, group)| ManyRows { from: from as u32, group: group as u32 }),
             files: Vec::new(),
         },
         curves,
@@ -151,8 +155,9 @@ pub fn measure(
     })
 }
 
-/// How far a measurement can be trusted.
+/// What a measurement is like.
 struct Quality {
+    grouping: Grouping,
     memory_gb_per_s: f64,
     disturbed_percent: f64,
     interference_percent: f64,

@@ -19,7 +19,8 @@ mod whole_steps;
 mod write;
 
 pub use bundle::{
-    AttentionPoint, BUNDLE_FORMAT, Bundle, BundleMeta, Feature, OpCurve, OpPoint, PausePoint, StepSample,
+    AttentionPoint, BUNDLE_FORMAT, Bundle, BundleMeta, Feature, ManyRows, OpCurve, OpPoint, PausePoint,
+    StepSample,
 };
 pub use engine_id::engine_id;
 pub use error::ProfileError;

@@ -99,6 +99,9 @@ fn parse_meta(path: &Path, text: &str) -> Result<BundleMeta, ProfileError> {
     if !(1..=MAX_STEP).contains(&meta.row_group.unwrap_or(1)) {
         return Err(invalid(1, format!("row_group lies between 1 and {MAX_STEP}")));
     }
+    if meta.many_rows.is_some_and(|many| !(1..=MAX_STEP).contains(&many.group)) {
+        return Err(invalid(1, format!("many_rows.group lies between 1 and {MAX_STEP}")));
+    }
     if !(0.0..=100.0).contains(&meta.interference_percent.unwrap_or(0.0)) {
         return Err(invalid(1, "interference_percent lies between 0 and 100".to_owned()));
     }
@@ -315,7 +318,7 @@ fn read_steps(table: &Table) -> Result<Vec<StepSample>, ProfileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::{sample_bundle, write_bundle};
+    use crate::profile::{ManyRows, sample_bundle, write_bundle};
 
     /// One with every file.
     fn bundle() -> Bundle {
@@ -323,6 +326,7 @@ mod tests {
         bundle.pauses = [4, 16].map(|idle_ms| PausePoint { idle_ms, mean_ns: 1000.0, mad_ns: 10.0 }).into();
         bundle.meta.interference_percent = Some(1.5);
         bundle.meta.row_group = Some(4);
+        bundle.meta.many_rows = Some(ManyRows { from: 32, group: 8 });
         bundle
     }
 
@@ -403,10 +407,13 @@ mod tests {
         let folder = dir.path().join("bundle");
         write_bundle(&folder, &bundle()).unwrap();
         let good = read_bundle(&folder).unwrap().meta;
-        let (mut grouped, mut disturbed) = (good.clone(), good);
+        let (mut grouped, mut many, mut disturbed) = (good.clone(), good.clone(), good);
         grouped.row_group = Some(0);
+        many.many_rows = Some(ManyRows { from: 1, group: 0 });
         disturbed.interference_percent = Some(-1.0);
-        for (meta, what) in [(grouped, "row_group"), (disturbed, "interference_percent")] {
+        for (meta, what) in
+            [(grouped, "row_group"), (many, "many_rows.group"), (disturbed, "interference_percent")]
+        {
             std::fs::write(folder.join("bundle.json"), serde_json::to_string(&meta).unwrap()).unwrap();
             let error = read_bundle(&folder).unwrap_err();
             assert!(format!("{error:?}").contains(what), "{error:?}");

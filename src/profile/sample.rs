@@ -55,6 +55,7 @@ pub fn sample_bundle() -> Bundle {
             interval_percent: None,
             interference_percent: None,
             row_group: None,
+            many_rows: None,
             files: Vec::new(),
         },
         curves,
