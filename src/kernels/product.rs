@@ -94,7 +94,7 @@ impl Packed {
         let panels = sums.par_chunks_mut(of_panel).enumerate();
         panels.with_min_len(least).for_each_init(
             // They come from another core's cache: faster all at once than one after the other.
-            || prefetch_all(&x.values[..x.values.len().min(MOST_FETCHED)]),
+            || prefetch_all(&x.values()[..x.values().len().min(MOST_FETCHED)]),
             |(), (index, sums)| x.times(arch, &self.panels[index], self.words(index + 1), sums),
         );
         if x.rows < PUT_ROWS {
@@ -180,6 +180,23 @@ fn lanes(arch: Arch) -> usize {
     arch.dispatch(Lanes)
 }
 
+/// Inputs of a group's rows that are put in order before the next are, so that they stay in the first-level cache.
+const INTERLEAVED: usize = 128;
+
+/// Rows `[row][inputs]`, `[input][ROWS]` in `to`; rows that are missing are zeros.
+fn interleave<const ROWS: usize>(x: &[f32], inputs: usize, to: &mut [f32]) {
+    let (to, _) = to.as_chunks_mut::<ROWS>();
+    for (block, to) in to.chunks_mut(INTERLEAVED).enumerate() {
+        for row in 0..ROWS {
+            let from = row * inputs + block * INTERLEAVED;
+            match x.get(from..from + to.len()) {
+                Some(x) => to.iter_mut().zip(x).for_each(|(to, x)| to[row] = *x),
+                None => to.iter_mut().for_each(|to| to[row] = 0.0),
+            }
+        }
+    }
+}
+
 /// Rows in the groups that the kernels take: a group is `[input][row]`.
 struct Interleaved {
     /// Rows of all groups; the last ones may be none of the matrix, and zeros.
@@ -193,23 +210,31 @@ struct Interleaved {
 impl Interleaved {
     /// In a buffer that may hold anything.
     fn new(x: &[f32], inputs: usize, most: usize, mut values: Vec<f32>) -> Self {
-        values.clear();
-        let mut groups = Vec::new();
-        let mut first = 0;
-        for count in group_sizes(x.len() / inputs, most) {
-            let group = &x[first * inputs..((first + count) * inputs).min(x.len())];
-            if count == 1 {
-                values.extend_from_slice(group);
-            } else {
-                for input in 0..inputs {
-                    let row = |row: usize| group.get(row * inputs + input).copied().unwrap_or(0.0);
-                    values.extend((0..count).map(row));
-                }
+        let sizes = group_sizes(x.len() / inputs, most);
+        let rows = sizes.iter().sum();
+        let mut to = at_least(&mut values, rows * inputs);
+        let (mut groups, mut first) = (Vec::with_capacity(sizes.len()), 0);
+        for count in sizes {
+            let (group, rest) = to.split_at_mut(count * inputs);
+            let x = &x[first * inputs..((first + count) * inputs).min(x.len())];
+            match count {
+                12 => interleave::<12>(x, inputs, group),
+                8 => interleave::<8>(x, inputs, group),
+                4 => interleave::<4>(x, inputs, group),
+                3 => interleave::<3>(x, inputs, group),
+                2 => interleave::<2>(x, inputs, group),
+                _ => group.copy_from_slice(x),
             }
             groups.push((first, count));
             first += count;
+            to = rest;
         }
-        Self { rows: first, inputs, groups, values }
+        Self { rows, inputs, groups, values }
+    }
+
+    /// The values of all groups.
+    fn values(&self) -> &[f32] {
+        &self.values[..self.rows * self.inputs]
     }
 
     /// Products with a panel into `sums`, `[row][PANEL]`. The words of the panel that follows are `next`.

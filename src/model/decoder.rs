@@ -116,7 +116,7 @@ impl Decoder {
     ) -> Result<Vec<f32>, ModelError> {
         timer.begin();
         let tokens = token_ids(shares, self.config.vocab_size)?;
-        activations.share_out(tokens.len());
+        activations.share_out(shares.iter().map(|share| share.tokens.len()));
         let tokens = activations.by_strand(tokens);
         let rows = activations.by_strand(shares.iter().flat_map(|share| {
             let row = |offset| Row { blocks: share.blocks, position: share.context as usize + offset };

@@ -115,3 +115,22 @@ fn weights_keep_their_own_format_and_compute_the_same() {
         assert_eq!(logits(&widened), logits(&stored), "{name}: to the last bit");
     }
 }
+
+/// Passes of many rows are cut into strands, one for each thread.
+#[test]
+fn threads_leave_the_logits_as_they_are() {
+    for folder in CASES.iter() {
+        let model = load(folder, Dtype::F32);
+        let prompt: Vec<u32> = (0..61).map(|i| (i * 37 + 11) % model.config().vocab_size).collect();
+        let logits = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let (mut kv, blocks) = cache(&model);
+                let first = forward(&model, &mut kv, &blocks, &prompt, 0);
+                [first, forward(&model, &mut kv, &blocks, &prompt[..50], 61)].concat()
+            })
+        };
+        let alone = logits(1);
+        assert!(logits(2) == alone && logits(3) == alone, "{}: to the last bit", folder.display());
+    }
+}

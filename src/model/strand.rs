@@ -14,8 +14,8 @@ use super::ops::{NoTimer, OpTimer};
 /// Rows of each strand, at least, where there are several: as many as make up for reading the weights on every thread.
 const MANY_ROWS: usize = 8;
 
-/// Consecutive rows that belong to the same strand: so many share their reading of keys and values. Strands take them in
-/// turns, so that each has as many rows as the others, and those of a chunk see as many tokens.
+/// Consecutive rows of a request that go to the same strand: so many share their reading of keys and values. The strand
+/// with the fewest rows takes the next, so that all have as many, and see as many tokens of a chunk.
 const STRIPE: usize = 4;
 
 /// Fewer rows are not worth another thread where little is done to each.
@@ -114,34 +114,35 @@ pub struct Activations {
     strands: Vec<Strand>,
     /// How many of them the pass has.
     busy: usize,
+    /// Which strand has each row of the pass, and where.
+    places: Vec<(usize, usize)>,
 }
 
 impl Activations {
-    /// Shares out the rows of a pass over strands.
-    pub(super) fn share_out(&mut self, rows: usize) {
+    /// Shares out the rows of a pass over strands. Its requests have `tokens` rows each, one after the other.
+    pub(super) fn share_out(&mut self, tokens: impl IntoIterator<Item = usize> + Clone) {
         let threads = rayon::current_num_threads();
-        self.busy = if rows >= MANY_ROWS * threads { threads } else { 1 };
-        if self.strands.len() < self.busy {
-            self.strands.resize_with(self.busy, Strand::default);
+        let rows: usize = tokens.clone().into_iter().sum();
+        let busy = if rows >= MANY_ROWS * threads { threads } else { 1 };
+        let workers = if busy == 1 { Workers::Pool } else { Workers::Caller };
+        if self.strands.len() < busy {
+            self.strands.resize_with(busy, Strand::default);
         }
-        let workers = if self.busy == 1 { Workers::Pool } else { Workers::Caller };
-        for (index, strand) in self.strands.iter_mut().enumerate().take(self.busy) {
+        self.busy = busy;
+        for (index, strand) in self.strands.iter_mut().enumerate().take(busy) {
             (strand.index, strand.rows, strand.workers) = (index, 0, workers);
         }
-        for row in 0..rows {
-            let (strand, _) = self.place(row);
-            self.strands[strand].rows += 1;
-        }
-    }
-
-    /// Which strand has a row of the pass, and where in it.
-    fn place(&self, row: usize) -> (usize, usize) {
-        match self.busy {
-            // All rows in their order.
-            0 | 1 => (0, row),
-            busy => {
-                let stripe = row / STRIPE;
-                (stripe % busy, stripe / busy * STRIPE + row % STRIPE)
+        // No strand has more than whole stripes that all of them could have.
+        let most = rows.div_ceil(busy).next_multiple_of(STRIPE);
+        self.places.clear();
+        for mut left in tokens {
+            while left > 0 {
+                let strands = self.strands[..busy].iter_mut();
+                let Some(strand) = strands.min_by_key(|strand| strand.rows) else { return };
+                let stripe = left.min(STRIPE).min(most - strand.rows);
+                self.places.extend((strand.rows..).take(stripe).map(|place| (strand.index, place)));
+                strand.rows += stripe;
+                left -= stripe;
             }
         }
     }
@@ -150,8 +151,8 @@ impl Activations {
     pub(super) fn by_strand<T>(&self, of_rows: impl IntoIterator<Item = T>) -> Vec<Vec<T>> {
         let mut all: Vec<Vec<T>> =
             self.strands().iter().map(|strand| Vec::with_capacity(strand.rows)).collect();
-        for (row, of_row) in of_rows.into_iter().enumerate() {
-            all[self.place(row).0].push(of_row);
+        for ((strand, _), of_row) in self.places.iter().zip(of_rows) {
+            all[*strand].push(of_row);
         }
         all
     }
@@ -163,7 +164,7 @@ impl Activations {
 
     /// What the layers made of a row of the pass.
     pub(super) fn row(&self, row: usize, hidden: usize) -> &[f32] {
-        let (strand, row) = self.place(row);
+        let (strand, row) = self.places[row];
         &self.strands[strand].x.first((row + 1) * hidden)[row * hidden..]
     }
 
@@ -206,19 +207,25 @@ mod tests {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
         pool.install(|| {
             let mut activations = Activations::default();
-            for rows in [0, 1, 15, 16, 17, 38, 100] {
-                activations.share_out(rows);
+            for tokens in [&[0][..], &[1], &[15], &[16], &[1, 1, 1, 13], &[38], &[1, 60, 1, 2, 90]] {
+                activations.share_out(tokens.iter().copied());
+                let rows: usize = tokens.iter().sum();
                 let by_strand = activations.by_strand(0..rows);
                 let counts: Vec<usize> = activations.strands().iter().map(|strand| strand.rows).collect();
                 assert_eq!(counts, by_strand.iter().map(Vec::len).collect::<Vec<_>>());
-                assert!(counts[0] - counts[counts.len() - 1] <= STRIPE, "{counts:?}");
+                let most = rows.div_ceil(counts.len()).next_multiple_of(STRIPE);
+                assert!(counts.iter().all(|count| *count <= most), "{counts:?}");
                 for (strand, rows) in by_strand.iter().enumerate() {
                     for (at, row) in rows.iter().enumerate() {
-                        assert_eq!(activations.place(*row), (strand, at));
+                        assert_eq!(activations.places[*row], (strand, at));
                     }
                 }
             }
-            assert_eq!(activations.by_strand(0..38)[1][..6], [4, 5, 6, 7, 12, 13]);
+            activations.share_out([1, 1, 1, 13]);
+            assert_eq!(
+                activations.by_strand(0..16),
+                [[0, 2, 7, 8, 9, 10, 14, 15].to_vec(), [1, 3, 4, 5, 6, 11, 12, 13].to_vec()]
+            );
         });
     }
 
@@ -227,9 +234,9 @@ mod tests {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
         pool.install(|| {
             let mut activations = Activations::default();
-            activations.share_out(3 * MANY_ROWS - 1);
+            activations.share_out([3 * MANY_ROWS - 1]);
             assert_eq!((activations.strands().len(), activations.strands()[0].workers), (1, Workers::Pool));
-            activations.share_out(3 * MANY_ROWS);
+            activations.share_out([3 * MANY_ROWS]);
             assert!(activations.strands().iter().all(|strand| strand.workers == Workers::Caller));
             let threads = |activations: &mut Activations| {
                 activations.each(&mut NoTimer, |strand, _| {

@@ -26,8 +26,6 @@ const RETRIES: u32 = 4;
 /// Time that the grid may take where so many walks are longer than its budget.
 const LONGEST_GRID: Duration = Duration::from_secs(170);
 const LONG_WALKS: u32 = 5;
-/// Time that whole steps may take.
-const WHOLE_BUDGET: Duration = budget(5);
 /// Largest KV cache the measurement makes for itself; more requests than fit share blocks.
 const MAX_KV_BYTES: u64 = 512 << 20;
 /// Steps before the one that is timed: so many, and more of them until they took so long.
@@ -98,8 +96,12 @@ pub fn measure(
             let layers = bench.affordable_layers(&limits, passes.len())?;
             let whole_layers = config.num_hidden_layers as usize;
             let passes = operator_passes(&limits, layers == whole_layers);
-            let rounds = bench.walk_grid(&passes, layers, &mut samples, &limits, progress)?;
-            let timings = bench.walk_whole(&whole, progress)?;
+            let (rounds, timings) = bench.walk_grid((&passes, layers), &whole, &mut samples, progress)?;
+            for _ in 0..rounds {
+                for batch_size in steps_to(limits.max_batch_size) {
+                    samples.add_schedule(batch_size, schedule_ns(&limits, batch_size));
+                }
+            }
             let drift = SpeedPoint::mean(&bench.speed).and_then(|mean| Drift::new(&bench.speed, &mean));
             if let Some(drift) = &drift {
                 samples.level(drift);
@@ -277,15 +279,17 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// Rounds over the operator grid; how many there were.
+    /// Rounds over the operator grid, each with the `whole` steps too, over all layers, so that both see the same
+    /// machine. Tells how many rounds there were, and of each whole step, when it was timed and how long it took, ns.
     fn walk_grid(
         &mut self,
-        passes: &[Pass],
-        layers: usize,
+        (passes, layers): (&[Pass], usize),
+        whole: &[Pass],
         samples: &mut Samples,
-        limits: &Limits,
         progress: &dyn Progress,
-    ) -> Result<u32, EngineError> {
+    ) -> Result<(u32, Vec<Vec<(u64, f64)>>), EngineError> {
+        let all_layers = self.model.config().num_hidden_layers as usize;
+        let mut timings = vec![Vec::new(); whole.len()];
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let mut order: Vec<usize> = (0..passes.len()).collect();
         progress.start("operators, warming up", passes.len() as u64);
@@ -295,13 +299,16 @@ impl<'a> Bench<'a> {
             self.time(pass, layers, Duration::ZERO)?;
             progress.advance(1);
         }
+        for pass in whole {
+            self.time(pass, all_layers, Duration::ZERO)?;
+        }
         let walk = started.elapsed().max(Duration::from_micros(1));
         progress.finish();
         let rounds = (GRID_BUDGET.as_secs_f64() / walk.as_secs_f64()) as u32;
         let rounds = rounds.clamp(*ROUNDS.start(), *ROUNDS.end());
         let deadline =
             Instant::now() + (walk * rounds).max(GRID_BUDGET).max((walk * LONG_WALKS).min(LONGEST_GRID));
-        progress.start("operators", u64::from(rounds) * passes.len() as u64);
+        progress.start("operators and steps", u64::from(rounds) * (passes.len() + whole.len()) as u64);
         for round in 0..*ROUNDS.end() {
             shuffle(&mut order, &mut rng);
             // Decodes among themselves: a processor gives memory more of its power where little else is asked of it.
@@ -317,43 +324,20 @@ impl<'a> Bench<'a> {
                 samples.add(pass, &timer, at_ns);
                 progress.advance(1);
             }
-        }
-        progress.finish();
-        let rounds = passes.iter().map(|pass| samples.known(pass).0).max().unwrap_or(0) as u32;
-        for _ in 0..rounds {
-            for batch_size in steps_to(limits.max_batch_size) {
-                samples.add_schedule(batch_size, schedule_ns(limits, batch_size));
+            if round >= *ROUNDS.start() && Instant::now() > deadline {
+                continue;
             }
-        }
-        Ok(rounds)
-    }
-
-    /// Whole steps over all layers: of each, when it was timed and how long it took, ns.
-    fn walk_whole(
-        &mut self,
-        passes: &[Pass],
-        progress: &dyn Progress,
-    ) -> Result<Vec<Vec<(u64, f64)>>, EngineError> {
-        let layers = self.model.config().num_hidden_layers as usize;
-        let started = Instant::now();
-        for pass in passes {
-            self.time(pass, layers, Duration::ZERO)?;
-        }
-        let rounds = (WHOLE_BUDGET.as_secs_f64() / started.elapsed().as_secs_f64().max(1e-6)) as u32;
-        let rounds = rounds.clamp(*ROUNDS.start(), *ROUNDS.end());
-        progress.start("whole steps", u64::from(rounds) * passes.len() as u64);
-        let mut timings = vec![Vec::new(); passes.len()];
-        for _ in 0..rounds {
-            for (pass, timings) in passes.iter().zip(&mut timings) {
+            for (pass, timings) in whole.iter().zip(&mut timings) {
                 self.look_at_speed()?;
                 let at_ns = self.now_ns();
-                let timer = self.time_watched(pass, layers, Duration::ZERO)?;
+                let timer = self.time_watched(pass, all_layers, Duration::ZERO)?;
                 timings.push((at_ns, timer.total_ns() as f64));
                 progress.advance(1);
             }
         }
         progress.finish();
-        Ok(timings)
+        let rounds = passes.iter().map(|pass| samples.known(pass).0).max().unwrap_or(0) as u32;
+        Ok((rounds, timings))
     }
 }
 
