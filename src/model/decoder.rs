@@ -136,7 +136,7 @@ impl Decoder {
             timer.lap(Op::AttnKvCacheSave);
             let kv = &*kv;
             activations.each(timer, |strand, timer| {
-                self.from_attention(index, layer, &rows, strand, kv, timer);
+                self.with_attention(index, layer, &rows, strand, kv, timer);
                 let next = layers.get(index + 1);
                 next.into_iter().for_each(|layer| self.before_attention(layer, &rows, strand, timer));
             });
@@ -217,7 +217,7 @@ impl Decoder {
     }
 
     /// A layer from its attention on.
-    fn from_attention(
+    fn with_attention(
         &self,
         index: usize,
         layer: &Layer<OnCpu>,
@@ -234,7 +234,7 @@ impl Decoder {
         let attended = strand.attended.room(count * q_width);
         let query = strand.query.first(count * q_width);
         let rows = &rows[strand.index];
-        attention(self.arch, kv, index, rows, Heads { queries, keys, dim }, query, attended, workers);
+        attention(self.arch, (kv, index), rows, Heads { queries, keys, dim }, query, attended, workers);
         timer.lap(Op::Attention);
         let x = strand.x.room(count * self.config.hidden_size as usize);
         layer.o_proj.multiply(attended, x, Put::Onto, workers);

@@ -170,6 +170,9 @@ fn thousandths(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 
+/// When a step was timed, since the profile's start, and how long it took, ns.
+type Timing = (u64, f64);
+
 /// The model with made-up requests.
 pub(super) struct Bench<'a> {
     model: &'a mut dyn LoadedModel,
@@ -280,14 +283,14 @@ impl<'a> Bench<'a> {
     }
 
     /// Rounds over the operator grid, each with the `whole` steps too, over all layers, so that both see the same
-    /// machine. Tells how many rounds there were, and of each whole step, when it was timed and how long it took, ns.
+    /// machine. Tells how many rounds there were, and the timings of each whole step.
     fn walk_grid(
         &mut self,
         (passes, layers): (&[Pass], usize),
         whole: &[Pass],
         samples: &mut Samples,
         progress: &dyn Progress,
-    ) -> Result<(u32, Vec<Vec<(u64, f64)>>), EngineError> {
+    ) -> Result<(u32, Vec<Vec<Timing>>), EngineError> {
         let all_layers = self.model.config().num_hidden_layers as usize;
         let mut timings = vec![Vec::new(); whole.len()];
         let mut rng = ChaCha8Rng::seed_from_u64(0);
@@ -342,7 +345,7 @@ impl<'a> Bench<'a> {
 }
 
 /// What is kept of a whole step's timings: of one speed of the machine, as all else.
-fn step_sample(pass: &Pass, timings: &[(u64, f64)], drift: Option<&Drift>) -> StepSample {
+fn step_sample(pass: &Pass, timings: &[Timing], drift: Option<&Drift>) -> StepSample {
     let mut durations = Durations::default();
     for (at_ns, ns) in timings {
         durations.push(ns / drift.map_or(1.0, |drift| drift.ratio(*at_ns, pass.num_tokens())));

@@ -46,12 +46,10 @@ thread_local! {
 /// Parts of a step's attention for each thread.
 const PARTS_PER_THREAD: usize = 16;
 
-/// Attention of some rows. `query` and `out` are `[row][query head][dim]`.
-#[allow(clippy::too_many_arguments)]
+/// Attention of some rows in a layer. `query` and `out` are `[row][query head][dim]`.
 pub(super) fn attention(
     arch: Arch,
-    kv: &PagedKv,
-    layer: usize,
+    (kv, layer): (&PagedKv, usize),
     rows: &[Row<'_>],
     heads: Heads,
     query: &[f32],
@@ -141,7 +139,7 @@ mod tests {
         let query = noise(3, rows.len() * heads * dim);
         let mut out = vec![0.0; query.len()];
         let shape = Heads { queries: heads, keys: kv_heads, dim };
-        attention(Arch::new(), &kv, 0, &rows, shape, &query, &mut out, Workers::Pool);
+        attention(Arch::new(), (&kv, 0), &rows, shape, &query, &mut out, Workers::Pool);
         for (r, spec) in rows.iter().enumerate() {
             for head in 0..heads {
                 let at = (r * heads + head) * dim;
@@ -182,7 +180,7 @@ mod tests {
             let query = noise(3, rows.len() * heads * dim);
             let run_by = |workers, arch, rows: &[Row], query: &[f32]| {
                 let mut out = vec![0.0; query.len()];
-                attention(arch, &kv, 0, rows, shape, query, &mut out, workers);
+                attention(arch, (&kv, 0), rows, shape, query, &mut out, workers);
                 out
             };
             let run = |arch, rows: &[Row], query: &[f32]| run_by(Workers::Pool, arch, rows, query);
