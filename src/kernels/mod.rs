@@ -8,11 +8,13 @@
 //! threads, or of lanes of the processor's vectors: a row's result depends on nothing but the row and the weights, to
 //! the last bit, on every machine.
 
+mod buffer;
 mod layout;
 mod microkernel;
 mod pack;
 mod prefetch;
 mod product;
 
+pub use buffer::Buffer;
 pub use pack::{PackError, Packed, WeightFormat};
 pub use product::{Put, Workers, row_group};

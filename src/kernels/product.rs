@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use pulp::Arch;
 use rayon::prelude::*;
 
+use super::buffer::Buffer;
 use super::layout::{F32, Layout, MAX_STEP, MAX_WORDS, PANEL};
 use super::microkernel::{self, Multiply, Widen, group_sizes, most_rows};
 use super::pack::{Packed, Panel, with_layout};
@@ -27,18 +28,18 @@ const PARTS: usize = 8;
 const PUT_ROWS: usize = 16;
 
 thread_local! {
-    /// Buffers of the last product, kept so that the next has their memory: fresh pages take longer than many a product.
-    static BUFFERS: Cell<Buffers> = const { Cell::new(Buffers { values: Vec::new(), sums: Vec::new() }) };
+    /// Those of the last product, for the next one.
+    static BUFFERS: Cell<Buffers> = const { Cell::new(Buffers { values: Buffer::new(), sums: Buffer::new() }) };
     /// A widened part of a panel.
-    static WIDENED: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+    static WIDENED: Cell<Buffer<u32>> = const { Cell::new(Buffer::new()) };
 }
 
 #[derive(Default)]
 struct Buffers {
     /// Rows in groups.
-    values: Vec<f32>,
+    values: Buffer<f32>,
     /// `[panel][row][PANEL]`, of all panels or of one.
-    sums: Vec<f32>,
+    sums: Buffer<f32>,
 }
 
 /// Who computes a product.
@@ -87,9 +88,9 @@ impl Packed {
         }
     }
 
-    fn shared_out(&self, arch: Arch, x: &Interleaved, y: &mut [f32], put: Put, sums: &mut Vec<f32>) {
+    fn shared_out(&self, arch: Arch, x: &Interleaved, y: &mut [f32], put: Put, sums: &mut Buffer<f32>) {
         let of_panel = x.rows * PANEL;
-        let sums = at_least(sums, self.panels.len() * of_panel);
+        let sums = sums.room(self.panels.len() * of_panel);
         let least = (self.panels.len() / (rayon::current_num_threads() * PARTS)).max(1);
         let panels = sums.par_chunks_mut(of_panel).enumerate();
         panels.with_min_len(least).for_each_init(
@@ -113,8 +114,8 @@ impl Packed {
         self.panels.get(panel).map_or(&[], |panel| &panel.words)
     }
 
-    fn alone(&self, arch: Arch, x: &Interleaved, y: &mut [f32], put: Put, sums: &mut Vec<f32>) {
-        let sums = at_least(sums, x.rows * PANEL);
+    fn alone(&self, arch: Arch, x: &Interleaved, y: &mut [f32], put: Put, sums: &mut Buffer<f32>) {
+        let sums = sums.room(x.rows * PANEL);
         for (index, panel) in self.panels.iter().enumerate() {
             x.times(arch, panel, self.words(index + 1), sums);
             for (y, sums) in y.chunks_exact_mut(self.outputs()).zip(sums.chunks_exact(PANEL)) {
@@ -148,12 +149,6 @@ fn widen_lane<L: Layout>(_: PhantomData<L>, words: &[u32], lane: usize, to: &mut
             to.iter_mut().zip(&wide).for_each(|(to, [wide])| *to = *wide);
         }
     }
-}
-
-/// The first elements of a buffer that grows to hold them.
-fn at_least<T: Clone + Default>(buffer: &mut Vec<T>, count: usize) -> &mut [T] {
-    buffer.resize(count.max(buffer.len()), T::default());
-    &mut buffer[..count]
 }
 
 /// The type of a layout.
@@ -204,15 +199,14 @@ struct Interleaved {
     inputs: usize,
     /// First row and number of rows of each group.
     groups: Vec<(usize, usize)>,
-    values: Vec<f32>,
+    values: Buffer<f32>,
 }
 
 impl Interleaved {
-    /// In a buffer that may hold anything.
-    fn new(x: &[f32], inputs: usize, most: usize, mut values: Vec<f32>) -> Self {
+    fn new(x: &[f32], inputs: usize, most: usize, mut values: Buffer<f32>) -> Self {
         let sizes = group_sizes(x.len() / inputs, most);
         let rows = sizes.iter().sum();
-        let mut to = at_least(&mut values, rows * inputs);
+        let mut to = values.room(rows * inputs);
         let (mut groups, mut first) = (Vec::with_capacity(sizes.len()), 0);
         for count in sizes {
             let (group, rest) = to.split_at_mut(count * inputs);
@@ -234,7 +228,7 @@ impl Interleaved {
 
     /// The values of all groups.
     fn values(&self) -> &[f32] {
-        &self.values[..self.rows * self.inputs]
+        self.values.first(self.rows * self.inputs)
     }
 
     /// Products with a panel into `sums`, `[row][PANEL]`. The words of the panel that follows are `next`.
@@ -255,7 +249,7 @@ impl Interleaved {
         sums.fill(0.0);
         let in_registers = self.groups.len() <= L::OWN_WIDENING;
         let mut kept = WIDENED.take();
-        let widened = at_least(&mut kept, if in_registers { 0 } else { BLOCK.min(self.inputs) * PANEL });
+        let widened = kept.room(if in_registers { 0 } else { BLOCK.min(self.inputs) * PANEL });
         let block_words = BLOCK / L::GROUP * L::WORDS * PANEL;
         for (block, words) in all_words.chunks(block_words).enumerate() {
             let ahead = match &all_words[all_words.len().min((block + 1) * block_words)..] {
@@ -290,7 +284,7 @@ impl Interleaved {
         for &(first, rows) in &self.groups {
             let ahead = parts.next().unwrap_or_default();
             let at = first * self.inputs;
-            let x = &self.values[at + inputs.start * rows..at + inputs.end * rows];
+            let x = &self.values()[at + inputs.start * rows..at + inputs.end * rows];
             let sums = &mut sums[first * PANEL..(first + rows) * PANEL];
             arch.dispatch(Multiply { layout, rows, words, ahead, x, sums });
         }

@@ -7,7 +7,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::kernels::{Workers, row_group};
+use crate::kernels::{Buffer, Workers, row_group};
 
 use super::ops::{NoTimer, OpTimer};
 
@@ -21,23 +21,6 @@ const STRIPE: usize = 4;
 /// Fewer rows are not worth another thread where little is done to each.
 const ROWS_APART: usize = 16;
 
-/// A buffer that grows to what is asked of it, and keeps its memory.
-#[derive(Debug, Default)]
-pub(super) struct Buffer(Vec<f32>);
-
-impl Buffer {
-    /// Room for so many values; they may be anything.
-    pub fn room(&mut self, count: usize) -> &mut [f32] {
-        self.0.resize(count.max(self.0.len()), 0.0);
-        &mut self.0[..count]
-    }
-
-    /// The first values.
-    pub fn first(&self, count: usize) -> &[f32] {
-        &self.0[..count]
-    }
-}
-
 /// Rows that go through the layers together. Buffers are `[row][…]`.
 #[derive(Debug)]
 pub(super) struct Strand {
@@ -47,16 +30,16 @@ pub(super) struct Strand {
     pub rows: usize,
     pub workers: Workers,
     /// What the layers add to, `[row][hidden]`.
-    pub x: Buffer,
-    pub normed: Buffer,
+    pub x: Buffer<f32>,
+    pub normed: Buffer<f32>,
     /// Queries, keys and values, `[row][query heads, KV heads, KV heads][head_dim]`.
-    pub qkv: Buffer,
+    pub qkv: Buffer<f32>,
     /// Normed and rotated.
-    pub query: Buffer,
-    pub key: Buffer,
-    pub attended: Buffer,
-    pub gate_up: Buffer,
-    pub activated: Buffer,
+    pub query: Buffer<f32>,
+    pub key: Buffer<f32>,
+    pub attended: Buffer<f32>,
+    pub gate_up: Buffer<f32>,
+    pub activated: Buffer<f32>,
 }
 
 impl Default for Strand {

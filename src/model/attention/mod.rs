@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::kv_cache::PagedKv;
 use super::strand::rows_apart;
-use crate::kernels::Workers;
+use crate::kernels::{Buffer, Workers};
 use tile::{MAX_QUERIES, Scratch, Tile};
 
 /// One token of a step: whose KV blocks it sees, and how many tokens of them.
@@ -39,8 +39,8 @@ impl Heads {
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
-    /// Results by tile, before they are put in place; kept between calls, as fresh pages take long.
-    static PARTS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    /// Results by tile, before they are put in place.
+    static PARTS: Cell<Buffer<f32>> = const { Cell::new(Buffer::new()) };
 }
 
 /// Parts of a step's attention for each thread.
@@ -79,9 +79,7 @@ pub(super) fn attention(
         return compute(out);
     }
     let mut kept = PARTS.take();
-    let count = tiles.len() * heads.keys * part;
-    kept.resize(count.max(kept.len()), 0.0);
-    let parts = &mut kept[..count];
+    let parts = kept.room(tiles.len() * heads.keys * part);
     compute(parts);
     let width = heads.group() * heads.dim;
     let by_row = out.par_chunks_mut(heads.queries * heads.dim).enumerate();
