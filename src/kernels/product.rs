@@ -43,12 +43,24 @@ struct Buffers {
 }
 
 /// Who computes a product.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Workers {
     /// The threads of the current pool share out the panels, so that each reads a part of the weights.
+    #[default]
     Pool,
     /// The calling thread, which reads all weights and hands nothing to another.
     Caller,
+}
+
+impl Workers {
+    /// Fewest parts of some work that a thread takes at a time, where a thread of a pool takes `of_pool`.
+    pub fn least(self, of_pool: usize) -> usize {
+        match self {
+            Self::Pool => of_pool,
+            // All of them.
+            Self::Caller => usize::MAX,
+        }
+    }
 }
 
 /// What a product does with the values that are in its place.

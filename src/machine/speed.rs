@@ -1,6 +1,6 @@
 //! How fast the machine is from one moment to the next, told by reference steps.
 //!
-//! A shared machine has states: for seconds or minutes, wide multiplications are a third slower, or memory is. A few steps of
+//! A shared machine has states: for seconds or minutes, memory is a third slower, or cores share no cache. A few steps of
 //! known work, timed every now and then through a profile and through a run, tell in which state each was, without a
 //! look at what is profiled or served.
 

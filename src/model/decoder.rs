@@ -127,7 +127,9 @@ impl Decoder {
             let x = strand.x.room(strand.rows * self.config.hidden_size as usize);
             self.network.embed.rows(&tokens[strand.index], x);
             timer.lap(Op::Emb);
-            layers.iter().take(1).for_each(|layer| self.before_attention(layer, &rows, strand, timer));
+            if let Some(first) = layers.first() {
+                self.before_attention(first, &rows, strand, timer);
+            }
         });
         for (index, layer) in layers.iter().enumerate() {
             for strand in activations.strands() {
@@ -137,8 +139,9 @@ impl Decoder {
             let kv = &*kv;
             activations.each(timer, |strand, timer| {
                 self.with_attention(index, layer, &rows, strand, kv, timer);
-                let next = layers.get(index + 1);
-                next.into_iter().for_each(|layer| self.before_attention(layer, &rows, strand, timer));
+                if let Some(next) = layers.get(index + 1) {
+                    self.before_attention(next, &rows, strand, timer);
+                }
             });
         }
         let logits = self.logits(activations, shares);
@@ -146,12 +149,17 @@ impl Decoder {
         Ok(logits)
     }
 
-    /// Widths of a row's queries, and of its keys or values.
-    fn widths(&self) -> (usize, usize) {
-        let [heads, kv_heads, dim] =
+    fn heads(&self) -> Heads {
+        let [queries, keys, dim] =
             [self.config.num_attention_heads, self.config.num_key_value_heads, self.config.head_dim]
                 .map(|n| n as usize);
-        (heads * dim, kv_heads * dim)
+        Heads { queries, keys, dim }
+    }
+
+    /// Widths of a row's queries, and of its keys or values.
+    fn widths(&self) -> (usize, usize) {
+        let Heads { queries, keys, dim } = self.heads();
+        (queries * dim, keys * dim)
     }
 
     /// Norms a strand's rows for what comes next.
@@ -228,13 +236,10 @@ impl Decoder {
     ) {
         let (count, workers) = (strand.rows, strand.workers);
         let (q_width, _) = self.widths();
-        let [queries, keys, dim] =
-            [self.config.num_attention_heads, self.config.num_key_value_heads, self.config.head_dim]
-                .map(|n| n as usize);
         let attended = strand.attended.room(count * q_width);
         let query = strand.query.first(count * q_width);
         let rows = &rows[strand.index];
-        attention(self.arch, (kv, index), rows, Heads { queries, keys, dim }, query, attended, workers);
+        attention(self.arch, (kv, index), rows, self.heads(), query, attended, workers);
         timer.lap(Op::Attention);
         let x = strand.x.room(count * self.config.hidden_size as usize);
         layer.o_proj.multiply(attended, x, Put::Onto, workers);

@@ -7,9 +7,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::kernels::{Buffer, Workers, row_group};
-
 use super::ops::{NoTimer, OpTimer};
+use crate::kernels::{Buffer, Workers, row_group};
 
 /// Rows of each strand, at least, where there are several: as many as make up for reading the weights on every thread.
 const MANY_ROWS: usize = 8;
@@ -22,7 +21,7 @@ const STRIPE: usize = 4;
 const ROWS_APART: usize = 16;
 
 /// Rows that go through the layers together. Buffers are `[row][…]`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Strand {
     /// Which one of the pass.
     pub index: usize,
@@ -40,24 +39,6 @@ pub(super) struct Strand {
     pub attended: Buffer<f32>,
     pub gate_up: Buffer<f32>,
     pub activated: Buffer<f32>,
-}
-
-impl Default for Strand {
-    fn default() -> Self {
-        Self {
-            index: 0,
-            rows: 0,
-            workers: Workers::Pool,
-            x: Buffer::default(),
-            normed: Buffer::default(),
-            qkv: Buffer::default(),
-            query: Buffer::default(),
-            key: Buffer::default(),
-            attended: Buffer::default(),
-            gate_up: Buffer::default(),
-            activated: Buffer::default(),
-        }
-    }
 }
 
 /// How rows of a pass are computed together: what takes as long as more rows would.
@@ -84,11 +65,7 @@ impl Grouping {
 
 /// Fewest rows that a thread takes at a time where little is done to each.
 pub(super) fn rows_apart(workers: Workers) -> usize {
-    match workers {
-        Workers::Pool => ROWS_APART,
-        // All of them.
-        Workers::Caller => usize::MAX,
-    }
+    workers.least(ROWS_APART)
 }
 
 /// The activations of a pass, kept so that the next has their memory: fresh pages take long.

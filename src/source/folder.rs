@@ -100,11 +100,11 @@ impl Contents {
         }
     }
 
-    /// The name of the GGUF file.
-    fn gguf(&self) -> Option<&str> {
+    /// The GGUF file, by its name.
+    fn gguf(&self) -> Option<(&str, &GgufFile)> {
         match self {
             Self::Safetensors { .. } => None,
-            Self::Gguf { name, .. } => Some(name),
+            Self::Gguf { name, file } => Some((name, file)),
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::SourceError;
 use crate::model::{CHAT_TEMPLATE, ChatTemplate, GgufFile, Moment, TOKENIZER_CONFIG, has_template};
-use crate::store::{ReadError, read_bounded};
+use crate::store::read_bounded;
 
 /// Names that are looked for.
 pub(super) const NAMES: [&str; 2] = [CHAT_TEMPLATE, TOKENIZER_CONFIG];
@@ -23,13 +23,14 @@ pub struct TemplateFiles {
 }
 
 impl TemplateFiles {
-    /// Those of a folder; `shown` names it in errors. The `gguf` file of its weights, where there is one, stands in
-    /// for a folder without a template.
-    pub(super) fn find(folder: &Path, shown: &str, gguf: Option<&str>) -> Self {
-        let gguf = gguf.filter(|_| !holds_template(folder));
-        let gguf = gguf.filter(|name| GgufFile::has_chat_template(&folder.join(name)));
+    /// Those of a folder; `shown` names it in errors. The `gguf` file of its weights, by its name, stands in for a
+    /// folder without a template.
+    pub(super) fn find(folder: &Path, shown: &str, gguf: Option<(&str, &GgufFile)>) -> Self {
+        let config = || read_bounded(&folder.join(TOKENIZER_CONFIG), MAX_FILE).ok();
+        let gguf =
+            gguf.filter(|(_, file)| file.has_chat_template() && !holds_template(folder, config().as_deref()));
         let found = NAMES.into_iter().filter(|name| gguf.is_none() && folder.join(name).is_file());
-        let names = gguf.into_iter().chain(found).map(str::to_owned).collect();
+        let names = gguf.map(|(name, _)| name).into_iter().chain(found).map(str::to_owned).collect();
         Self { folder: folder.to_owned(), shown: shown.to_owned(), names, gguf: gguf.is_some() }
     }
 
@@ -79,19 +80,17 @@ impl TemplateFiles {
     }
 }
 
-/// Whether one of a folder's files holds a template, or may once it can be read.
-fn holds_template(folder: &Path) -> bool {
-    let config = || read_bounded(&folder.join(TOKENIZER_CONFIG), MAX_FILE);
-    folder.join(CHAT_TEMPLATE).is_file() || config().is_ok_and(|config| has_template(&config))
+/// Whether one of a folder's files holds a template, or may once it can be read; `config` is its [`TOKENIZER_CONFIG`].
+fn holds_template(folder: &Path, config: Option<&[u8]>) -> bool {
+    folder.join(CHAT_TEMPLATE).is_file() || config.is_some_and(has_template)
 }
 
 /// What a folder that may hold a part of a model's files certainly lacks for its template: special tokens stand in one
 /// file, and the template there or in another.
 pub(super) fn gap(folder: &Path) -> Option<&'static str> {
-    let config: Result<Vec<u8>, ReadError> = read_bounded(&folder.join(TOKENIZER_CONFIG), MAX_FILE);
-    match config {
+    match read_bounded(&folder.join(TOKENIZER_CONFIG), MAX_FILE) {
         Err(_) => Some(TOKENIZER_CONFIG),
-        Ok(config) if folder.join(CHAT_TEMPLATE).is_file() || has_template(&config) => None,
+        Ok(config) if holds_template(folder, Some(&config)) => None,
         Ok(_) => Some(CHAT_TEMPLATE),
     }
 }

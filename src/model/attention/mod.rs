@@ -64,8 +64,7 @@ pub(super) fn attention(
         // Requests differ in their KV length, so what a thread takes at a time has to be small enough to balance.
         let parts = rayon::current_num_threads() * PARTS_PER_THREAD;
         let most = (tiles.len() * heads.keys / parts).max(1);
-        let least = if workers == Workers::Pool { 1 } else { usize::MAX };
-        let tasks = out.par_chunks_mut(part).enumerate().with_max_len(most).with_min_len(least);
+        let tasks = out.par_chunks_mut(part).enumerate().with_max_len(most).with_min_len(workers.least(1));
         tasks.for_each(|(index, out)| {
             let ((first, count), head) = (tiles[index / heads.keys], index % heads.keys);
             let rows = &rows[first..first + count];

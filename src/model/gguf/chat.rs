@@ -1,7 +1,5 @@
 //! The chat template in a GGUF file's metadata, as llama.cpp's conversion writes it there.
 
-use std::path::Path;
-
 use super::{GgufFile, Metadata};
 use crate::model::{ChatError, ChatTemplate, Moment};
 
@@ -33,8 +31,8 @@ impl GgufFile {
         ChatTemplate::new(template, &format!("{TEMPLATE} of {shown}"), special, now).map(Some)
     }
 
-    /// Whether the file at `path` can be read and has a chat template.
-    pub fn has_chat_template(path: &Path) -> bool {
-        Self::open(path).is_ok_and(|file| Metadata::of(&file.content).text(TEMPLATE).is_some())
+    /// Whether the file has a chat template.
+    pub fn has_chat_template(&self) -> bool {
+        Metadata::of(&self.content).text(TEMPLATE).is_some()
     }
 }
