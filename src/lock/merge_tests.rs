@@ -69,7 +69,9 @@ const EDITS: &[Edit] = &[
         let bundle = lock.bundle.clone().unwrap();
         // Not of the first run, which others are made from.
         let run = lock.runs.iter_mut().find(|run| run.id == "tiny-3").unwrap();
-        run.bundle = Some(BundlePin { sha256: Digest::of(format!("own {n}")), ..bundle });
+        // With a path of its own: it must not depend on whether the lock's bundle was changed before.
+        let (path, sha256) = (format!("profiles/own-{n}"), Digest::of(format!("own {n}")));
+        run.bundle = Some(BundlePin { path, sha256, ..bundle });
     }),
     ("commit", |lock, n| lock.resolved_model.commit = Some(format!("c0ffee{n}"))),
     ("version", |lock, n| lock.xp = format!("0.{n}.0")),
