@@ -109,7 +109,7 @@ impl Xp {
         };
         let reader = WeightReader::open(&source).expect("weights");
         let model = Decoder::load(&config, &reader, Dtype::Bf16, 4096).expect("a model");
-        let kv = PagedKv::new(28, 8 * 16, 16, 8, 128);
+        let kv = PagedKv::new(28, 8 * 16, 16, 8, 128).expect("memory");
         let weight_bytes = model.weight_bytes();
         Self { model, kv, activations: Activations::default(), weight_bytes }
     }

@@ -76,22 +76,26 @@ use super::cuda::load as on_gpu;
 
 /// Refuses what memory cannot hold, before the system kills the process for it.
 fn require_memory(what: &'static str, needed: u64) -> Result<(), EngineError> {
+    enough(what, needed, available_bytes())
+}
+
+/// What is free; 0 where the system does not say.
+fn available_bytes() -> u64 {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
-    enough(what, needed, system.available_memory())
+    system.available_memory()
 }
 
 /// Nothing is refused where the system does not say what is free.
 pub(super) fn enough(what: &'static str, needed: u64, available: u64) -> Result<(), EngineError> {
     if available > 0 && needed > available {
-        return Err(EngineError::Memory {
-            what,
-            needed_mib: needed >> 20,
-            available_mib: available >> 20,
-            source: std::io::ErrorKind::OutOfMemory.into(),
-        });
+        return Err(no_memory(what, needed, available, std::io::ErrorKind::OutOfMemory.into()));
     }
     Ok(())
+}
+
+fn no_memory(what: &'static str, needed: u64, available: u64, source: std::io::Error) -> EngineError {
+    EngineError::Memory { what, needed_mib: needed >> 20, available_mib: available >> 20, source }
 }
 
 /// Bytes of a KV cache of so many tokens, with `element_bytes` for each number.
@@ -111,12 +115,8 @@ pub(super) struct CpuModel {
 impl CpuModel {
     /// Without a KV cache.
     pub fn new(decoder: Arc<Decoder>) -> Self {
-        Self { decoder, kv: no_cache(), activations: Activations::default() }
+        Self { decoder, kv: PagedKv::default(), activations: Activations::default() }
     }
-}
-
-fn no_cache() -> PagedKv {
-    PagedKv::new(0, 0, 1, 1, 1)
 }
 
 impl LoadedModel for CpuModel {
@@ -125,17 +125,19 @@ impl LoadedModel for CpuModel {
     }
 
     fn renew_kv(&mut self, num_blocks: u32, block_size: u32) -> Result<(), EngineError> {
-        self.kv = no_cache();
+        self.kv = PagedKv::default();
         let config = self.decoder.config();
         let tokens = u64::from(num_blocks) * u64::from(block_size);
-        require_memory("the KV cache", kv_bytes(config, tokens, size_of::<f32>() as u64))?;
+        let (what, needed) = ("the KV cache", kv_bytes(config, tokens, size_of::<f32>() as u64));
+        require_memory(what, needed)?;
         self.kv = PagedKv::new(
             config.num_hidden_layers as usize,
             num_blocks as usize,
             block_size as usize,
             config.num_key_value_heads as usize,
             config.head_dim as usize,
-        );
+        )
+        .map_err(|source| no_memory(what, needed, available_bytes(), source))?;
         Ok(())
     }
 

@@ -135,7 +135,7 @@ impl Case {
         let config = MODELS[self.model].config();
         let [layers, heads, dim] =
             [config.num_hidden_layers, config.num_key_value_heads, config.head_dim].map(|n| n as usize);
-        PagedKv::new(layers, blocks as usize, block_size as usize, heads, dim)
+        PagedKv::new(layers, blocks as usize, block_size as usize, heads, dim).unwrap()
     }
 
     /// Output tokens of each request, served alone: its prompt in one pass, then token by token.

@@ -33,6 +33,11 @@ pub(super) trait Layout: Copy + Send + Sync + 'static {
     /// Most groups of rows that widen for themselves, in registers. More of them take what was widened once for all.
     const OWN_WIDENING: usize = 3;
 
+    /// Words of a panel of so many inputs, which are whole groups.
+    fn panel_words(self, inputs: usize) -> usize {
+        inputs / Self::GROUP * Self::WORDS * PANEL
+    }
+
     /// Widens the inputs from `STEP * step` of a group, whose words are `[word][NV]`.
     fn widen<S: Simd, const NV: usize>(simd: S, words: &[S::u32s], step: usize, to: &mut Wide<S, NV>);
 }

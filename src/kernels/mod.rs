@@ -16,5 +16,5 @@ mod prefetch;
 mod product;
 
 pub use buffer::Buffer;
-pub use pack::{PackError, Packed, WeightFormat};
+pub use pack::{PackError, Packed, Rows, WeightFormat};
 pub use product::{Put, Workers, row_group};

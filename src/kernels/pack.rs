@@ -1,9 +1,12 @@
 //! Matrices of weights in panels.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::layout::{Bf16, F16, F32, Layout, PANEL, Scaled4, Scaled8};
 use super::product::Put;
+use crate::machine::Pages;
 
 /// How weights are stored: row after row, little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,6 +50,9 @@ pub enum PackError {
     /// A 16-bit weight is infinite or none.
     #[error("a weight is infinite or not a number")]
     NotFinite,
+    /// The system has not so much.
+    #[error("no memory for {bytes} bytes")]
+    Memory { bytes: usize },
 }
 
 /// A format in memory.
@@ -100,8 +106,8 @@ pub(super) struct Panel {
     pub first_output: usize,
     /// At most [`PANEL`]; the lanes behind them hold zeros.
     pub outputs: usize,
-    /// As its format's [`Layout`] says.
-    pub words: Vec<u32>,
+    /// Where its words lie among the matrix's; they are as its format's [`Layout`] says.
+    pub words: Range<usize>,
 }
 
 impl Panel {
@@ -115,18 +121,57 @@ impl Panel {
     }
 }
 
+/// Rows of a matrix as they are stored.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'a> {
+    pub format: WeightFormat,
+    pub outputs: usize,
+    pub bytes: &'a [u8],
+}
+
 /// A matrix `[outputs][inputs]`, packed for products. Its outputs may be in different formats.
 #[derive(Debug)]
 pub struct Packed {
     inputs: usize,
     outputs: usize,
     pub(super) panels: Vec<Panel>,
+    /// Panel after panel.
+    words: Pages<u32>,
 }
 
 impl Packed {
-    /// A matrix without outputs.
-    pub fn new(inputs: usize) -> Self {
-        Self { inputs, outputs: 0, panels: Vec::new() }
+    /// The rows of all parts, one above the other.
+    ///
+    /// # Errors
+    /// The part that has more or fewer bytes than it should, or weights in f16 that are no numbers; or there is no memory.
+    pub fn new(inputs: usize, parts: &[Rows<'_>]) -> Result<Self, (usize, PackError)> {
+        let (mut panels, mut stored) = (Vec::new(), Vec::new());
+        let (mut outputs, mut all_words) = (0, 0);
+        for (part, rows) in parts.iter().enumerate() {
+            let row_bytes = rows.row_bytes(inputs).map_err(|error| (part, error))?;
+            let format = PackedFormat::of(rows.format, inputs);
+            let words = with_layout!(format, layout => layout.panel_words(inputs));
+            for bytes in rows.bytes.chunks(PANEL * row_bytes.max(1)) {
+                let of_panel = bytes.len() / row_bytes;
+                let words = all_words..all_words + words;
+                (outputs, all_words) = (outputs + of_panel, words.end);
+                panels.push(Panel { format, first_output: outputs - of_panel, outputs: of_panel, words });
+                stored.push((part, rows.format, bytes, row_bytes));
+            }
+        }
+        let no_memory = |_| (0, PackError::Memory { bytes: all_words * size_of::<u32>() });
+        let mut words = Pages::zeros(all_words).map_err(no_memory)?;
+        let (mut rest, mut places) = (&mut *words, Vec::with_capacity(panels.len()));
+        for panel in &panels {
+            let (place, behind) = rest.split_at_mut(panel.words.len());
+            places.push(place);
+            rest = behind;
+        }
+        places.into_par_iter().zip(&stored).try_for_each(|(place, &(part, format, bytes, row_bytes))| {
+            let rows: Vec<&[u8]> = bytes.chunks_exact(row_bytes).collect();
+            pack(format, inputs, &rows, place).map_err(|error| (part, error))
+        })?;
+        Ok(Self { inputs, outputs, panels, words })
     }
 
     /// Length of a row.
@@ -141,59 +186,60 @@ impl Packed {
 
     /// Bytes in memory.
     pub fn num_bytes(&self) -> usize {
-        self.panels.iter().map(|panel| 4 * panel.words.len()).sum()
+        size_of_val(&*self.words)
     }
 
-    /// Adds `outputs` rows, stored in `bytes`, behind those there are.
-    ///
-    /// # Errors
-    /// There are more or fewer bytes, or weights in f16 that are no numbers.
-    pub fn push(&mut self, format: WeightFormat, outputs: usize, bytes: &[u8]) -> Result<(), PackError> {
-        let inputs = self.inputs;
-        let wrong = || PackError::Size { format, outputs, inputs, found: bytes.len() };
-        let row_bytes = format.row_bytes(inputs).ok_or_else(wrong)?;
-        if row_bytes.checked_mul(outputs) != Some(bytes.len()) {
-            return Err(wrong());
-        }
-        let first = self.outputs;
-        let panels = bytes
-            .par_chunks(PANEL * row_bytes.max(1))
-            .enumerate()
-            .map(|(index, bytes)| {
-                let rows: Vec<&[u8]> = bytes.chunks_exact(row_bytes).collect();
-                let (format, words) = pack(format, inputs, &rows)?;
-                Ok(Panel { format, first_output: first + index * PANEL, outputs: rows.len(), words })
-            })
-            .collect::<Result<Vec<_>, PackError>>()?;
-        self.panels.extend(panels);
-        self.outputs += outputs;
-        Ok(())
+    /// The words of a panel; none behind the last.
+    pub(super) fn words(&self, panel: usize) -> &[u32] {
+        self.panels.get(panel).map_or(&[], |panel| &self.words[panel.words.clone()])
     }
 }
 
-/// Packs at most [`PANEL`] rows.
-fn pack(format: WeightFormat, inputs: usize, rows: &[&[u8]]) -> Result<(PackedFormat, Vec<u32>), PackError> {
-    // Two weights share a word: an odd number of them is widened.
+impl Rows<'_> {
+    /// Bytes of a row.
+    fn row_bytes(&self, inputs: usize) -> Result<usize, PackError> {
+        let Self { format, outputs, bytes } = *self;
+        match format.row_bytes(inputs) {
+            Some(row_bytes) if row_bytes.checked_mul(outputs) == Some(bytes.len()) => Ok(row_bytes),
+            _ => Err(PackError::Size { format, outputs, inputs, found: bytes.len() }),
+        }
+    }
+}
+
+impl PackedFormat {
+    /// What a format becomes in rows of so many weights.
+    fn of(format: WeightFormat, inputs: usize) -> Self {
+        // Two weights share a word: an odd number of them is widened.
+        let paired = inputs.is_multiple_of(2);
+        match format {
+            WeightFormat::Bf16 if paired => Self::Bf16,
+            WeightFormat::F16 if paired => Self::F16,
+            WeightFormat::F32 | WeightFormat::Bf16 | WeightFormat::F16 => Self::F32,
+            WeightFormat::Q8_0 => Self::Scaled8By32,
+            WeightFormat::Q4K => Self::Scaled4,
+            WeightFormat::Q6K => Self::Scaled8By16,
+        }
+    }
+}
+
+/// Packs at most [`PANEL`] rows into words that are zero.
+fn pack(format: WeightFormat, inputs: usize, rows: &[&[u8]], out: &mut [u32]) -> Result<(), PackError> {
     let paired = inputs.is_multiple_of(2);
     match format {
-        WeightFormat::F32 => Ok((PackedFormat::F32, lanes(rows, u32::from_le_bytes))),
-        WeightFormat::Bf16 if paired => Ok((PackedFormat::Bf16, lanes(rows, u32::from_le_bytes))),
-        WeightFormat::F16 if paired => {
-            finite_f16(rows)?;
-            Ok((PackedFormat::F16, lanes(rows, u32::from_le_bytes)))
-        }
-        WeightFormat::Bf16 => {
-            Ok((PackedFormat::F32, lanes(rows, |two| half::bf16::from_le_bytes(two).to_f32().to_bits())))
-        }
+        WeightFormat::F32 => lanes(rows, out, u32::from_le_bytes),
+        WeightFormat::Bf16 if paired => lanes(rows, out, u32::from_le_bytes),
+        WeightFormat::Bf16 => lanes(rows, out, |two| half::bf16::from_le_bytes(two).to_f32().to_bits()),
         WeightFormat::F16 => {
             finite_f16(rows)?;
-            Ok((PackedFormat::F32, lanes(rows, |two| half::f16::from_le_bytes(two).to_f32().to_bits())))
+            match paired {
+                true => lanes(rows, out, u32::from_le_bytes),
+                false => lanes(rows, out, |two| half::f16::from_le_bytes(two).to_f32().to_bits()),
+            }
         }
-        WeightFormat::Q8_0 => Ok((PackedFormat::Scaled8By32, blocks::<Scaled8<32>, 34>(rows, q8_0))),
-        WeightFormat::Q4K => Ok((PackedFormat::Scaled4, blocks::<Scaled4, 144>(rows, q4_k))),
+        WeightFormat::Q8_0 => blocks::<Scaled8<32>, 34>(rows, out, q8_0),
+        WeightFormat::Q4K => blocks::<Scaled4, 144>(rows, out, q4_k),
         WeightFormat::Q6K => {
             let words = Scaled8::<16>::WORDS;
-            let mut out = vec![0; inputs / 16 * words * PANEL];
             for (lane, row) in rows.iter().enumerate() {
                 let (row, _) = row.as_chunks::<210>();
                 for (index, block) in row.iter().enumerate() {
@@ -202,22 +248,19 @@ fn pack(format: WeightFormat, inputs: usize, rows: &[&[u8]]) -> Result<(PackedFo
                     });
                 }
             }
-            Ok((PackedFormat::Scaled8By16, out))
         }
     }
+    Ok(())
 }
 
 /// A word of every `BYTES` bytes, lane beside lane.
-fn lanes<const BYTES: usize>(rows: &[&[u8]], word: impl Fn([u8; BYTES]) -> u32) -> Vec<u32> {
-    let len = rows.first().map_or(0, |row| row.len() / BYTES);
-    let mut out = vec![0; len * PANEL];
+fn lanes<const BYTES: usize>(rows: &[&[u8]], out: &mut [u32], word: impl Fn([u8; BYTES]) -> u32) {
     for (lane, row) in rows.iter().enumerate() {
         let (row, _) = row.as_chunks::<BYTES>();
         for (bytes, to) in row.iter().zip(out.chunks_exact_mut(PANEL)) {
             to[lane] = word(*bytes);
         }
     }
-    out
 }
 
 fn finite_f16(rows: &[&[u8]]) -> Result<(), PackError> {
@@ -228,10 +271,9 @@ fn finite_f16(rows: &[&[u8]]) -> Result<(), PackError> {
 /// Blocks of `BYTES` bytes that are groups of a layout; `word_of` says a block's words.
 fn blocks<L: Layout, const BYTES: usize>(
     rows: &[&[u8]],
+    out: &mut [u32],
     word_of: impl Fn(&[u8; BYTES], usize) -> u32,
-) -> Vec<u32> {
-    let len = rows.first().map_or(0, |row| row.len() / BYTES);
-    let mut out = vec![0; len * L::WORDS * PANEL];
+) {
     for (lane, row) in rows.iter().enumerate() {
         let (row, _) = row.as_chunks::<BYTES>();
         for (block, to) in row.iter().zip(out.chunks_exact_mut(L::WORDS * PANEL)) {
@@ -240,7 +282,6 @@ fn blocks<L: Layout, const BYTES: usize>(
             }
         }
     }
-    out
 }
 
 /// A number in f16.

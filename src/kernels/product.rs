@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::buffer::Buffer;
 use super::layout::{F32, Layout, MAX_STEP, MAX_WORDS, PANEL};
 use super::microkernel::{self, Multiply, Widen, group_sizes, most_rows};
-use super::pack::{Packed, Panel, with_layout};
+use super::pack::{Packed, with_layout};
 use super::prefetch::prefetch_all;
 
 /// Inputs of a panel that meet all rows before the next do: so many fit the first-level cache.
@@ -108,7 +108,7 @@ impl Packed {
         panels.with_min_len(least).for_each_init(
             // They come from another core's cache: faster all at once than one after the other.
             || prefetch_all(&x.values()[..x.values().len().min(MOST_FETCHED)]),
-            |(), (index, sums)| x.times(arch, &self.panels[index], self.words(index + 1), sums),
+            |(), (index, sums)| x.times(arch, self, index, sums),
         );
         if x.rows < PUT_ROWS {
             prefetch_all(sums);
@@ -121,15 +121,10 @@ impl Packed {
         });
     }
 
-    /// The words of a panel; none behind the last.
-    fn words(&self, panel: usize) -> &[u32] {
-        self.panels.get(panel).map_or(&[], |panel| &panel.words)
-    }
-
     fn alone(&self, arch: Arch, x: &Interleaved, y: &mut [f32], put: Put, sums: &mut Buffer<f32>) {
         let sums = sums.room(x.rows * PANEL);
         for (index, panel) in self.panels.iter().enumerate() {
-            x.times(arch, panel, self.words(index + 1), sums);
+            x.times(arch, self, index, sums);
             for (y, sums) in y.chunks_exact_mut(self.outputs()).zip(sums.chunks_exact(PANEL)) {
                 panel.put(sums, y, put);
             }
@@ -141,9 +136,9 @@ impl Packed {
         for (to, &output) in out.chunks_exact_mut(self.inputs()).zip(outputs) {
             let output = output as usize;
             let after = self.panels.partition_point(|panel| panel.first_output <= output);
-            let panel = &self.panels[after - 1];
+            let (panel, words) = (&self.panels[after - 1], self.words(after - 1));
             let lane = output - panel.first_output;
-            with_layout!(panel.format, layout => widen_lane(layout_of(layout), &panel.words, lane, to));
+            with_layout!(panel.format, layout => widen_lane(layout_of(layout), words, lane, to));
         }
     }
 }
@@ -243,10 +238,11 @@ impl Interleaved {
         self.values.first(self.rows * self.inputs)
     }
 
-    /// Products with a panel into `sums`, `[row][PANEL]`. The words of the panel that follows are `next`.
-    fn times(&self, arch: Arch, panel: &Panel, next: &[u32], sums: &mut [f32]) {
-        with_layout!(panel.format, layout => {
-            self.times_panel(arch, layout_of(layout), &panel.words, next, sums);
+    /// Products with a panel of a matrix into `sums`, `[row][PANEL]`.
+    fn times(&self, arch: Arch, matrix: &Packed, panel: usize, sums: &mut [f32]) {
+        let (words, next) = (matrix.words(panel), matrix.words(panel + 1));
+        with_layout!(matrix.panels[panel].format, layout => {
+            self.times_panel(arch, layout_of(layout), words, next, sums);
         });
     }
 
@@ -309,7 +305,7 @@ mod tests {
     use candle_core::{Device, Tensor};
 
     use super::*;
-    use crate::kernels::WeightFormat;
+    use crate::kernels::{PackError, Rows, WeightFormat};
 
     fn noise(seed: u64, len: usize) -> Vec<f32> {
         let mut state = seed;
@@ -360,14 +356,15 @@ mod tests {
 
     /// All formats in one matrix, and what it holds.
     fn mixed(inputs: usize) -> (Packed, Vec<f32>) {
-        let mut packed = Packed::new(inputs);
-        let mut all = Vec::new();
+        let (mut parts, mut all) = (Vec::new(), Vec::new());
         for ((seed, format), outputs) in (1..).zip(FORMATS).zip([40, 64, 1, 33, 32, 7]) {
             let (bytes, read) = stored(format, outputs, inputs, seed);
-            packed.push(format, outputs, &bytes).unwrap();
+            parts.push((format, outputs, bytes));
             all.extend(read);
         }
-        (packed, all)
+        let parts: Vec<Rows<'_>> =
+            parts.iter().map(|&(format, outputs, ref bytes)| Rows { format, outputs, bytes }).collect();
+        (Packed::new(inputs, &parts).unwrap(), all)
     }
 
     fn rows_of(packed: &Packed, outputs: &[u32]) -> Vec<f32> {
@@ -388,8 +385,7 @@ mod tests {
     fn an_odd_number_of_inputs_is_no_hindrance() {
         for format in [WeightFormat::F32, WeightFormat::Bf16, WeightFormat::F16] {
             let (bytes, weights) = stored(format, 3, 7, 5);
-            let mut packed = Packed::new(7);
-            packed.push(format, 3, &bytes).unwrap();
+            let packed = Packed::new(7, &[Rows { format, outputs: 3, bytes: &bytes }]).unwrap();
             assert_eq!(rows_of(&packed, &[0, 1, 2]), weights);
         }
     }
@@ -456,11 +452,16 @@ mod tests {
 
     #[test]
     fn what_is_no_matrix_is_refused() {
-        let mut packed = Packed::new(48);
-        assert!(packed.push(WeightFormat::Q8_0, 1, &[0; 34]).is_err(), "48 is no multiple of 32");
-        assert!(packed.push(WeightFormat::F32, 2, &[0; 4 * 48]).is_err());
-        assert_eq!(packed.push(WeightFormat::F16, 1, &[0x7c; 96]), Err(crate::kernels::PackError::NotFinite));
-        assert_eq!(packed.outputs(), 0);
-        assert!(packed.product(&[0.0; 48]).is_empty());
+        let whole = Rows { format: WeightFormat::F32, outputs: 1, bytes: &[0; 4 * 48] };
+        let pack = |rows| Packed::new(48, &[whole, rows]).unwrap_err();
+        let size = |(part, error)| part == 1 && matches!(error, PackError::Size { .. });
+        let no_blocks = Rows { format: WeightFormat::Q8_0, outputs: 1, bytes: &[0; 34] };
+        assert!(size(pack(no_blocks)), "48 is no multiple of 32");
+        assert!(size(pack(Rows { outputs: 2, ..whole })));
+        let infinite = Rows { format: WeightFormat::F16, outputs: 1, bytes: &[0x7c; 96] };
+        assert_eq!(pack(infinite), (1, PackError::NotFinite));
+        let nothing = Packed::new(48, &[]).unwrap();
+        assert_eq!(nothing.outputs(), 0);
+        assert!(nothing.product(&[0.0; 48]).is_empty());
     }
 }

@@ -5,15 +5,19 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
+use super::Pages;
+
 /// Numbers that are read: more than any cache holds.
 const NUMBERS: usize = 1 << 26;
 /// What a thread takes at a time.
 const PART: usize = 1 << 18;
 const TRIES: u32 = 4;
 
-/// Bytes a second from memory, in 10⁹, that the threads of the current pool read together: the best of a few tries.
+/// Bytes a second from memory, in 10⁹, that the threads of the current pool read together: the best of a few tries. 0 if
+/// there is no memory to try it with.
 pub fn read_gb_per_s() -> f64 {
-    let numbers = vec![1_u64; NUMBERS];
+    let Ok(mut numbers) = Pages::<u64>::zeros(NUMBERS) else { return 0.0 };
+    numbers.fill(1);
     let read = |_| {
         let started = Instant::now();
         let sum: u64 = numbers.par_chunks(PART).map(|part| part.iter().fold(0, |sum, n| sum ^ n)).sum();

@@ -3,9 +3,11 @@
 mod bandwidth;
 mod disturbance;
 mod facts;
+mod pages;
 mod speed;
 
 pub use bandwidth::read_gb_per_s;
 pub use disturbance::{Disturbance, DisturbedSteps, Watch};
 pub use facts::{MachineFacts, machine};
+pub use pages::Pages;
 pub use speed::{Drift, SPEED_ROWS, SpeedPoint};

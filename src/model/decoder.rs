@@ -17,7 +17,7 @@ use super::rope::Rope;
 use super::strand::{Activations, Strand, rows_apart};
 use super::weights::{Stored, WeightReader};
 use crate::catalog::ModelConfig;
-use crate::kernels::{Packed, Put};
+use crate::kernels::{Packed, Put, Rows};
 use crate::spec::Dtype;
 
 /// One request's share of a forward pass.
@@ -61,13 +61,14 @@ impl Form for OnCpu {
 
 /// Matrices of the same width, one above the other.
 pub(super) fn packed(parts: Vec<(String, usize, Stored<'_>)>, inputs: usize) -> Result<Packed, ModelError> {
-    let mut packed = Packed::new(inputs);
-    for (name, outputs, stored) in parts {
-        packed
-            .push(stored.format, outputs, &stored.bytes)
-            .map_err(|error| ModelError::Tensor { name, reason: error.to_string() })?;
-    }
-    Ok(packed)
+    let rows: Vec<Rows<'_>> = parts
+        .iter()
+        .map(|(_, outputs, stored)| Rows { format: stored.format, outputs: *outputs, bytes: &stored.bytes })
+        .collect();
+    Packed::new(inputs, &rows).map_err(|(part, error)| {
+        let name = parts.get(part).map(|(name, ..)| name.clone()).unwrap_or_default();
+        ModelError::Tensor { name, reason: error.to_string() }
+    })
 }
 
 impl Decoder {
@@ -303,7 +304,7 @@ mod tests {
     #[test]
     fn chunks_and_batches_leave_the_logits_as_they_are() {
         let model = tiny();
-        let new_kv = || PagedKv::new(2, 32, 4, 2, 16);
+        let new_kv = || PagedKv::new(2, 32, 4, 2, 16).unwrap();
         let prompt: Vec<u32> = (0..19).map(|i| (i * 37 + 11) % 1024).collect();
         let other: Vec<u32> = (0..9).map(|i| (i * 91 + 5) % 1024).collect();
         let blocks = [9, 3, 30, 1, 12];
@@ -353,7 +354,13 @@ mod tests {
         let model = tiny();
         let shares = [share(&[4096], 0, &[0])];
         let error = model
-            .forward(&shares, &mut PagedKv::new(2, 1, 4, 2, 16), &mut Activations::default(), 2, &mut NoTimer)
+            .forward(
+                &shares,
+                &mut PagedKv::new(2, 1, 4, 2, 16).unwrap(),
+                &mut Activations::default(),
+                2,
+                &mut NoTimer,
+            )
             .unwrap_err();
         assert!(matches!(error, ModelError::Token { token: 4096, .. }), "{error}");
     }
@@ -367,7 +374,7 @@ mod tests {
             model
                 .forward(
                     &[share(&prompt, 0, &[0, 1])],
-                    &mut PagedKv::new(2, 2, 4, 2, 16),
+                    &mut PagedKv::new(2, 2, 4, 2, 16).unwrap(),
                     &mut Activations::default(),
                     2,
                     &mut NoTimer,

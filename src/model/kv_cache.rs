@@ -1,3 +1,7 @@
+use std::io;
+
+use crate::machine::Pages;
+
 /// Keys and values of all layers in blocks of a fixed number of tokens (Kwon et al.,
 /// "Efficient Memory Management for Large Language Model Serving with
 /// PagedAttention", SOSP 2023, §4). Which block belongs to whom is the
@@ -5,10 +9,10 @@
 ///
 /// In f32, a layer's keys are `[block][kv head][head_dim][position in block]`, so that scores of neighbouring positions are
 /// neighbouring sums, and its values `[block][kv head][position in block][head_dim]`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct PagedKv {
-    keys: Vec<Vec<f32>>,
-    values: Vec<Vec<f32>>,
+    keys: Vec<Pages<f32>>,
+    values: Vec<Pages<f32>>,
     num_kv_heads: usize,
     block_size: usize,
     head_dim: usize,
@@ -18,24 +22,30 @@ pub struct PagedKv {
 impl PagedKv {
     /// A cache of `num_blocks` blocks of `block_size` tokens. Its pages are touched, so that
     /// no later step pays for the first use of memory.
+    ///
+    /// # Errors
+    /// The system has not so much memory.
     pub fn new(
         num_layers: usize,
         num_blocks: usize,
         block_size: usize,
         num_kv_heads: usize,
         head_dim: usize,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let size = num_blocks * num_kv_heads * block_size * head_dim;
-        // A non-zero fill: zeroed memory would be mapped lazily.
-        let layer = || vec![1e-6_f32; size];
-        Self {
-            keys: (0..num_layers).map(|_| layer()).collect(),
-            values: (0..num_layers).map(|_| layer()).collect(),
+        let layer = |_| {
+            let mut pages = Pages::zeros(size)?;
+            pages.fill(1e-6);
+            Ok(pages)
+        };
+        Ok(Self {
+            keys: (0..num_layers).map(layer).collect::<io::Result<_>>()?,
+            values: (0..num_layers).map(layer).collect::<io::Result<_>>()?,
             num_kv_heads,
             block_size,
             head_dim,
             num_blocks,
-        }
+        })
     }
 
     /// Tokens in a block.

@@ -59,7 +59,7 @@ fn cache(model: &Decoder) -> (PagedKv, Vec<u32>) {
     let config = model.config();
     let [layers, kv_heads, dim] =
         [config.num_hidden_layers, config.num_key_value_heads, config.head_dim].map(|n| n as usize);
-    (PagedKv::new(layers, 64, 8, kv_heads, dim), (0..64).map(|block| block * 29 % 64).collect())
+    (PagedKv::new(layers, 64, 8, kv_heads, dim).unwrap(), (0..64).map(|block| block * 29 % 64).collect())
 }
 
 fn forward(model: &Decoder, kv: &mut PagedKv, blocks: &[u32], tokens: &[u32], context: u32) -> Vec<f32> {

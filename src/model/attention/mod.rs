@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn paged_attention_equals_the_formula_over_contiguous_keys() {
         let (heads, kv_heads, dim, block_size, tokens) = (4, 2, 12, 4, 11);
-        let mut kv = PagedKv::new(1, 8, block_size, kv_heads, dim);
+        let mut kv = PagedKv::new(1, 8, block_size, kv_heads, dim).unwrap();
         let blocks = [6, 1, 3];
         let (keys, values) = (noise(1, tokens * kv_heads * dim), noise(2, tokens * kv_heads * dim));
         let row = |data: &[f32], t: usize| data[t * kv_heads * dim..(t + 1) * kv_heads * dim].to_vec();
@@ -164,7 +164,7 @@ mod tests {
             [(4, 2, 32, 16), (6, 2, 20, 8), (3, 3, 64, 32), (12, 1, 16, 5)]
         {
             let tokens = 45_usize;
-            let mut kv = PagedKv::new(1, 12, block_size, kv_heads, dim);
+            let mut kv = PagedKv::new(1, 12, block_size, kv_heads, dim).unwrap();
             let blocks: Vec<u32> = (0..tokens.div_ceil(block_size) as u32).rev().collect();
             let width = kv_heads * dim;
             let (keys, values) = (noise(1, tokens * width), noise(2, tokens * width));

@@ -28,7 +28,7 @@ fn on_cpu(decoder: &Decoder) -> Vec<Vec<f32>> {
     let config = decoder.config();
     let [layers, kv_heads, dim] =
         [config.num_hidden_layers, config.num_key_value_heads, config.head_dim].map(|n| n as usize);
-    let mut kv = PagedKv::new(layers, BLOCKS, BLOCK_SIZE, kv_heads, dim);
+    let mut kv = PagedKv::new(layers, BLOCKS, BLOCK_SIZE, kv_heads, dim).unwrap();
     let mut activations = Activations::default();
     serve(|shares| decoder.forward(shares, &mut kv, &mut activations, layers, &mut NoTimer).unwrap())
 }
