@@ -1,7 +1,7 @@
 //! Reference steps: how fast the machine is at this moment. Timed through a profile, and before, in and after every
 //! measured run, they tell whether both saw the same machine.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::EngineError;
 use super::executor::Executor;
@@ -13,8 +13,10 @@ use crate::scheduler::{Batch, BatchEntry};
 
 /// Tokens that the last row of a reference step sees.
 const LONGEST: u32 = 64;
-/// Steps of one row before the first that is timed.
-const LEAD: usize = 2;
+/// Steps of one row before the first that is timed: so many, fewer where they take so long. As in a run's decodes, a small
+/// model's weights are in the caches then as far as they fit.
+const LEAD: usize = 6;
+const LEAD_TIME: Duration = Duration::from_millis(10);
 /// Weights that a shortened model streams at least, so that its layers are as cold as in the whole one.
 const MIN_STREAMED_BYTES: u64 = 256 << 20;
 
@@ -42,19 +44,24 @@ impl Executor<'_> {
         let blocks: Vec<u32> = (0..own).map(|block| (all.saturating_sub(own) + block) % all.max(1)).collect();
         let sequence = Sequence::new(vec![0; longest as usize], 0);
         let kept = self.replace_sequences(vec![sequence]);
-        let layers = self.use_layers(representative_layers(self.config()));
+        let representative = representative_layers(self.config());
+        // Logits of a large model take long for what they tell.
+        let emits = representative == self.config().num_hidden_layers as usize;
+        let layers = self.use_layers(representative);
         let mut step = |rows: u32| -> Result<u64, EngineError> {
             let tokens = rows.min(longest);
             let context = longest - tokens;
-            // As a prompt's middle, without logits, which take long for what they tell.
-            let batch =
-                Batch::of([BatchEntry { request: 0, tokens, context, is_prefill: true, emits: false }]);
+            let batch = Batch::of([BatchEntry { request: 0, tokens, context, is_prefill: true, emits }]);
             let started = Instant::now();
             self.step(&batch, |_| &blocks, &mut NoTimer)?;
             Ok(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX))
         };
         // Whatever ran before has left the caches after some.
-        for _ in 0..LEAD {
+        let started = Instant::now();
+        for lead in 0..LEAD {
+            if lead >= 2 && started.elapsed() >= LEAD_TIME {
+                break;
+            }
             step(1)?;
         }
         let mut step_ns = [0; SPEED_ROWS.len()];

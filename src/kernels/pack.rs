@@ -111,12 +111,12 @@ pub(super) struct Panel {
 }
 
 impl Panel {
-    /// Puts the panel's results of a row where they belong in it.
-    pub fn put(&self, lanes: &[f32], row: &mut [f32], put: Put) {
-        let (row, lanes) = (&mut row[self.first_output..][..self.outputs], &lanes[..self.outputs]);
+    /// Puts the panel's results of a row at the beginning of `y`.
+    pub fn put(&self, lanes: &[f32], y: &mut [f32], put: Put) {
+        let (y, lanes) = (&mut y[..self.outputs], &lanes[..self.outputs]);
         match put {
-            Put::Over => row.copy_from_slice(lanes),
-            Put::Onto => row.iter_mut().zip(lanes).for_each(|(y, sum)| *y += sum),
+            Put::Over => y.copy_from_slice(lanes),
+            Put::Onto => y.iter_mut().zip(lanes).for_each(|(y, sum)| *y += sum),
         }
     }
 }
@@ -187,6 +187,16 @@ impl Packed {
     /// Bytes in memory.
     pub fn num_bytes(&self) -> usize {
         size_of_val(&*self.words)
+    }
+
+    /// The panels that hold just these outputs; None if there are no such.
+    pub fn panels_of(&self, outputs: Range<usize>) -> Option<Range<usize>> {
+        let begins = |output| match self.panels.binary_search_by_key(&output, |panel| panel.first_output) {
+            Ok(panel) => Some(panel),
+            Err(_) => (output == self.outputs).then_some(self.panels.len()),
+        };
+        (outputs.start <= outputs.end).then_some(())?;
+        Some(begins(outputs.start)?..begins(outputs.end)?)
     }
 
     /// The words of a panel; none behind the last.

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use pulp::Arch;
 use rayon::prelude::*;
@@ -85,16 +86,23 @@ impl Packed {
         self.multiply_on(Arch::new(), x, y, put, workers);
     }
 
+    /// Multiplies `x`, `[rows][inputs]`, with the outputs of some panels, on the calling thread alone. `y` is `[rows]` of these
+    /// outputs.
+    pub fn multiply_panels(&self, x: &[f32], panels: &[Range<usize>], y: &mut [f32]) {
+        self.multiply_some(Arch::new(), x, panels, y, Put::Over);
+    }
+
     fn multiply_on(&self, arch: Arch, x: &[f32], y: &mut [f32], put: Put, workers: Workers) {
+        if workers == Workers::Caller {
+            let all = 0..self.panels.len();
+            return self.multiply_some(arch, x, std::slice::from_ref(&all), y, put);
+        }
         let rows_of = |width: usize| MOST_ROWS * width.max(1);
         for (y, x) in y.chunks_mut(rows_of(self.outputs())).zip(x.chunks(rows_of(self.inputs()))) {
             let mut buffers = BUFFERS.take();
             let values = std::mem::take(&mut buffers.values);
             let x = Interleaved::new(x, self.inputs(), most_rows(lanes(arch)), values);
-            match workers {
-                Workers::Pool => self.shared_out(arch, &x, y, put, &mut buffers.sums),
-                Workers::Caller => self.alone(arch, &x, y, put, &mut buffers.sums),
-            }
+            self.shared_out(arch, &x, y, put, &mut buffers.sums);
             buffers.values = x.values;
             BUFFERS.set(buffers);
         }
@@ -108,7 +116,7 @@ impl Packed {
         panels.with_min_len(least).for_each_init(
             // They come from another core's cache: faster all at once than one after the other.
             || prefetch_all(&x.values()[..x.values().len().min(MOST_FETCHED)]),
-            |(), (index, sums)| x.times(arch, self, index, sums),
+            |(), (index, sums)| x.times(arch, self, (index, index + 1), sums),
         );
         if x.rows < PUT_ROWS {
             prefetch_all(sums);
@@ -116,18 +124,34 @@ impl Packed {
         let rows = y.par_chunks_mut(self.outputs()).enumerate();
         rows.with_min_len(PUT_ROWS).for_each(|(row, y)| {
             for (panel, sums) in self.panels.iter().zip(sums.chunks_exact(of_panel)) {
-                panel.put(&sums[row * PANEL..], y, put);
+                panel.put(&sums[row * PANEL..], &mut y[panel.first_output..], put);
             }
         });
     }
 
-    fn alone(&self, arch: Arch, x: &Interleaved, y: &mut [f32], put: Put, sums: &mut Buffer<f32>) {
-        let sums = sums.room(x.rows * PANEL);
-        for (index, panel) in self.panels.iter().enumerate() {
-            x.times(arch, self, index, sums);
-            for (y, sums) in y.chunks_exact_mut(self.outputs()).zip(sums.chunks_exact(PANEL)) {
-                panel.put(sums, y, put);
+    fn multiply_some(&self, arch: Arch, x: &[f32], panels: &[Range<usize>], y: &mut [f32], put: Put) {
+        let outputs_of =
+            |panels: &Range<usize>| self.panels[panels.clone()].iter().map(|panel| panel.outputs);
+        let width = panels.iter().flat_map(outputs_of).sum::<usize>().max(1);
+        let order = || panels.iter().cloned().flatten();
+        let rows_of = |width: usize| MOST_ROWS * width.max(1);
+        for (y, x) in y.chunks_mut(rows_of(width)).zip(x.chunks(rows_of(self.inputs()))) {
+            let mut buffers = BUFFERS.take();
+            let values = std::mem::take(&mut buffers.values);
+            let x = Interleaved::new(x, self.inputs(), most_rows(lanes(arch)), values);
+            let sums = buffers.sums.room(x.rows * PANEL);
+            let following = order().skip(1).chain([self.panels.len()]);
+            let mut first = 0;
+            for (index, next) in order().zip(following) {
+                let panel = &self.panels[index];
+                x.times(arch, self, (index, next), sums);
+                for (y, sums) in y.chunks_exact_mut(width).zip(sums.chunks_exact(PANEL)) {
+                    panel.put(sums, &mut y[first..], put);
+                }
+                first += panel.outputs;
             }
+            buffers.values = x.values;
+            BUFFERS.set(buffers);
         }
     }
 
@@ -238,9 +262,9 @@ impl Interleaved {
         self.values.first(self.rows * self.inputs)
     }
 
-    /// Products with a panel of a matrix into `sums`, `[row][PANEL]`.
-    fn times(&self, arch: Arch, matrix: &Packed, panel: usize, sums: &mut [f32]) {
-        let (words, next) = (matrix.words(panel), matrix.words(panel + 1));
+    /// Products with a panel of a matrix into `sums`, `[row][PANEL]`. Asks for the panel that is `next`.
+    fn times(&self, arch: Arch, matrix: &Packed, (panel, next): (usize, usize), sums: &mut [f32]) {
+        let (words, next) = (matrix.words(panel), matrix.words(next));
         with_layout!(matrix.panels[panel].format, layout => {
             self.times_panel(arch, layout_of(layout), words, next, sums);
         });
@@ -285,12 +309,14 @@ impl Interleaved {
         layout: PhantomData<L>,
         words: &[u32],
         ahead: &[u32],
-        inputs: std::ops::Range<usize>,
+        inputs: Range<usize>,
         sums: &mut [f32],
     ) {
         let mut parts = ahead.chunks(ahead.len().div_ceil(self.groups.len().max(1)).max(1));
         for &(first, rows) in &self.groups {
-            let ahead = parts.next().unwrap_or_default();
+            // Where little is done with what is read, a processor reads ahead by itself, and better unasked.
+            let reads_alone = rows == 1 && L::WORDS == 1;
+            let ahead = if reads_alone { &[] } else { parts.next().unwrap_or_default() };
             let at = first * self.inputs;
             let x = &self.values()[at + inputs.start * rows..at + inputs.end * rows];
             let sums = &mut sums[first * PANEL..(first + rows) * PANEL];
@@ -447,6 +473,25 @@ mod tests {
             let mut y = before.clone();
             packed.multiply(&x, &mut y, Put::Onto, workers);
             assert_eq!(y, wanted, "{workers:?}");
+        }
+    }
+
+    #[test]
+    fn some_panels_make_their_columns() {
+        let (packed, _) = mixed(512);
+        // Formats begin panels of their own: 40, 64, 1, 33, 32 and 7 outputs.
+        assert_eq!(packed.panels_of(0..40), Some(0..2));
+        assert_eq!(packed.panels_of(104..105), Some(4..5));
+        assert_eq!(packed.panels_of(170..177), Some(8..9));
+        assert_eq!((packed.panels_of(40..41), packed.panels_of(0..177)), (None, Some(0..9)));
+        for rows in [1, 5, 13, 250] {
+            let x = noise(rows as u64, rows * 512);
+            let whole = packed.product(&x);
+            let mut y = vec![f32::NAN; rows * 41];
+            packed.multiply_panels(&x, &[4..5, 0..2], &mut y);
+            for (y, whole) in y.chunks_exact(41).zip(whole.chunks_exact(packed.outputs())) {
+                assert_eq!((y[0], &y[1..]), (whole[104], &whole[..40]));
+            }
         }
     }
 

@@ -8,13 +8,13 @@ use rayon::prelude::*;
 
 use super::ModelError;
 use super::attention::{Heads, Row, attention};
-use super::kv_cache::PagedKv;
+use super::kv_cache::{KvHeads, PagedKv};
 use super::load::load_network;
 use super::network::{Form, Layer, Network};
 use super::norm::rms_norm;
 use super::ops::{Op, OpTimer};
 use super::rope::Rope;
-use super::strand::{Activations, Strand, rows_apart};
+use super::strand::{Activations, Strand, many_rows, rows_apart};
 use super::weights::{Stored, WeightReader};
 use crate::catalog::ModelConfig;
 use crate::kernels::{Packed, Put, Rows};
@@ -117,19 +117,48 @@ impl Decoder {
     ) -> Result<Vec<f32>, ModelError> {
         timer.begin();
         let tokens = token_ids(shares, self.config.vocab_size)?;
-        activations.share_out(shares.iter().map(|share| share.tokens.len()));
-        let tokens = activations.by_strand(tokens);
-        let rows = activations.by_strand(shares.iter().flat_map(|share| {
+        let rows = shares.iter().flat_map(|share| {
             let row = |offset| Row { blocks: share.blocks, position: share.context as usize + offset };
             (0..share.tokens.len()).map(row)
-        }));
-        let layers = &self.network.layers[..num_layers.min(self.network.layers.len())];
+        });
+        let num_layers = num_layers.min(self.network.layers.len());
+        let threads = rayon::current_num_threads();
+        let by_columns =
+            (!many_rows(tokens.len(), threads)).then(|| self.taken(num_layers, threads)).flatten();
+        let hidden = self.config.hidden_size as usize;
+        let logits = if let Some(taken) = by_columns {
+            let (rows, columns): (Vec<Row<'_>>, _) = (rows.collect(), &mut activations.columns);
+            self.by_columns(&taken, (&tokens, &rows), kv, columns, timer);
+            self.logits(shares, |row, to| self.final_norm(columns.row(row, hidden), to))
+        } else {
+            activations.share_out(shares.iter().map(|share| share.tokens.len()));
+            let (tokens, rows) = (activations.by_strand(tokens), activations.by_strand(rows));
+            self.by_strands(num_layers, (&tokens, &rows), kv, activations, timer);
+            self.logits(shares, |row, to| self.final_norm(activations.row(row, hidden), to))
+        };
+        timer.lap(Op::LmHead);
+        Ok(logits)
+    }
+
+    /// Computes the rows of a pass, whose tokens are `tokens`; each strand has some of both.
+    fn by_strands(
+        &self,
+        num_layers: usize,
+        (tokens, rows): (&[Vec<u32>], &[Vec<Row<'_>>]),
+        kv: &mut PagedKv,
+        activations: &mut Activations,
+        timer: &mut dyn OpTimer,
+    ) {
+        let layers = &self.network.layers[..num_layers];
+        // All heads are one part.
+        let mut kv = kv.split(1);
+        let Some(kv) = kv.first_mut() else { return };
         activations.each(timer, |strand, timer| {
             let x = strand.x.room(strand.rows * self.config.hidden_size as usize);
             self.network.embed.rows(&tokens[strand.index], x);
             timer.lap(Op::Emb);
             if let Some(first) = layers.first() {
-                self.before_attention(first, &rows, strand, timer);
+                self.before_attention(first, rows, strand, timer);
             }
         });
         for (index, layer) in layers.iter().enumerate() {
@@ -139,28 +168,19 @@ impl Decoder {
             timer.lap(Op::AttnKvCacheSave);
             let kv = &*kv;
             activations.each(timer, |strand, timer| {
-                self.with_attention(index, layer, &rows, strand, kv, timer);
+                self.with_attention(index, layer, rows, strand, kv, timer);
                 if let Some(next) = layers.get(index + 1) {
-                    self.before_attention(next, &rows, strand, timer);
+                    self.before_attention(next, rows, strand, timer);
                 }
             });
         }
-        let logits = self.logits(activations, shares);
-        timer.lap(Op::LmHead);
-        Ok(logits)
     }
 
-    fn heads(&self) -> Heads {
+    pub(super) fn heads(&self) -> Heads {
         let [queries, keys, dim] =
             [self.config.num_attention_heads, self.config.num_key_value_heads, self.config.head_dim]
                 .map(|n| n as usize);
         Heads { queries, keys, dim }
-    }
-
-    /// Widths of a row's queries, and of its keys or values.
-    fn widths(&self) -> (usize, usize) {
-        let Heads { queries, keys, dim } = self.heads();
-        (queries * dim, keys * dim)
     }
 
     /// Norms a strand's rows for what comes next.
@@ -186,37 +206,50 @@ impl Decoder {
         self.norm(&layer.input_layernorm, strand);
         timer.lap(Op::InputLayernorm);
         let count = strand.rows;
-        let (q_width, kv_width) = self.widths();
+        let (q_width, kv_width) = self.heads().widths();
         let width = q_width + 2 * kv_width;
         let qkv = strand.qkv.room(count * width);
         let normed = strand.normed.first(count * self.config.hidden_size as usize);
         layer.qkv_proj.multiply(normed, qkv, Put::Over, strand.workers);
         timer.lap(Op::AttnPreProj);
-        let (dim, eps) = (self.config.head_dim as usize, self.config.rms_norm_eps as f32);
         let query = strand.query.room(count * q_width).par_chunks_mut(q_width);
         let key = strand.key.room(count * kv_width).par_chunks_mut(kv_width);
         let per_row = query.zip(key).zip(qkv.par_chunks(width)).zip(&rows[strand.index]);
-        let norm = layer.qk_norm.as_ref();
         per_row.with_min_len(rows_apart(strand.workers)).for_each(|(((query, key), qkv), row)| {
-            self.arch.dispatch(
-                #[inline(always)]
-                || {
-                    let heads = |from: &[f32], norm: Option<&[f32]>, to: &mut [f32]| {
-                        for (from, to) in from.chunks_exact(dim).zip(to.chunks_exact_mut(dim)) {
-                            self.rope.rotate(from, norm.map(|weight| (weight, eps)), row.position, to);
-                        }
-                    };
-                    heads(&qkv[..q_width], norm.map(|norm| &*norm.query), query);
-                    heads(&qkv[q_width..q_width + kv_width], norm.map(|norm| &*norm.key), key);
-                },
-            );
+            self.rotate(layer, self.heads(), (qkv, row.position), query, key);
         });
         timer.lap(Op::AttnRope);
     }
 
+    /// Norms and rotates the queries and keys of some heads of a row, whose queries, keys and values are `qkv`.
+    pub(super) fn rotate(
+        &self,
+        layer: &Layer<OnCpu>,
+        heads: Heads,
+        (qkv, position): (&[f32], usize),
+        query: &mut [f32],
+        key: &mut [f32],
+    ) {
+        let (dim, eps) = (heads.dim, self.config.rms_norm_eps as f32);
+        let (q_width, kv_width) = heads.widths();
+        let norm = layer.qk_norm.as_ref();
+        self.arch.dispatch(
+            #[inline(always)]
+            || {
+                let heads = |from: &[f32], norm: Option<&[f32]>, to: &mut [f32]| {
+                    for (from, to) in from.chunks_exact(dim).zip(to.chunks_exact_mut(dim)) {
+                        self.rope.rotate(from, norm.map(|weight| (weight, eps)), position, to);
+                    }
+                };
+                heads(&qkv[..q_width], norm.map(|norm| &*norm.query), query);
+                heads(&qkv[q_width..q_width + kv_width], norm.map(|norm| &*norm.key), key);
+            },
+        );
+    }
+
     /// Keeps keys and values of a strand's rows.
-    fn store(&self, index: usize, rows: &[Row<'_>], strand: &Strand, kv: &mut PagedKv) {
-        let (q_width, kv_width) = self.widths();
+    fn store(&self, index: usize, rows: &[Row<'_>], strand: &Strand, kv: &mut KvHeads<'_>) {
+        let (q_width, kv_width) = self.heads().widths();
         let width = q_width + 2 * kv_width;
         let keys = strand.key.first(rows.len() * kv_width).chunks_exact(kv_width);
         let qkv = strand.qkv.first(rows.len() * width).chunks_exact(width);
@@ -232,11 +265,11 @@ impl Decoder {
         layer: &Layer<OnCpu>,
         rows: &[Vec<Row<'_>>],
         strand: &mut Strand,
-        kv: &PagedKv,
+        kv: &KvHeads<'_>,
         timer: &mut dyn OpTimer,
     ) {
         let (count, workers) = (strand.rows, strand.workers);
-        let (q_width, _) = self.widths();
+        let (q_width, _) = self.heads().widths();
         let attended = strand.attended.room(count * q_width);
         let query = strand.query.first(count * q_width);
         let rows = &rows[strand.index];
@@ -251,15 +284,18 @@ impl Decoder {
         timer.lap(Op::MlpDownProj);
     }
 
-    /// Final norm and output projection of each emitting share's last row.
-    fn logits(&self, activations: &Activations, shares: &[Share<'_>]) -> Vec<f32> {
+    fn final_norm(&self, x: &[f32], normed: &mut [f32]) {
+        let eps = self.config.rms_norm_eps as f32;
+        self.arch.dispatch(|| rms_norm(x, &self.network.norm, eps, normed));
+    }
+
+    /// Output projection of each emitting share's last row, which `norm` puts where it is told to.
+    fn logits(&self, shares: &[Share<'_>], mut norm: impl FnMut(usize, &mut [f32])) -> Vec<f32> {
         let hidden = self.config.hidden_size as usize;
         let last = last_rows(shares);
         let mut normed = vec![0.0; last.len() * hidden];
         for (normed, row) in normed.chunks_exact_mut(hidden).zip(last) {
-            let x = activations.row(row as usize, hidden);
-            let eps = self.config.rms_norm_eps as f32;
-            self.arch.dispatch(|| rms_norm(x, &self.network.norm, eps, normed));
+            norm(row as usize, normed);
         }
         self.network.output().product(&normed)
     }

@@ -7,8 +7,8 @@ use crate::machine::Pages;
 /// PagedAttention", SOSP 2023, §4). Which block belongs to whom is the
 /// scheduler's business.
 ///
-/// In f32, a layer's keys are `[block][kv head][head_dim][position in block]`, so that scores of neighbouring positions are
-/// neighbouring sums, and its values `[block][kv head][position in block][head_dim]`.
+/// In f32, a layer's keys are `[kv head][block][head_dim][position in block]`, so that scores of neighbouring positions are
+/// neighbouring sums, and its values `[kv head][block][position in block][head_dim]`.
 #[derive(Debug, Default)]
 pub struct PagedKv {
     keys: Vec<Pages<f32>>,
@@ -58,10 +58,44 @@ impl PagedKv {
         self.num_blocks
     }
 
+    /// The cache in parts of as many KV heads each: their number is a multiple of that of the parts.
+    pub(super) fn split(&mut self, parts: usize) -> Vec<KvHeads<'_>> {
+        let (block_size, head_dim, num_blocks) = (self.block_size, self.head_dim, self.num_blocks);
+        let of_part = self.num_kv_heads / parts * num_blocks * block_size * head_dim;
+        let empty = || KvHeads { keys: Vec::new(), values: Vec::new(), block_size, head_dim, num_blocks };
+        let mut all: Vec<KvHeads<'_>> = (0..parts).map(|_| empty()).collect();
+        for (keys, values) in self.keys.iter_mut().zip(&mut self.values) {
+            let of_parts = keys.chunks_exact_mut(of_part.max(1)).zip(values.chunks_exact_mut(of_part.max(1)));
+            for (part, (keys, values)) in all.iter_mut().zip(of_parts) {
+                part.keys.push(keys);
+                part.values.push(values);
+            }
+        }
+        all
+    }
+}
+
+/// Some heads of a [`PagedKv`], counted from the first of them.
+#[derive(Debug)]
+pub(super) struct KvHeads<'a> {
+    /// By layer.
+    keys: Vec<&'a mut [f32]>,
+    values: Vec<&'a mut [f32]>,
+    block_size: usize,
+    head_dim: usize,
+    num_blocks: usize,
+}
+
+impl KvHeads<'_> {
+    /// Tokens in a block.
+    pub fn block_size(&self) -> usize {
+        self.block_size
+    }
+
     /// Where a head's keys or values in a block lie.
     fn of_head(&self, block: u32, head: usize) -> std::ops::Range<usize> {
         let size = self.block_size * self.head_dim;
-        let from = (block as usize * self.num_kv_heads + head) * size;
+        let from = (head * self.num_blocks + block as usize) * size;
         from..from + size
     }
 
@@ -82,7 +116,7 @@ impl PagedKv {
     }
 
     /// Of one head in one block the keys, `[head_dim][position]`, and the values, `[position][head_dim]`.
-    pub(super) fn block(&self, layer: usize, block: u32, head: usize) -> (&[f32], &[f32]) {
+    pub fn block(&self, layer: usize, block: u32, head: usize) -> (&[f32], &[f32]) {
         let of_head = self.of_head(block, head);
         (&self.keys[layer][of_head.clone()], &self.values[layer][of_head])
     }

@@ -39,7 +39,7 @@ impl Dense<Packed> {
 }
 
 /// `out = SiLU(gate) × up`. `gate_up` is `[row][gate, up]`.
-fn activate(arch: Arch, gate_up: &[f32], out: &mut [f32], intermediate: usize, workers: Workers) {
+pub(super) fn activate(arch: Arch, gate_up: &[f32], out: &mut [f32], intermediate: usize, workers: Workers) {
     let rows = out.par_chunks_mut(intermediate).zip(gate_up.par_chunks(2 * intermediate));
     rows.with_min_len(rows_apart(workers)).for_each(|(out, gate_up)| {
         let (gate, up) = gate_up.split_at(intermediate);

@@ -2,6 +2,7 @@
 
 mod attention;
 mod chat;
+mod columns;
 mod decoder;
 mod exp;
 mod gguf;
@@ -20,6 +21,7 @@ mod reference;
 mod rope;
 mod sampler;
 mod strand;
+mod threads;
 mod tokenizer;
 mod weights;
 

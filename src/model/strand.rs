@@ -1,17 +1,20 @@
 //! Rows of a pass, and the threads that carry them through the layers.
 //!
-//! A pass of few rows is one strand: the threads share out every product, so that each reads a part of the weights. A pass
-//! of many rows is a strand for each thread: a thread carries its rows from layer to layer and hands nothing to
+//! A pass of many rows is a strand for each thread: a thread carries its rows from layer to layer and hands nothing to
 //! another but keys and values. What a core computes stays in its own caches; cores that share none would wait
-//! for each other's rows longer than for the weights, which many rows make up for.
+//! for each other's rows longer than for the weights, which many rows make up for. A pass of few rows is cut by columns
+//! ([`super::columns`]), or, where its columns are no whole panels for each thread, is one strand: the threads share out
+//! every product.
 
 use std::sync::{Mutex, PoisonError};
 
-use super::ops::{NoTimer, OpTimer};
+use super::columns::Columns;
+use super::ops::OpTimer;
+use super::threads::on_threads;
 use crate::kernels::{Buffer, Workers, row_group};
 
 /// Rows of each strand, at least, where there are several: as many as make up for reading the weights on every thread.
-const MANY_ROWS: usize = 8;
+const MANY_ROWS: usize = 24;
 
 /// Consecutive rows of a request that go to the same strand: so many share their reading of keys and values. The strand
 /// with the fewest rows takes the next, so that all have as many, and see as many tokens of a chunk.
@@ -68,6 +71,11 @@ pub(super) fn rows_apart(workers: Workers) -> usize {
     workers.least(ROWS_APART)
 }
 
+/// Whether the rows of a pass are so many that each thread takes some.
+pub(super) fn many_rows(rows: usize, threads: usize) -> bool {
+    rows >= MANY_ROWS * threads
+}
+
 /// The activations of a pass, kept so that the next has their memory: fresh pages take long.
 #[derive(Debug, Default)]
 pub struct Activations {
@@ -76,6 +84,8 @@ pub struct Activations {
     busy: usize,
     /// Which strand has each row of the pass, and where.
     places: Vec<(usize, usize)>,
+    /// Of passes that are cut otherwise.
+    pub(super) columns: Columns,
 }
 
 impl Activations {
@@ -83,7 +93,7 @@ impl Activations {
     pub(super) fn share_out(&mut self, tokens: impl IntoIterator<Item = usize> + Clone) {
         let threads = rayon::current_num_threads();
         let rows: usize = tokens.clone().into_iter().sum();
-        let busy = if rows >= MANY_ROWS * threads { threads } else { 1 };
+        let busy = if many_rows(rows, threads) { threads } else { 1 };
         let workers = if busy == 1 { Workers::Pool } else { Workers::Caller };
         if self.strands.len() < busy {
             self.strands.resize_with(busy, Strand::default);
@@ -135,25 +145,9 @@ impl Activations {
         timer: &mut dyn OpTimer,
         work: impl Fn(&mut Strand, &mut dyn OpTimer) + Sync,
     ) {
-        let [first, others @ ..] = &mut self.strands[..self.busy] else { return };
-        if others.is_empty() {
-            return work(first, timer);
-        }
-        let others: Vec<Mutex<&mut Strand>> = others.iter_mut().map(Mutex::new).collect();
-        let caller = rayon::current_thread_index();
-        rayon::in_place_scope(|scope| {
-            scope.spawn_broadcast(|_, context| {
-                let index = context.index();
-                let turn = match caller {
-                    Some(caller) if caller == index => return,
-                    Some(caller) if caller < index => index - 1,
-                    _ => index,
-                };
-                if let Some(strand) = others.get(turn) {
-                    work(&mut strand.lock().unwrap_or_else(PoisonError::into_inner), &mut NoTimer);
-                }
-            });
-            work(first, timer);
+        let strands: Vec<Mutex<&mut Strand>> = self.strands[..self.busy].iter_mut().map(Mutex::new).collect();
+        on_threads(strands.len(), timer, |index, timer| {
+            work(&mut strands[index].lock().unwrap_or_else(PoisonError::into_inner), timer);
         });
     }
 }
@@ -161,6 +155,7 @@ impl Activations {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::NoTimer;
 
     #[test]
     fn strands_take_rows_in_turns() {
@@ -190,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn each_strand_keeps_its_thread_and_few_rows_are_one() {
+    fn each_thread_has_a_strand_and_few_rows_are_one() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
         pool.install(|| {
             let mut activations = Activations::default();
@@ -198,23 +193,8 @@ mod tests {
             assert_eq!((activations.strands().len(), activations.strands()[0].workers), (1, Workers::Pool));
             activations.share_out([3 * MANY_ROWS]);
             assert!(activations.strands().iter().all(|strand| strand.workers == Workers::Caller));
-            let threads = |activations: &mut Activations| {
-                activations.each(&mut NoTimer, |strand, _| {
-                    strand.x.room(1)[0] = rayon::current_thread_index().unwrap() as f32;
-                });
-                activations.strands().iter().map(|strand| strand.x.first(1)[0] as usize).collect::<Vec<_>>()
-            };
-            let first = threads(&mut activations);
-            assert_eq!(first[0], rayon::current_thread_index().unwrap());
-            assert_eq!(
-                {
-                    let mut all = first.clone();
-                    all.sort_unstable();
-                    all
-                },
-                [0, 1, 2]
-            );
-            assert!((0..50).all(|_| threads(&mut activations) == first));
+            activations.each(&mut NoTimer, |strand, _| strand.x.room(1)[0] = strand.index as f32);
+            assert!((0..3).all(|index| activations.strands()[index].x.first(1) == [index as f32]));
         });
     }
 }

@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::kv_cache::PagedKv;
+use super::kv_cache::KvHeads;
 use super::strand::rows_apart;
 use crate::kernels::{Buffer, Workers};
 use tile::{MAX_QUERIES, Scratch, Tile};
@@ -35,6 +35,11 @@ impl Heads {
     fn group(self) -> usize {
         self.queries / self.keys
     }
+
+    /// Widths of a row's queries, and of its keys or values.
+    pub fn widths(self) -> (usize, usize) {
+        (self.queries * self.dim, self.keys * self.dim)
+    }
 }
 
 thread_local! {
@@ -49,7 +54,7 @@ const PARTS_PER_THREAD: usize = 16;
 /// Attention of some rows in a layer. `query` and `out` are `[row][query head][dim]`.
 pub(super) fn attention(
     arch: Arch,
-    (kv, layer): (&PagedKv, usize),
+    (kv, layer): (&KvHeads<'_>, usize),
     rows: &[Row<'_>],
     heads: Heads,
     query: &[f32],
@@ -112,6 +117,7 @@ fn tiles(rows: &[Row<'_>], most: usize) -> Vec<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::PagedKv;
 
     fn noise(seed: u32, len: usize) -> Vec<f32> {
         let mut state = seed;
@@ -125,7 +131,8 @@ mod tests {
     #[test]
     fn paged_attention_equals_the_formula_over_contiguous_keys() {
         let (heads, kv_heads, dim, block_size, tokens) = (4, 2, 12, 4, 11);
-        let mut kv = PagedKv::new(1, 8, block_size, kv_heads, dim).unwrap();
+        let mut cache = PagedKv::new(1, 8, block_size, kv_heads, dim).unwrap();
+        let mut kv = cache.split(1).remove(0);
         let blocks = [6, 1, 3];
         let (keys, values) = (noise(1, tokens * kv_heads * dim), noise(2, tokens * kv_heads * dim));
         let row = |data: &[f32], t: usize| data[t * kv_heads * dim..(t + 1) * kv_heads * dim].to_vec();
@@ -164,7 +171,8 @@ mod tests {
             [(4, 2, 32, 16), (6, 2, 20, 8), (3, 3, 64, 32), (12, 1, 16, 5)]
         {
             let tokens = 45_usize;
-            let mut kv = PagedKv::new(1, 12, block_size, kv_heads, dim).unwrap();
+            let mut cache = PagedKv::new(1, 12, block_size, kv_heads, dim).unwrap();
+            let mut kv = cache.split(1).remove(0);
             let blocks: Vec<u32> = (0..tokens.div_ceil(block_size) as u32).rev().collect();
             let width = kv_heads * dim;
             let (keys, values) = (noise(1, tokens * width), noise(2, tokens * width));

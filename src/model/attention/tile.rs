@@ -6,7 +6,7 @@
 use pulp::{Simd, WithSimd};
 
 use super::super::exp::softmax;
-use super::super::kv_cache::PagedKv;
+use super::super::kv_cache::KvHeads;
 use super::{Heads, Row};
 
 /// Queries that are multiplied with a key together, at most.
@@ -25,7 +25,7 @@ pub(super) struct Scratch {
 
 /// Rows at consecutive positions of one request, and one KV head.
 pub(super) struct Tile<'a> {
-    pub kv: &'a PagedKv,
+    pub kv: &'a KvHeads<'a>,
     pub layer: usize,
     pub rows: &'a [Row<'a>],
     pub head: usize,
