@@ -162,7 +162,7 @@ mod tests {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
         pool.install(|| {
             let mut activations = Activations::default();
-            for tokens in [&[0][..], &[1], &[15], &[16], &[1, 1, 1, 13], &[38], &[1, 60, 1, 2, 90]] {
+            for tokens in [&[0][..], &[1], &[47], &[48], &[1, 1, 1, 45], &[78], &[1, 60, 1, 2, 90]] {
                 activations.share_out(tokens.iter().copied());
                 let rows: usize = tokens.iter().sum();
                 let by_strand = activations.by_strand(0..rows);
@@ -176,10 +176,14 @@ mod tests {
                     }
                 }
             }
-            activations.share_out([1, 1, 1, 13]);
+            activations.share_out([1, 1, 1, 45]);
+            let rows = |ranges: &[std::ops::Range<i32>]| ranges.iter().cloned().flatten().collect::<Vec<_>>();
             assert_eq!(
-                activations.by_strand(0..16),
-                [[0, 2, 7, 8, 9, 10, 14, 15].to_vec(), [1, 3, 4, 5, 6, 11, 12, 13].to_vec()]
+                activations.by_strand(0..48),
+                [
+                    rows(&[0..1, 2..3, 7..11, 15..19, 23..27, 31..35, 39..43, 46..48]),
+                    rows(&[1..2, 3..7, 11..15, 19..23, 27..31, 35..39, 43..46]),
+                ]
             );
         });
     }

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use super::after_chunk::AfterChunk;
 use super::curve::Curve;
 use super::grid::Grid;
 use super::pause::Pause;
@@ -35,6 +36,7 @@ pub struct Interpolate {
     /// What attention costs before it does any work, ns.
     attention_fixed_ns: f64,
     pause: Pause,
+    after_chunk: AfterChunk,
     /// Rows that matrix products take together.
     row_group: u32,
     many_rows: Option<ManyRows>,
@@ -85,6 +87,7 @@ impl Interpolate {
             prefill_growth,
             decode,
             pause: Pause::new(&bundle.pauses),
+            after_chunk: AfterChunk::new(&bundle.after_chunks),
             row_group: bundle.meta.row_group.unwrap_or(1),
             many_rows: bundle.meta.many_rows,
             stretch: 1.0 + bundle.meta.interference_percent.unwrap_or(0.0) / 100.0,
@@ -137,15 +140,19 @@ impl Interpolate {
         }
     }
 
-    /// A step after a pause, ns.
-    fn after_ns(&self, batch: &Batch, idle_ns: u64) -> u64 {
+    /// A step after a pause and some steps after a chunk, ns.
+    fn after_ns(&self, batch: &Batch, idle_ns: u64, steps_since_chunk: u32) -> u64 {
         let tokens = batch.num_tokens();
         let sequences = batch.num_emitting();
         let ns = self.by_tokens.at(self.rounded_tokens(tokens))
             + self.by_sequences.at(self.rounded(sequences))
             + self.by_batch_size.at(batch.len() as u32)
             + self.num_layers * self.attention_ns(batch)
-            + self.pause.at(idle_ns);
+            + self.pause.at(idle_ns)
+            + match batch.chunks.is_empty() {
+                true => self.after_chunk.at(batch.decodes.len() as u32, steps_since_chunk),
+                false => 0.0,
+            };
         // Rounded by addition: a conversion to an integer truncates, on every machine alike.
         (ns.max(0.0) * self.stretch + 0.5) as u64
     }
@@ -153,18 +160,19 @@ impl Interpolate {
 
 impl Predictor for Interpolate {
     fn step_ns(&self, batch: &Batch) -> u64 {
-        self.after_ns(batch, 0)
+        self.after_ns(batch, 0, 0)
     }
 
     fn stage_ns(&self, batch: &Batch, place: &Place) -> u64 {
-        self.after_ns(batch, place.idle_ns)
+        self.after_ns(batch, place.idle_ns, place.steps_since_chunk)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::{PausePoint, sample_bundle};
+    use crate::predictor::SinceChunk;
+    use crate::profile::{AfterChunkPoint, PausePoint, sample_bundle};
     use crate::scheduler::BatchEntry;
 
     fn prefill(tokens: u32, context: u32) -> BatchEntry {
@@ -270,6 +278,21 @@ mod tests {
             [found(0), found(2_000_000) - found(0), found(u64::MAX) - found(0)],
             [disturbed.step_ns(&batch), 6000, 12_000]
         );
+    }
+
+    #[test]
+    fn decodes_soon_after_a_chunk_take_longer() {
+        let mut bundle = sample_bundle();
+        bundle.after_chunks = vec![AfterChunkPoint { batch_size: 1, steps: 1, mean_ns: 7000.0, mad_ns: 1.0 }];
+        let predictor = Interpolate::new(&bundle).unwrap();
+        let (decodes, mixed) = (Batch::of([decode(16)]), Batch::of([decode(16), prefill(2, 0)]));
+        let mut since = SinceChunk::default();
+        let mut extra = |batch: &Batch| {
+            let place = Place { steps_since_chunk: since.next(), ..Place::whole(batch, 0, 0) };
+            since.add(batch);
+            predictor.stage_ns(batch, &place) - predictor.step_ns(batch)
+        };
+        assert_eq!([&decodes, &mixed, &mixed, &decodes, &decodes].map(&mut extra), [0, 0, 0, 7000, 0]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Step → duration, from a bundle.
 
+mod after_chunk;
 mod curve;
 mod drifted;
 mod grid;
@@ -30,6 +31,8 @@ pub struct Place {
     pub group_most: u32,
     /// How long the stage had nothing to do before, ns.
     pub idle_ns: u64,
+    /// Which step it is after the stage's last one with a prefill chunk, from 1; 0 if there was none.
+    pub steps_since_chunk: u32,
     /// When it starts, ns from run start.
     pub now_ns: u64,
 }
@@ -38,7 +41,35 @@ impl Place {
     /// Of a batch that is a step of its own on a single stage.
     pub fn whole(batch: &Batch, idle_ns: u64, now_ns: u64) -> Self {
         let tokens = batch.num_tokens();
-        Self { stage: 0, is_last: true, group_tokens: u64::from(tokens), group_most: tokens, idle_ns, now_ns }
+        Self {
+            stage: 0,
+            is_last: true,
+            group_tokens: u64::from(tokens),
+            group_most: tokens,
+            idle_ns,
+            steps_since_chunk: 0,
+            now_ns,
+        }
+    }
+}
+
+/// Counts the steps of a stage since its last one with a prefill chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SinceChunk(u32);
+
+impl SinceChunk {
+    /// Which step after that one the next will be, from 1; 0 if there was none.
+    pub fn next(self) -> u32 {
+        self.0
+    }
+
+    /// The stage has computed a batch.
+    pub fn add(&mut self, batch: &Batch) {
+        self.0 = match (batch.chunks.is_empty(), self.0) {
+            (false, _) => 1,
+            (true, 0) => 0,
+            (true, steps) => steps.saturating_add(1),
+        };
     }
 }
 

@@ -149,6 +149,18 @@ pub struct PausePoint {
     pub mad_ns: f64,
 }
 
+/// What decodes take longer soon after a prefill chunk: it left other weights and keys in the caches than they do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AfterChunkPoint {
+    /// Decodes of the step.
+    pub batch_size: u32,
+    /// Which step it is after the chunk's, from 1.
+    pub steps: u32,
+    /// Mean of what it took longer, ns.
+    pub mean_ns: f64,
+    pub mad_ns: f64,
+}
+
 /// A bundle in memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bundle {
@@ -157,5 +169,7 @@ pub struct Bundle {
     pub attention: Vec<AttentionPoint>,
     /// Ascending; none in bundles of format 1.
     pub pauses: Vec<PausePoint>,
+    /// By batch size and then steps, ascending; none in bundles that were measured before there were such.
+    pub after_chunks: Vec<AfterChunkPoint>,
     pub steps: Vec<StepSample>,
 }

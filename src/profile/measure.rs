@@ -89,7 +89,7 @@ pub fn measure(
     let longest = limits.max_context.max(limits.max_tokens()).div_ceil(limits.block_size) * 2 + 1;
     let affordable = u32::try_from(MAX_KV_BYTES / block_bytes.max(1)).unwrap_or(u32::MAX);
     let blocks = needed.min(affordable).max(longest);
-    let ((curves, attention), pauses, steps, rounds, speed, quality) =
+    let ((curves, attention), (pauses, after_chunks), steps, rounds, speed, quality) =
         engine.with_model((blocks, limits.block_size), |model| -> Result<_, EngineError> {
             let mut bench = Bench::new(model, subject.tokenizer, limits.block_size);
             let mut samples = Samples::default();
@@ -110,6 +110,7 @@ pub fn measure(
             let steps = steps.map(|(pass, timings)| step_sample(pass, timings, drift.as_ref())).collect();
             let context = (limits.max_context / 4).max(1);
             let pauses = bench.walk_pauses(context, whole_layers, progress)?;
+            let after_chunks = bench.walk_after_chunks(&limits, whole_layers, progress)?;
             let quality = Quality {
                 grouping: bench.model.grouping(),
                 memory_gb_per_s: read_gb_per_s(),
@@ -117,7 +118,7 @@ pub fn measure(
                 interference_percent: (100.0 * samples.lost()).min(100.0),
                 interval_percent: 100.0 * passes.iter().map(|pass| samples.known(pass).1).fold(0.0, f64::max),
             };
-            Ok((samples.reduce(layers), pauses, steps, rounds, bench.speed, quality))
+            Ok((samples.reduce(layers), (pauses, after_chunks), steps, rounds, bench.speed, quality))
         })??;
     let mut references = Durations::default();
     speed.iter().for_each(|point| references.push(point.step_ns[0] as f64));
@@ -153,6 +154,7 @@ pub fn measure(
         curves,
         attention,
         pauses,
+        after_chunks,
         steps,
     })
 }
@@ -244,6 +246,29 @@ impl<'a> Bench<'a> {
         let mut timer = LapTimer::start();
         executor.step(&made.batch, |request| &made.blocks[request as usize], &mut timer)?;
         Ok(timer)
+    }
+
+    /// Runs a pass, and then another some times; how long each of these took, ns.
+    pub(super) fn time_after(
+        &mut self,
+        first: &Pass,
+        then: &Pass,
+        times: usize,
+        num_layers: usize,
+    ) -> Result<Vec<f64>, EngineError> {
+        let num_blocks = self.model.num_blocks();
+        let first = MadeUp::new(first, self.block_size, num_blocks);
+        let made = MadeUp::new(then, self.block_size, num_blocks);
+        let mut executor = Executor::new(&mut *self.model, first.sequences, &self.sampler, self.tokenizer)
+            .with_layers(num_layers);
+        executor.step(&first.batch, |request| &first.blocks[request as usize], &mut NoTimer)?;
+        executor.replace_sequences(made.sequences);
+        let one = |_| {
+            let mut timer = LapTimer::start();
+            executor.step(&made.batch, |request| &made.blocks[request as usize], &mut timer)?;
+            Ok(timer.total_ns() as f64)
+        };
+        (0..times).map(one).collect()
     }
 
     /// As [`time`](Self::time), again where a host took the processors, or their heat slowed them down.

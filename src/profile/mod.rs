@@ -1,6 +1,7 @@
 //! Operator and step measurements of the engine that will run, and the
 //! bundle format they are kept in.
 
+mod after_chunks;
 mod bundle;
 mod engine_id;
 mod error;
@@ -19,8 +20,8 @@ mod whole_steps;
 mod write;
 
 pub use bundle::{
-    AttentionPoint, BUNDLE_FORMAT, Bundle, BundleMeta, Feature, ManyRows, OpCurve, OpPoint, PausePoint,
-    StepSample,
+    AfterChunkPoint, AttentionPoint, BUNDLE_FORMAT, Bundle, BundleMeta, Feature, ManyRows, OpCurve, OpPoint,
+    PausePoint, StepSample,
 };
 pub use engine_id::engine_id;
 pub use error::ProfileError;

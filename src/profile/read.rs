@@ -6,10 +6,14 @@ use std::str::FromStr;
 
 use super::ProfileError;
 use super::bundle::{
-    AttentionPoint, BUNDLE_FORMAT, Bundle, BundleMeta, Feature, OpCurve, OpPoint, PausePoint, StepSample,
+    AfterChunkPoint, AttentionPoint, BUNDLE_FORMAT, Bundle, BundleMeta, Feature, OpCurve, OpPoint,
+    PausePoint, StepSample,
 };
 use super::samples::{BATCHING, SCHEDULE, feature_of};
-use super::write::{ATTENTION_KEYS, PAUSE_COLUMNS, PAUSE_FILE, STEP_COLUMNS, compute_folder, curve_file};
+use super::write::{
+    AFTER_CHUNK_COLUMNS, AFTER_CHUNK_FILE, ATTENTION_KEYS, PAUSE_COLUMNS, PAUSE_FILE, STEP_COLUMNS,
+    compute_folder, curve_file,
+};
 use crate::model::Op;
 use crate::store::{self, BoundedRecords, Digest};
 
@@ -62,12 +66,14 @@ fn parse_tables(
         curves.extend(read_curves(&open(&file)?, feature, column)?);
     }
     let attention = read_attention(&open(&format!("{compute}/attention.csv"))?)?;
-    let pauses = match meta.files.iter().any(|pinned| pinned.file == PAUSE_FILE) {
-        true => read_pauses(&open(PAUSE_FILE)?)?,
+    let has = |name: &str| meta.files.iter().any(|pinned| pinned.file == name);
+    let pauses = if has(PAUSE_FILE) { read_pauses(&open(PAUSE_FILE)?)? } else { Vec::new() };
+    let after_chunks = match has(AFTER_CHUNK_FILE) {
+        true => read_after_chunks(&open(AFTER_CHUNK_FILE)?)?,
         false => Vec::new(),
     };
     let steps = read_steps(&open("steps.csv")?)?;
-    Ok(Bundle { meta: meta.clone(), curves, attention, pauses, steps })
+    Ok(Bundle { meta: meta.clone(), curves, attention, pauses, after_chunks, steps })
 }
 
 fn parse_meta(path: &Path, text: &str) -> Result<BundleMeta, ProfileError> {
@@ -241,6 +247,29 @@ fn read_pauses(table: &Table) -> Result<Vec<PausePoint>, ProfileError> {
     Ok(points)
 }
 
+fn read_after_chunks(table: &Table) -> Result<Vec<AfterChunkPoint>, ProfileError> {
+    let [size, steps_of, mean, mad] = AFTER_CHUNK_COLUMNS;
+    let mut points: Vec<AfterChunkPoint> = Vec::new();
+    table.rows(&AFTER_CHUNK_COLUMNS.map(str::to_owned), |row| {
+        let batch_size = row.count(row.cell(0), size, MAX_STEP)?;
+        let steps = row.count(row.cell(1), steps_of, MAX_STEP)?;
+        let last = points.last().map_or((0, 0), |last| (last.batch_size, last.steps));
+        // A size's steps are 1, 2, 3, …, so that none is missing.
+        let next = if last.0 == batch_size { last.1 + 1 } else { 1 };
+        if batch_size < last.0 || batch_size == 0 || steps != next {
+            return Err(row.invalid(format!("{size} {batch_size} and {steps_of} {steps} do not follow")));
+        }
+        points.push(AfterChunkPoint {
+            batch_size,
+            steps,
+            mean_ns: row.duration(2, mean)?,
+            mad_ns: row.duration(3, mad)?,
+        });
+        Ok(())
+    })?;
+    Ok(points)
+}
+
 fn read_attention(table: &Table) -> Result<Vec<AttentionPoint>, ProfileError> {
     let mut columns: Vec<String> = ATTENTION_KEYS.map(str::to_owned).into();
     columns.extend(["attn_prefill", "attn_decode"].iter().flat_map(|op| stats(op)));
@@ -324,6 +353,9 @@ mod tests {
     fn bundle() -> Bundle {
         let mut bundle = sample_bundle();
         bundle.pauses = [4, 16].map(|idle_ms| PausePoint { idle_ms, mean_ns: 1000.0, mad_ns: 10.0 }).into();
+        bundle.after_chunks = [(1, 1), (1, 2), (4, 1)]
+            .map(|(batch_size, steps)| AfterChunkPoint { batch_size, steps, mean_ns: 1000.0, mad_ns: 10.0 })
+            .into();
         bundle.meta.interference_percent = Some(1.5);
         bundle.meta.row_group = Some(4);
         bundle.meta.many_rows = Some(ManyRows { from: 32, group: 8 });
@@ -383,6 +415,11 @@ mod tests {
             ("pauses.csv", "\n16,", "\n4,"),
             ("pauses.csv", "\n4,", "\n0,"),
             ("pauses.csv", "idle_ms", "idle_s"),
+            ("after_chunks.csv", "0.001000", "-1"),
+            ("after_chunks.csv", "\n1,2,", "\n1,3,"),
+            ("after_chunks.csv", "\n1,1,", "\n0,1,"),
+            ("after_chunks.csv", "\n4,1,", "\n4,2,"),
+            ("after_chunks.csv", "\n4,1,", "\n4,,"),
             ("steps.csv", "8:0", "8"),
             ("steps.csv", ",1,", ",7,"),
         ] {

@@ -61,6 +61,7 @@ pub fn sample_bundle() -> Bundle {
         curves,
         attention,
         pauses: Vec::new(),
+        after_chunks: Vec::new(),
         steps: vec![StepSample {
             prefills: vec![(8, 0), (4, 12)],
             decodes: vec![3, 5],

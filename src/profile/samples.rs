@@ -72,11 +72,15 @@ impl Durations {
     /// Half of the mean's 95 % interval as a share of the mean, from the median absolute deviation (1.4826 of which are a
     /// standard deviation where durations are normal: Rousseeuw and Croux, 1993); infinite of fewer than three.
     pub fn interval(&self) -> f64 {
-        if self.0.len() < 3 {
-            return f64::INFINITY;
+        1.96 * self.standard_error() / self.mean_and_mad().0.max(1.0)
+    }
+
+    /// The mean's standard error, ns, from the median absolute deviation; infinite of fewer than three.
+    pub fn standard_error(&self) -> f64 {
+        match self.0.len() {
+            0..3 => f64::INFINITY,
+            count => 1.4826 * self.mean_and_mad().1 / (count as f64).sqrt(),
         }
-        let (mean, mad) = self.mean_and_mad();
-        1.96 * 1.4826 * mad / (self.0.len() as f64).sqrt() / mean.max(1.0)
     }
 
     /// Mean without outliers, and median absolute deviation. What takes longer than any ordinary

@@ -19,6 +19,11 @@ pub(super) const PAUSE_FILE: &str = "pauses.csv";
 pub(super) const PAUSE_COLUMNS: [&str; 3] =
     ["idle_ms", "time_stats.after_pause.mean", "time_stats.after_pause.mad"];
 
+/// File of what decodes take longer after a chunk, and its columns.
+pub(super) const AFTER_CHUNK_FILE: &str = "after_chunks.csv";
+pub(super) const AFTER_CHUNK_COLUMNS: [&str; 4] =
+    ["batch_size", "steps", "time_stats.after_chunk.mean", "time_stats.after_chunk.mad"];
+
 /// The file that holds the curves of a feature, and the name of its first column.
 pub(super) fn curve_file(feature: Feature, folder: &str) -> (String, &'static str) {
     match feature {
@@ -52,6 +57,9 @@ pub(crate) fn render(bundle: &Bundle) -> (Vec<(String, String)>, BundleMeta) {
     files.push((format!("{compute}/attention.csv"), attention_csv(bundle)));
     if !bundle.pauses.is_empty() {
         files.push((PAUSE_FILE.to_owned(), pauses_csv(bundle)));
+    }
+    if !bundle.after_chunks.is_empty() {
+        files.push((AFTER_CHUNK_FILE.to_owned(), after_chunks_csv(bundle)));
     }
     files.push(("steps.csv".to_owned(), steps_csv(bundle)));
     files.sort();
@@ -128,6 +136,15 @@ fn pauses_csv(bundle: &Bundle) -> String {
     let mut out = PAUSE_COLUMNS.join(",") + "\n";
     for point in &bundle.pauses {
         out.push_str(&format!("{},{},{}\n", point.idle_ms, ms(point.mean_ns), ms(point.mad_ns)));
+    }
+    out
+}
+
+fn after_chunks_csv(bundle: &Bundle) -> String {
+    let mut out = AFTER_CHUNK_COLUMNS.join(",") + "\n";
+    for point in &bundle.after_chunks {
+        let (mean, mad) = (ms(point.mean_ns), ms(point.mad_ns));
+        out.push_str(&format!("{},{},{mean},{mad}\n", point.batch_size, point.steps));
     }
     out
 }

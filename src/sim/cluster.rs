@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use super::clock::{Clock, Moment};
-use crate::predictor::Place;
+use crate::predictor::{Place, SinceChunk};
 use crate::scheduler::{
     Arrival, Batch, ClusterConfig, Compat, Load, Policy, Rejected, RequestId, Router, Scheduler,
     SchedulerConfig, build_counted,
@@ -61,6 +61,8 @@ pub struct Stage<'a> {
     pub group_most: u32,
     /// How long the stage had nothing to do before, ns.
     pub idle_ns: u64,
+    /// Which step it is after the stage's last one with a prefill chunk, from 1; 0 if there was none.
+    pub steps_since_chunk: u32,
     /// When it starts, ns from run start.
     pub now_ns: u64,
     /// Its shares name requests by their slots in the replica.
@@ -77,6 +79,7 @@ impl From<&Stage<'_>> for Place {
             group_tokens: stage.group_tokens,
             group_most: stage.group_most,
             idle_ns: stage.idle_ns,
+            steps_since_chunk: stage.steps_since_chunk,
             now_ns: stage.now_ns,
         }
     }
@@ -92,7 +95,7 @@ impl<'a> Stage<'a> {
         formed: &'a Formed,
         group: (u64, u32),
     ) -> Self {
-        let idle_since = state.stages[stage as usize].idle_since;
+        let PipelineStage { idle_since, since_chunk, .. } = &state.stages[stage as usize];
         Self {
             batch_id: formed.id,
             replica,
@@ -100,7 +103,8 @@ impl<'a> Stage<'a> {
             is_last: stage as usize + 1 == state.stages.len(),
             group_tokens: group.0,
             group_most: group.1,
-            idle_ns: C::ns(now).saturating_sub(C::ns(idle_since)),
+            idle_ns: C::ns(now).saturating_sub(C::ns(*idle_since)),
+            steps_since_chunk: since_chunk.next(),
             now_ns: C::ns(now),
             batch: &formed.batch,
             slots: &state.slots,
@@ -178,6 +182,7 @@ struct PipelineStage {
     busy: bool,
     /// When it ended its last batch.
     idle_since: Moment,
+    since_chunk: SinceChunk,
     queue: VecDeque<u32>,
 }
 
@@ -473,6 +478,7 @@ impl<C: Clock, P: Pace<C>> Simulation<'_, C, P> {
     fn end(&mut self, replica: u32, stage: u32, batch: u32) {
         let stage_of = &mut self.replicas[replica as usize].stages[stage as usize];
         (stage_of.busy, stage_of.idle_since) = (false, self.now);
+        stage_of.since_chunk.add(&self.batches[batch as usize].batch);
         // A rank that had an empty step looks at its queue when the others' step ends.
         for rank in self.group(replica) {
             if rank != replica && self.replicas[rank as usize].under_way == 0 {

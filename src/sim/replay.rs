@@ -6,7 +6,7 @@ use super::cluster::{Outcome, Pace, Stage};
 use super::recorder::{Deployed, rows};
 use crate::machine::Drift;
 use crate::metrics::{Replay, RequestRecord, RequestStatus, RunRecord, StepMember, StepView};
-use crate::predictor::{Drifted, Place, Predictor};
+use crate::predictor::{Drifted, Place, Predictor, SinceChunk};
 use crate::scheduler::{Batch, BatchEntry};
 use crate::workload::{Prefixes, Workload, WorkloadRequest};
 
@@ -40,14 +40,14 @@ pub fn replay(
         arrival_time_ns: row.arrival_time_ns,
     };
     let requests: Vec<WorkloadRequest> = measured.requests.iter().map(request).collect();
-    let mut idle_since_ns = 0;
+    let (mut idle_since_ns, mut since_chunk) = (0, SinceChunk::default());
     let predict = |step: StepView<'_>| {
         let batch = Batch::of(step.members.iter().map(BatchEntry::from));
         let idle_ns = step.start_ns.saturating_sub(std::mem::replace(&mut idle_since_ns, step.end_ns));
-        (
-            step.end_ns - step.start_ns,
-            predictor.stage_ns(&batch, &Place::whole(&batch, idle_ns, step.start_ns)),
-        )
+        let whole = Place::whole(&batch, idle_ns, step.start_ns);
+        let place = Place { steps_since_chunk: since_chunk.next(), ..whole };
+        since_chunk.add(&batch);
+        (step.end_ns - step.start_ns, predictor.stage_ns(&batch, &place))
     };
     let mut replayer = Replayer {
         predictor,

@@ -1,0 +1,92 @@
+//! What decodes take longer that follow a prefill chunk.
+
+use std::time::{Duration, Instant};
+
+use super::bundle::AfterChunkPoint;
+use super::measure::{Bench, budget};
+use super::plan::{Limits, Pass};
+use super::samples::Durations;
+use crate::engine::EngineError;
+use crate::progress::Progress;
+
+/// Decodes after a chunk that are told apart.
+const TOLD_APART: usize = 6;
+/// Decodes after those: what they take is what the others are held against.
+const SETTLED: usize = 4;
+/// Time that all may take, and how often each is measured at least and at most.
+const BUDGET: Duration = budget(8);
+const ROUNDS: std::ops::RangeInclusive<u32> = 5..=15;
+/// A mean that is less than so many standard errors is none.
+const SURE: f64 = 2.0;
+
+impl Bench<'_> {
+    /// Times decodes one after the other behind a chunk, which leaves other weights and keys in the caches than they do.
+    pub(super) fn walk_after_chunks(
+        &mut self,
+        limits: &Limits,
+        num_layers: usize,
+        progress: &dyn Progress,
+    ) -> Result<Vec<AfterChunkPoint>, EngineError> {
+        let context = (limits.max_context / 4).max(1);
+        let chunk = Pass::prefill(limits.chunk_size.min(limits.max_context), 0);
+        let mut sizes = vec![1, limits.max_batch_size.div_ceil(2), limits.max_batch_size];
+        sizes.dedup();
+        let mut extra = vec![vec![Durations::default(); TOLD_APART]; sizes.len()];
+        let started = Instant::now();
+        progress.start("decodes after chunks", u64::from(*ROUNDS.end()) * sizes.len() as u64);
+        for round in 0..*ROUNDS.end() {
+            if round >= *ROUNDS.start() && started.elapsed() > BUDGET {
+                break;
+            }
+            for (size, extra) in sizes.iter().zip(&mut extra) {
+                let decode = Pass::decode(*size, context);
+                let took = self.time_after(&chunk, &decode, TOLD_APART + SETTLED, num_layers)?;
+                let settled = took[TOLD_APART..].iter().sum::<f64>() / SETTLED as f64;
+                for (extra, ns) in extra.iter_mut().zip(&took) {
+                    extra.push(ns - settled);
+                }
+                progress.advance(1);
+            }
+        }
+        progress.finish();
+        Ok(sizes.iter().zip(&extra).flat_map(|(size, extra)| points(*size, extra)).collect())
+    }
+}
+
+/// Of decodes of one size, by their place after the chunk. A later one takes no more than an earlier one: what says
+/// otherwise is noise.
+fn points(batch_size: u32, extra: &[Durations]) -> Vec<AfterChunkPoint> {
+    let mut least = 0.0_f64;
+    let last = extra.len() as u32;
+    let mut out: Vec<AfterChunkPoint> = (0..last)
+        .map(|back| last - back)
+        .map(|steps| {
+            let extra = &extra[steps as usize - 1];
+            let (mean_ns, mad_ns) = extra.mean_and_mad();
+            if mean_ns > SURE * extra.standard_error() {
+                least = least.max(mean_ns);
+            }
+            AfterChunkPoint { batch_size, steps, mean_ns: least, mad_ns }
+        })
+        .collect();
+    out.reverse();
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_decodes_take_no_more_and_noise_is_nothing() {
+        let around = |ns: f64| {
+            let mut durations = Durations::default();
+            [-3.0, -2.0, -1.0, 1.0, 2.0, 3.0].iter().for_each(|off| durations.push(ns + off));
+            durations
+        };
+        let found = points(8, &[around(90.0), around(30.0), around(40.0), around(0.5), around(-7.0)]);
+        let steps: Vec<(u32, u32, f64)> =
+            found.iter().map(|point| (point.batch_size, point.steps, point.mean_ns)).collect();
+        assert_eq!(steps, [(8, 1, 90.0), (8, 2, 40.0), (8, 3, 40.0), (8, 4, 0.0), (8, 5, 0.0)]);
+    }
+}
