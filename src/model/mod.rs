@@ -1,4 +1,4 @@
-//! Candle models, paged KV cache, tokenizer, chat template, sampler.
+//! Models, paged KV cache, tokenizer, chat template, sampler.
 
 mod attention;
 mod chat;
