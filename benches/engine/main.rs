@@ -49,6 +49,11 @@ fn main() {
         words.iter().all(|word| [pair.0, pair.1, pair.2].contains(&word.as_str()))
     };
     for (ours, peer, theirs) in PAIRS.iter().filter(chosen) {
+        // Peers make the files that they need, and xp reads the same ones.
+        let maker = if *ours == "bf16" { "transformers" } else { "llama.cpp" };
+        for (engine, weights) in [(maker, ours), (*peer, theirs)] {
+            Peer::start(Path::new(&python), &models, engine, weights).measure(FIGURES[0]);
+        }
         let mut peer_engine = Peer::start(Path::new(&python), &models, peer, theirs);
         compare(&mut threads, &mut Xp::load(&models, ours), &mut peer_engine, (ours, peer, theirs));
     }

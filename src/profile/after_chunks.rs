@@ -56,21 +56,14 @@ impl Bench<'_> {
 /// Of decodes of one size, by their place after the chunk. A later one takes no more than an earlier one: what says
 /// otherwise is noise.
 fn points(batch_size: u32, extra: &[Durations]) -> Vec<AfterChunkPoint> {
-    let mut least = 0.0_f64;
-    let last = extra.len() as u32;
-    let mut out: Vec<AfterChunkPoint> = (0..last)
-        .map(|back| last - back)
-        .map(|steps| {
-            let extra = &extra[steps as usize - 1];
-            let (mean_ns, mad_ns) = extra.mean_and_mad();
-            if mean_ns > SURE * extra.standard_error() {
-                least = least.max(mean_ns);
-            }
-            AfterChunkPoint { batch_size, steps, mean_ns: least, mad_ns }
-        })
-        .collect();
-    out.reverse();
-    out
+    let mut most = f64::INFINITY;
+    let point = |(steps, extra): (u32, &Durations)| {
+        let (mean_ns, mad_ns) = extra.mean_and_mad();
+        let sure = mean_ns > SURE * extra.standard_error();
+        most = most.min(if sure { mean_ns } else { 0.0 });
+        AfterChunkPoint { batch_size, steps, mean_ns: most, mad_ns }
+    };
+    (1..).zip(extra).map(point).collect()
 }
 
 #[cfg(test)]
@@ -84,9 +77,9 @@ mod tests {
             [-3.0, -2.0, -1.0, 1.0, 2.0, 3.0].iter().for_each(|off| durations.push(ns + off));
             durations
         };
-        let found = points(8, &[around(90.0), around(30.0), around(40.0), around(0.5), around(-7.0)]);
+        let found = points(8, &[around(90.0), around(30.0), around(40.0), around(0.5), around(50.0)]);
         let steps: Vec<(u32, u32, f64)> =
             found.iter().map(|point| (point.batch_size, point.steps, point.mean_ns)).collect();
-        assert_eq!(steps, [(8, 1, 90.0), (8, 2, 40.0), (8, 3, 40.0), (8, 4, 0.0), (8, 5, 0.0)]);
+        assert_eq!(steps, [(8, 1, 90.0), (8, 2, 30.0), (8, 3, 30.0), (8, 4, 0.0), (8, 5, 0.0)]);
     }
 }
