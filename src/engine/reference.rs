@@ -1,6 +1,7 @@
 //! Reference steps: how fast the machine is at this moment. Timed through a profile, and before, in and after every
 //! measured run, they tell whether both saw the same machine.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use super::EngineError;
@@ -13,12 +14,24 @@ use crate::scheduler::{Batch, BatchEntry};
 
 /// Tokens that the last row of a reference step sees.
 const LONGEST: u32 = 64;
-/// Steps of one row before the first that is timed: so many, fewer where they take so long. As in a run's decodes, a small
-/// model's weights are in the caches then as far as they fit.
-const LEAD: usize = 6;
-const LEAD_TIME: Duration = Duration::from_millis(10);
+/// Steps of one row before the first that is timed. As in a run's decodes, a small model's weights are in the caches then as
+/// far as they fit.
+const LEAD: Lead = Lead { steps: 2..=6, time: Duration::from_millis(10) };
 /// Weights that a shortened model streams at least, so that its layers are as cold as in the whole one.
 const MIN_STREAMED_BYTES: u64 = 256 << 20;
+
+/// Steps before one that is timed: so many, and more of them until they took so long.
+pub struct Lead {
+    pub steps: RangeInclusive<u32>,
+    pub time: Duration,
+}
+
+impl Lead {
+    /// Whether so many steps, which took so long, were enough.
+    pub fn is_enough(&self, steps: u32, time: Duration) -> bool {
+        steps >= *self.steps.end() || (steps >= *self.steps.start() && time >= self.time)
+    }
+}
 
 /// Layers that stand for a whole model where only an operator's or a reference step's duration is
 /// wanted: all of a small model, and of a large one as many as stream enough weights.
@@ -57,12 +70,10 @@ impl Executor<'_> {
             Ok(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX))
         };
         // Whatever ran before has left the caches after some.
-        let started = Instant::now();
-        for lead in 0..LEAD {
-            if lead >= 2 && started.elapsed() >= LEAD_TIME {
-                break;
-            }
+        let (started, mut leads) = (Instant::now(), 0);
+        while !LEAD.is_enough(leads, started.elapsed()) {
             step(1)?;
+            leads += 1;
         }
         let mut step_ns = [0; SPEED_ROWS.len()];
         for (ns, rows) in step_ns.iter_mut().zip(SPEED_ROWS) {

@@ -97,12 +97,23 @@ impl Packed {
             let all = 0..self.panels.len();
             return self.multiply_some(arch, x, std::slice::from_ref(&all), y, put);
         }
+        self.by_rows(arch, x, (y, self.outputs()), |x, y, sums| self.shared_out(arch, x, y, put, sums));
+    }
+
+    /// Does something to as many rows at a time as stay in the cache; `y` has rows of `width`.
+    fn by_rows(
+        &self,
+        arch: Arch,
+        x: &[f32],
+        (y, width): (&mut [f32], usize),
+        multiply: impl Fn(&Interleaved, &mut [f32], &mut Buffer<f32>),
+    ) {
         let rows_of = |width: usize| MOST_ROWS * width.max(1);
-        for (y, x) in y.chunks_mut(rows_of(self.outputs())).zip(x.chunks(rows_of(self.inputs()))) {
+        for (y, x) in y.chunks_mut(rows_of(width)).zip(x.chunks(rows_of(self.inputs()))) {
             let mut buffers = BUFFERS.take();
             let values = std::mem::take(&mut buffers.values);
             let x = Interleaved::new(x, self.inputs(), most_rows(lanes(arch)), values);
-            self.shared_out(arch, &x, y, put, &mut buffers.sums);
+            multiply(&x, y, &mut buffers.sums);
             buffers.values = x.values;
             BUFFERS.set(buffers);
         }
@@ -134,12 +145,8 @@ impl Packed {
             |panels: &Range<usize>| self.panels[panels.clone()].iter().map(|panel| panel.outputs);
         let width = panels.iter().flat_map(outputs_of).sum::<usize>().max(1);
         let order = || panels.iter().cloned().flatten();
-        let rows_of = |width: usize| MOST_ROWS * width.max(1);
-        for (y, x) in y.chunks_mut(rows_of(width)).zip(x.chunks(rows_of(self.inputs()))) {
-            let mut buffers = BUFFERS.take();
-            let values = std::mem::take(&mut buffers.values);
-            let x = Interleaved::new(x, self.inputs(), most_rows(lanes(arch)), values);
-            let sums = buffers.sums.room(x.rows * PANEL);
+        self.by_rows(arch, x, (y, width), |x, y, sums| {
+            let sums = sums.room(x.rows * PANEL);
             let following = order().skip(1).chain([self.panels.len()]);
             let mut first = 0;
             for (index, next) in order().zip(following) {
@@ -150,9 +157,7 @@ impl Packed {
                 }
                 first += panel.outputs;
             }
-            buffers.values = x.values;
-            BUFFERS.set(buffers);
-        }
+        });
     }
 
     /// Rows of the matrix into `out`: those of `outputs`, `[output][inputs]`, each less than the number of outputs.

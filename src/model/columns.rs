@@ -14,7 +14,6 @@ use super::decoder::{Decoder, OnCpu};
 use super::kv_cache::{KvHeads, PagedKv};
 use super::mlp::activate;
 use super::network::{Dense, Layer, Mlp};
-use super::norm::rms_norm;
 use super::ops::{Op, OpTimer};
 use super::threads::{Meeting, Member, on_threads};
 use crate::kernels::{Buffer, Packed, Workers};
@@ -173,10 +172,7 @@ impl<'a> OnThread<'a> {
             self.model.rotate(layer, heads, (qkv, row.position), query, key);
         }
         timer.lap(Op::AttnRope);
-        for ((row, key), qkv) in self.rows.iter().zip(key.chunks_exact(kv_width)).zip(qkv.chunks_exact(width))
-        {
-            self.kv.store(index, row.blocks, row.position, key, &qkv[q_width + kv_width..]);
-        }
+        self.kv.store_rows(index, self.rows, key, qkv);
         timer.lap(Op::AttnKvCacheSave);
         let out = made.room(count * q_width);
         attention(self.model.arch, (&self.kv, index), self.rows, heads, query, out, Workers::Caller);
@@ -213,14 +209,9 @@ impl<'a> OnThread<'a> {
 
     /// Norms all columns for what comes next.
     fn norm(&mut self, weight: &[f32]) {
-        let hidden = self.model.config.hidden_size as usize;
-        let eps = self.model.config.rms_norm_eps as f32;
+        let count = self.rows.len() * self.model.config.hidden_size as usize;
         let Own { x, normed, .. } = &mut *self.own;
-        let count = self.rows.len() * hidden;
-        let normed = normed.room(count).chunks_exact_mut(hidden);
-        for (normed, x) in normed.zip(x.first(count).chunks_exact(hidden)) {
-            self.model.arch.dispatch(|| rms_norm(x, weight, eps, normed));
-        }
+        self.model.norm(weight, x.first(count), normed.room(count), Workers::Caller);
     }
 
     /// Adds to all rows the product of what all threads made with a matrix, of which this one computes some panels.

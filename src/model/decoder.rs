@@ -17,7 +17,7 @@ use super::rope::Rope;
 use super::strand::{Activations, Strand, many_rows, rows_apart};
 use super::weights::{Stored, WeightReader};
 use crate::catalog::ModelConfig;
-use crate::kernels::{Packed, Put, Rows};
+use crate::kernels::{Packed, Put, Rows, Workers};
 use crate::spec::Dtype;
 
 /// One request's share of a forward pass.
@@ -163,7 +163,9 @@ impl Decoder {
         });
         for (index, layer) in layers.iter().enumerate() {
             for strand in activations.strands() {
-                self.store(index, &rows[strand.index], strand, kv);
+                let (count, (q_width, kv_width)) = (strand.rows, self.heads().widths());
+                let qkv = strand.qkv.first(count * (q_width + 2 * kv_width));
+                kv.store_rows(index, &rows[strand.index], strand.key.first(count * kv_width), qkv);
             }
             timer.lap(Op::AttnKvCacheSave);
             let kv = &*kv;
@@ -183,16 +185,19 @@ impl Decoder {
         Heads { queries, keys, dim }
     }
 
-    /// Norms a strand's rows for what comes next.
-    fn norm(&self, weight: &[f32], strand: &mut Strand) {
+    /// Norms rows for what comes next.
+    pub(super) fn norm(&self, weight: &[f32], x: &[f32], normed: &mut [f32], workers: Workers) {
         let hidden = self.config.hidden_size as usize;
         let eps = self.config.rms_norm_eps as f32;
-        let count = strand.rows * hidden;
-        let normed = strand.normed.room(count).par_chunks_mut(hidden);
-        let rows = normed.zip(strand.x.first(count).par_chunks(hidden));
-        rows.with_min_len(rows_apart(strand.workers)).for_each(|(normed, x)| {
+        let rows = normed.par_chunks_mut(hidden).zip(x.par_chunks(hidden));
+        rows.with_min_len(rows_apart(workers)).for_each(|(normed, x)| {
             self.arch.dispatch(|| rms_norm(x, weight, eps, normed));
         });
+    }
+
+    fn norm_strand(&self, weight: &[f32], strand: &mut Strand) {
+        let count = strand.rows * self.config.hidden_size as usize;
+        self.norm(weight, strand.x.first(count), strand.normed.room(count), strand.workers);
     }
 
     /// A layer up to its keys and values.
@@ -203,7 +208,7 @@ impl Decoder {
         strand: &mut Strand,
         timer: &mut dyn OpTimer,
     ) {
-        self.norm(&layer.input_layernorm, strand);
+        self.norm_strand(&layer.input_layernorm, strand);
         timer.lap(Op::InputLayernorm);
         let count = strand.rows;
         let (q_width, kv_width) = self.heads().widths();
@@ -247,17 +252,6 @@ impl Decoder {
         );
     }
 
-    /// Keeps keys and values of a strand's rows.
-    fn store(&self, index: usize, rows: &[Row<'_>], strand: &Strand, kv: &mut KvHeads<'_>) {
-        let (q_width, kv_width) = self.heads().widths();
-        let width = q_width + 2 * kv_width;
-        let keys = strand.key.first(rows.len() * kv_width).chunks_exact(kv_width);
-        let qkv = strand.qkv.first(rows.len() * width).chunks_exact(width);
-        for ((row, key), qkv) in rows.iter().zip(keys).zip(qkv) {
-            kv.store(index, row.blocks, row.position, key, &qkv[q_width + kv_width..]);
-        }
-    }
-
     /// A layer from its attention on.
     fn with_attention(
         &self,
@@ -278,15 +272,14 @@ impl Decoder {
         let x = strand.x.room(count * self.config.hidden_size as usize);
         layer.o_proj.multiply(attended, x, Put::Onto, workers);
         timer.lap(Op::AttnPostProj);
-        self.norm(&layer.post_attention_layernorm, strand);
+        self.norm_strand(&layer.post_attention_layernorm, strand);
         timer.lap(Op::PostAttentionLayernorm);
         layer.mlp.forward(self.arch, strand, timer);
         timer.lap(Op::MlpDownProj);
     }
 
     fn final_norm(&self, x: &[f32], normed: &mut [f32]) {
-        let eps = self.config.rms_norm_eps as f32;
-        self.arch.dispatch(|| rms_norm(x, &self.network.norm, eps, normed));
+        self.norm(&self.network.norm, x, normed, Workers::Caller);
     }
 
     /// Output projection of each emitting share's last row, which `norm` puts where it is told to.

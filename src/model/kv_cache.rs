@@ -1,5 +1,6 @@
 use std::io;
 
+use super::attention::Row;
 use crate::machine::Pages;
 
 /// Keys and values of all layers in blocks of a fixed number of tokens (Kwon et al.,
@@ -112,6 +113,18 @@ impl KvHeads<'_> {
             }
             let from = offset * self.head_dim;
             self.values[layer][of_head][from..from + self.head_dim].copy_from_slice(value);
+        }
+    }
+
+    /// Stores the keys of some rows, `[row][kv head][head_dim]`, and their values, which end the rows of `qkv`.
+    pub fn store_rows(&mut self, layer: usize, rows: &[Row<'_>], keys: &[f32], qkv: &[f32]) {
+        if rows.is_empty() {
+            return;
+        }
+        let (kv_width, width) = (keys.len() / rows.len(), qkv.len() / rows.len());
+        let of_rows = keys.chunks_exact(kv_width).zip(qkv.chunks_exact(width));
+        for (row, (key, qkv)) in rows.iter().zip(of_rows) {
+            self.store(layer, row.blocks, row.position, key, &qkv[width - kv_width..]);
         }
     }
 

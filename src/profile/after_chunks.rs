@@ -1,9 +1,7 @@
 //! What decodes take longer that follow a prefill chunk.
 
-use std::time::{Duration, Instant};
-
 use super::bundle::AfterChunkPoint;
-use super::measure::{Bench, budget};
+use super::measure::{Bench, MOST_EXTRA_ROUNDS, extra_rounds};
 use super::plan::{Limits, Pass};
 use super::samples::Durations;
 use crate::engine::EngineError;
@@ -13,9 +11,6 @@ use crate::progress::Progress;
 const TOLD_APART: usize = 6;
 /// Decodes after those: what they take is what the others are held against.
 const SETTLED: usize = 4;
-/// Time that all may take, and how often each is measured at least and at most.
-const BUDGET: Duration = budget(8);
-const ROUNDS: std::ops::RangeInclusive<u32> = 5..=15;
 /// A mean that is less than so many standard errors is none.
 const SURE: f64 = 2.0;
 
@@ -23,21 +18,16 @@ impl Bench<'_> {
     /// Times decodes one after the other behind a chunk, which leaves other weights and keys in the caches than they do.
     pub(super) fn walk_after_chunks(
         &mut self,
-        limits: &Limits,
+        (limits, context): (&Limits, u32),
         num_layers: usize,
         progress: &dyn Progress,
     ) -> Result<Vec<AfterChunkPoint>, EngineError> {
-        let context = (limits.max_context / 4).max(1);
         let chunk = Pass::prefill(limits.chunk_size.min(limits.max_context), 0);
         let mut sizes = vec![1, limits.max_batch_size.div_ceil(2), limits.max_batch_size];
         sizes.dedup();
         let mut extra = vec![vec![Durations::default(); TOLD_APART]; sizes.len()];
-        let started = Instant::now();
-        progress.start("decodes after chunks", u64::from(*ROUNDS.end()) * sizes.len() as u64);
-        for round in 0..*ROUNDS.end() {
-            if round >= *ROUNDS.start() && started.elapsed() > BUDGET {
-                break;
-            }
+        progress.start("decodes after chunks", MOST_EXTRA_ROUNDS * sizes.len() as u64);
+        for _ in extra_rounds() {
             for (size, extra) in sizes.iter().zip(&mut extra) {
                 let decode = Pass::decode(*size, context);
                 let took = self.time_after(&chunk, &decode, TOLD_APART + SETTLED, num_layers)?;

@@ -9,7 +9,7 @@ use super::engine_id::engine_id;
 use super::overhead::schedule_ns;
 use super::plan::{Limits, Pass, operator_passes, steps_to, whole_passes};
 use super::samples::{Durations, LapTimer, Samples};
-use crate::engine::{Engine, EngineError, Executor, LoadedModel, Sequence, representative_layers};
+use crate::engine::{Engine, EngineError, Executor, Lead, LoadedModel, Sequence, representative_layers};
 use crate::machine::{Drift, MachineFacts, SpeedPoint, Watch, read_gb_per_s};
 use crate::model::{Grouping, NoTimer, Sampler, Tokenizer};
 use crate::progress::Progress;
@@ -28,23 +28,26 @@ const LONGEST_GRID: Duration = Duration::from_secs(170);
 const LONG_WALKS: u32 = 5;
 /// Largest KV cache the measurement makes for itself; more requests than fit share blocks.
 const MAX_KV_BYTES: u64 = 512 << 20;
-/// Steps before the one that is timed: so many, and more of them until they took so long.
-struct Lead {
-    steps: std::ops::RangeInclusive<u32>,
-    time: Duration,
-}
 /// A decode comes after decodes like it. The more there were, the more weights of a small model are in the shared cache.
 const BEFORE_DECODES: Lead = Lead { steps: 1..=6, time: Duration::from_millis(10) };
 /// Before a prefill there were decodes: most of a run's time goes to them.
 const BEFORE_PREFILLS: Lead = Lead { steps: 5..=40, time: Duration::from_millis(50) };
 
-impl Lead {
-    fn is_enough(&self, steps: u32, time: Duration) -> bool {
-        steps >= *self.steps.end() || (steps >= *self.steps.start() && time >= self.time)
-    }
-}
 /// Reference steps are timed so often.
 const SPEED_EVERY: Duration = Duration::from_millis(300);
+
+/// Time that the rounds of what is no grid may take, and how many there are at least and at most.
+const EXTRA_BUDGET: Duration = budget(8);
+const EXTRA_ROUNDS: std::ops::RangeInclusive<u32> = 5..=15;
+/// Most of those rounds.
+pub(super) const MOST_EXTRA_ROUNDS: u64 = *EXTRA_ROUNDS.end() as u64;
+
+/// The rounds that there is time for, from now on.
+pub(super) fn extra_rounds() -> impl Iterator<Item = u32> {
+    let started = Instant::now();
+    let in_time = move |round: &u32| *round < *EXTRA_ROUNDS.start() || started.elapsed() <= EXTRA_BUDGET;
+    (0..*EXTRA_ROUNDS.end()).take_while(in_time)
+}
 
 /// Time for a part of a profile, s. A debug build's durations are nobody's, and it takes a quarter.
 pub(super) const fn budget(seconds: u64) -> Duration {
@@ -110,7 +113,7 @@ pub fn measure(
             let steps = steps.map(|(pass, timings)| step_sample(pass, timings, drift.as_ref())).collect();
             let context = (limits.max_context / 4).max(1);
             let pauses = bench.walk_pauses(context, whole_layers, progress)?;
-            let after_chunks = bench.walk_after_chunks(&limits, whole_layers, progress)?;
+            let after_chunks = bench.walk_after_chunks((&limits, context), whole_layers, progress)?;
             let quality = Quality {
                 grouping: bench.model.grouping(),
                 memory_gb_per_s: read_gb_per_s(),

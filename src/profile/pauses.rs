@@ -1,9 +1,9 @@
 //! What a step takes longer that follows a pause.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::bundle::PausePoint;
-use super::measure::{Bench, budget};
+use super::measure::{Bench, MOST_EXTRA_ROUNDS, extra_rounds};
 use super::plan::Pass;
 use super::samples::Durations;
 use crate::engine::EngineError;
@@ -11,9 +11,6 @@ use crate::progress::Progress;
 
 /// Pauses that are measured, ms. Whoever shares the processor's caches has filled them after the longest.
 const PAUSES_MS: [u32; 5] = [4, 16, 48, 144, 288];
-/// Time that all of them may take, and how often each is measured at least and at most.
-const BUDGET: Duration = budget(8);
-const ROUNDS: std::ops::RangeInclusive<u32> = 5..=15;
 
 impl Bench<'_> {
     /// Times a decode after pauses, and the same right after another step.
@@ -25,12 +22,8 @@ impl Bench<'_> {
     ) -> Result<Vec<PausePoint>, EngineError> {
         let pass = Pass::decode(1, context);
         let mut extra = vec![Durations::default(); PAUSES_MS.len()];
-        let started = Instant::now();
-        progress.start("pauses", u64::from(*ROUNDS.end()) * PAUSES_MS.len() as u64);
-        for round in 0..*ROUNDS.end() {
-            if round >= *ROUNDS.start() && started.elapsed() > BUDGET {
-                break;
-            }
+        progress.start("pauses", MOST_EXTRA_ROUNDS * PAUSES_MS.len() as u64);
+        for _ in extra_rounds() {
             for (pause_ms, extra) in PAUSES_MS.iter().zip(&mut extra) {
                 let pause = Duration::from_millis(u64::from(*pause_ms));
                 let rested = self.time_watched(&pass, num_layers, pause)?;
