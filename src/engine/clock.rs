@@ -23,8 +23,8 @@ pub(super) struct WallClock<'a, T> {
 }
 
 /// Reference steps are timed so often, unless they take more than their share of the time.
-const SPEED_EVERY: Duration = Duration::from_millis(400);
-const SPEED_SHARE: u32 = 10;
+const SPEED_EVERY: Duration = Duration::from_millis(200);
+const SPEED_SHARE: u32 = 5;
 /// How often they are timed before a run, and after it.
 const AROUND: usize = 3;
 

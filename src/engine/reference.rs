@@ -10,13 +10,19 @@ use super::sequence::Sequence;
 use crate::catalog::ModelConfig;
 use crate::machine::{SPEED_ROWS, SpeedPoint};
 use crate::model::NoTimer;
-use crate::scheduler::{Batch, BatchEntry};
+use crate::scheduler::{Batch, BatchEntry, RequestId};
 
-/// Tokens that the last row of a reference step sees.
-const LONGEST: u32 = 64;
-/// Steps of one row before the first that is timed. As in a run's decodes, a small model's weights are in the caches then as
+/// Rows from which on a reference step is a prefill chunk; with fewer it is as many decodes.
+const CHUNK_ROWS: u32 = 64;
+/// Decodes of the largest of those.
+const DECODES: u32 = SPEED_ROWS[SPEED_ROWS.len() - 2];
+/// Tokens that each decode sees, itself included, so that keys and values are read as in a run's decodes.
+const LENGTH: u32 = 128;
+/// Decodes of one row before the first that is timed. As in a run's decodes, a small model's weights are in the caches then as
 /// far as they fit.
 const LEAD: Lead = Lead { steps: 2..=6, time: Duration::from_millis(10) };
+/// Such decodes after the last.
+const TRAIL: u32 = 3;
 /// Weights that a shortened model streams at least, so that its layers are as cold as in the whole one.
 const MIN_STREAMED_BYTES: u64 = 256 << 20;
 
@@ -44,29 +50,69 @@ pub fn representative_layers(config: &ModelConfig) -> usize {
     enough.min(layers) as usize
 }
 
-/// KV blocks that reference steps take, besides those of requests.
+/// KV blocks of the reference steps, besides those of requests: how many of those there are is none of their matter.
 pub(super) fn reference_blocks(block_size: u32) -> u32 {
-    LONGEST.div_ceil(block_size.max(1))
+    DECODES * LENGTH.div_ceil(block_size.max(1))
+}
+
+/// The reference steps of a model and its KV cache.
+struct References {
+    /// Of each decode; the chunk writes those of the first ones.
+    blocks: Vec<u32>,
+    /// Of one decode.
+    each: usize,
+    length: u32,
+    chunk: u32,
+    emits: bool,
+}
+
+impl References {
+    fn new(executor: &Executor<'_>, emits: bool) -> Self {
+        let most = executor.config().max_position_embeddings.max(1);
+        let (block_size, all) = (executor.block_size().max(1), executor.num_blocks().max(1));
+        let own = reference_blocks(block_size);
+        let first = all.saturating_sub(own);
+        let blocks = (0..own).map(|block| first + block % (all - first)).collect();
+        let each = LENGTH.div_ceil(block_size) as usize;
+        Self { blocks, each, length: LENGTH.min(most), chunk: CHUNK_ROWS.min(most), emits }
+    }
+
+    /// Those of the decodes, and last that of the chunk.
+    fn sequences(&self) -> Vec<Sequence> {
+        let of = |length: u32| Sequence::new(vec![0; length as usize], 0);
+        (0..DECODES).map(|_| of(self.length)).chain([of(self.chunk)]).collect()
+    }
+
+    fn batch(&self, rows: u32) -> Batch {
+        let emits = self.emits;
+        if rows >= CHUNK_ROWS {
+            let (request, tokens, context) = (DECODES, self.chunk, 0);
+            return Batch::of([BatchEntry { request, tokens, context, is_prefill: true, emits }]);
+        }
+        let (tokens, context) = (1, self.length - 1);
+        // What a batch calls a decode always emits.
+        Batch::of((0..rows).map(|request| BatchEntry { request, tokens, context, is_prefill: true, emits }))
+    }
+
+    fn blocks(&self, request: RequestId) -> &[u32] {
+        let first = if request < DECODES { request as usize * self.each } else { 0 };
+        &self.blocks[first..]
+    }
 }
 
 impl Executor<'_> {
     /// Times the reference steps. Requests are kept; the last [`reference_blocks`] are overwritten.
     pub fn speed(&mut self, at_ns: u64) -> Result<SpeedPoint, EngineError> {
-        let longest = LONGEST.min(self.config().max_position_embeddings);
-        let (own, all) = (reference_blocks(self.block_size()), self.num_blocks());
-        let blocks: Vec<u32> = (0..own).map(|block| (all.saturating_sub(own) + block) % all.max(1)).collect();
-        let sequence = Sequence::new(vec![0; longest as usize], 0);
-        let kept = self.replace_sequences(vec![sequence]);
         let representative = representative_layers(self.config());
         // Logits of a large model take long for what they tell.
         let emits = representative == self.config().num_hidden_layers as usize;
+        let references = References::new(self, emits);
+        let kept = self.replace_sequences(references.sequences());
         let layers = self.use_layers(representative);
         let mut step = |rows: u32| -> Result<u64, EngineError> {
-            let tokens = rows.min(longest);
-            let context = longest - tokens;
-            let batch = Batch::of([BatchEntry { request: 0, tokens, context, is_prefill: true, emits }]);
+            let batch = references.batch(rows);
             let started = Instant::now();
-            self.step(&batch, |_| &blocks, &mut NoTimer)?;
+            self.step(&batch, |request| references.blocks(request), &mut NoTimer)?;
             Ok(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX))
         };
         // Whatever ran before has left the caches after some.
@@ -78,6 +124,10 @@ impl Executor<'_> {
         let mut step_ns = [0; SPEED_ROWS.len()];
         for (ns, rows) in step_ns.iter_mut().zip(SPEED_ROWS) {
             *ns = step(rows)?;
+        }
+        // What runs next is not to find the chunk's leavings.
+        for _ in 0..TRAIL {
+            step(1)?;
         }
         self.use_layers(layers);
         self.replace_sequences(kept);

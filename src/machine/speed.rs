@@ -7,8 +7,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Rows of the reference steps: from one that waits for memory to one that computes.
-pub const SPEED_ROWS: [u32; 4] = [1, 4, 16, 64];
+/// Rows of the reference steps, from one that waits for memory to one that computes: decodes, and last a prefill chunk.
+pub const SPEED_ROWS: [u32; 5] = [1, 4, 8, 16, 64];
 
 /// Durations of the reference steps at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -16,7 +16,7 @@ pub const SPEED_ROWS: [u32; 4] = [1, 4, 16, 64];
 pub struct SpeedPoint {
     /// Since the run's, or the profile's, start, ns.
     pub at_ns: u64,
-    /// Of steps of 1, 4, 16 and 64 rows, ns.
+    /// Of steps of 1, 4, 8, 16 and 64 rows, ns.
     pub step_ns: [u64; SPEED_ROWS.len()],
 }
 
@@ -84,18 +84,18 @@ impl Drift {
 mod tests {
     use super::*;
 
-    fn point(at_ns: u64, step_ns: [u64; 4]) -> SpeedPoint {
+    fn point(at_ns: u64, step_ns: [u64; SPEED_ROWS.len()]) -> SpeedPoint {
         SpeedPoint { at_ns, step_ns }
     }
 
     #[test]
     fn states_are_told_apart_by_moment_and_by_rows() {
-        let base = point(0, [100, 200, 300, 1000]);
-        let slow = [100, 220, 390, 1400];
+        let base = point(0, [100, 200, 250, 300, 1000]);
+        let slow = [100, 220, 300, 390, 1400];
         let mut points: Vec<SpeedPoint> = (0..10).map(|i| point(i * 10, base.step_ns)).collect();
         points.extend((10..20).map(|i| point(i * 10, slow)));
         // A single disturbed moment is none of a state.
-        points[3].step_ns = [900; 4];
+        points[3].step_ns = [900; SPEED_ROWS.len()];
         let drift = Drift::new(&points, &base).unwrap();
         for at in [0, 31, 60] {
             for rows in [1, 3, 16, 500] {
@@ -103,19 +103,19 @@ mod tests {
             }
         }
         let found = |rows| drift.ratio(1_000, rows);
-        assert_eq!([found(1), found(4), found(16), found(64), found(4096)], [1.0, 1.1, 1.3, 1.4, 1.4]);
+        assert_eq!([1, 4, 8, 16, 64, 4096].map(found), [1.0, 1.1, 1.2, 1.3, 1.4, 1.4]);
         assert!((found(2) - 1.05).abs() < 1e-12 && found(20) > 1.3 && found(20) < 1.4);
     }
 
     #[test]
     fn what_is_not_known_is_not_made_up() {
-        let base = point(0, [1; 4]);
+        let base = point(0, [1; 5]);
         assert_eq!(Drift::new(&[], &base), None);
-        assert_eq!(Drift::new(&[point(0, [1, 1, 0, 1])], &base), None);
-        assert_eq!(Drift::new(&[base], &point(0, [0; 4])), None);
+        assert_eq!(Drift::new(&[point(0, [1, 1, 0, 1, 1])], &base), None);
+        assert_eq!(Drift::new(&[base], &point(0, [0; 5])), None);
         assert_eq!(Drift::new(&[base], &base).unwrap().ratio(u64::MAX, 0), 1.0);
         assert_eq!(SpeedPoint::mean(&[]), None);
-        let mean = SpeedPoint::mean(&[point(4, [1, 2, 3, 4]), point(9, [3, 4, 5, 6])]).unwrap();
-        assert_eq!(mean, point(0, [2, 3, 4, 5]));
+        let mean = SpeedPoint::mean(&[point(4, [1, 2, 3, 4, 5]), point(9, [3, 4, 5, 6, 7])]).unwrap();
+        assert_eq!(mean, point(0, [2, 3, 4, 5, 6]));
     }
 }

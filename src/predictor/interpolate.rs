@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::after_chunk::AfterChunk;
+use super::beside_chunk::BesideChunk;
 use super::curve::Curve;
 use super::grid::Grid;
 use super::pause::Pause;
@@ -37,6 +38,7 @@ pub struct Interpolate {
     attention_fixed_ns: f64,
     pause: Pause,
     after_chunk: AfterChunk,
+    beside_chunk: BesideChunk,
     /// Rows that matrix products take together.
     row_group: u32,
     many_rows: Option<ManyRows>,
@@ -70,6 +72,7 @@ impl Interpolate {
             first.iter().map(|point| (point.prefill_chunk, point.mean_ns)).collect();
         points.sort_by_key(|(chunk, _)| *chunk);
         let prefill = Curve::new(&points).ok_or_else(|| none("attn_prefill"))?;
+        let attention_fixed_ns = prefill.at(1);
         let growth = later.iter().flat_map(|point| {
             let (chunk, kv) = (point.prefill_chunk, point.kv_prefill);
             [(chunk, 0, 0.0), (chunk, kv, (point.mean_ns - prefill.at(chunk)).max(0.0))]
@@ -77,18 +80,31 @@ impl Interpolate {
         let prefill_growth = Grid::new(growth).ok_or_else(|| none("attn_prefill"))?;
         let decode = Grid::new(whole_rows(decodes.map(|p| (p.n_decode, p.kv_decode, p.mean_ns)).collect()))
             .ok_or_else(|| none("attn_decode"))?;
+        let by_sequences = sum(Feature::Sequences)?;
+        let row_group = bundle.meta.row_group.unwrap_or(1);
+        // By themselves: a chunk of as many tokens has more attention, and fewer rows of logits.
+        let beside = bundle.beside_chunks.iter().map(|point| {
+            let (decodes, chunk) = (point.batch_size, point.prefill_chunk);
+            let attention = decode.at(f64::from(decodes), f64::from(point.kv_decode))
+                - attention_fixed_ns
+                - (prefill.at(chunk.saturating_add(decodes)) - prefill.at(chunk));
+            let logits = by_sequences.at(in_groups(decodes.saturating_add(1), row_group)) - by_sequences.at(1);
+            (decodes, point.kv_decode, point.mean_ns - num_layers * attention - logits)
+        });
+        let beside_chunk = BesideChunk::new(beside);
         Ok(Self {
             num_layers,
             by_tokens: sum(Feature::Tokens)?,
-            by_sequences: sum(Feature::Sequences)?,
+            by_sequences,
             by_batch_size: sum(Feature::BatchSize)?,
-            attention_fixed_ns: prefill.at(1),
+            attention_fixed_ns,
             prefill,
             prefill_growth,
             decode,
             pause: Pause::new(&bundle.pauses),
             after_chunk: AfterChunk::new(&bundle.after_chunks),
-            row_group: bundle.meta.row_group.unwrap_or(1),
+            beside_chunk,
+            row_group,
             many_rows: bundle.meta.many_rows,
             stretch: 1.0 + bundle.meta.interference_percent.unwrap_or(0.0) / 100.0,
         })
@@ -121,13 +137,18 @@ fn whole_rows(points: Vec<(u32, u32, f64)>) -> Vec<(u32, u32, f64)> {
     points.into_iter().filter(|(batch, ..)| columns[batch] == most).collect()
 }
 
+/// Rows in whole groups, which take the time of as many; fewer than a group are their own.
+fn in_groups(rows: u32, group: u32) -> u32 {
+    match rows > group {
+        true => rows.checked_next_multiple_of(group).unwrap_or(rows),
+        false => rows,
+    }
+}
+
 impl Interpolate {
     /// As many rows as take the time that `rows` do.
     fn rounded(&self, rows: u32) -> u32 {
-        match rows > self.row_group {
-            true => rows.checked_next_multiple_of(self.row_group).unwrap_or(rows),
-            false => rows,
-        }
+        in_groups(rows, self.row_group)
     }
 
     /// As many tokens of a step as take the time that `tokens` do.
@@ -138,6 +159,16 @@ impl Interpolate {
             }
             _ => self.rounded(tokens),
         }
+    }
+
+    /// What the decodes of a step with chunks take longer than by themselves, ns; nothing in one of so few tokens that it
+    /// is computed as decodes are.
+    fn beside_chunk_ns(&self, batch: &Batch) -> f64 {
+        let decodes = batch.decodes.len() as u64;
+        if decodes == 0 || self.many_rows.is_some_and(|many| batch.num_tokens() < many.from) {
+            return 0.0;
+        }
+        self.beside_chunk.at(decodes, batch.decodes.context_sum() as f64 / decodes as f64)
     }
 
     /// A step after a pause and some steps after a chunk, ns.
@@ -151,7 +182,7 @@ impl Interpolate {
             + self.pause.at(idle_ns)
             + match batch.chunks.is_empty() {
                 true => self.after_chunk.at(batch.decodes.len() as u32, steps_since_chunk),
-                false => 0.0,
+                false => self.beside_chunk_ns(batch),
             };
         // Rounded by addition: a conversion to an integer truncates, on every machine alike.
         (ns.max(0.0) * self.stretch + 0.5) as u64

@@ -1,6 +1,7 @@
 //! Step → duration, from a bundle.
 
 mod after_chunk;
+mod beside_chunk;
 mod curve;
 mod drifted;
 mod grid;

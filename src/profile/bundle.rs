@@ -8,7 +8,9 @@ use crate::machine::SpeedPoint;
 use crate::store::{Digest, FileDigest};
 
 /// Version of the bundle format this xp writes, and the newest it reads.
-pub const BUNDLE_FORMAT: u32 = 2;
+pub const BUNDLE_FORMAT: u32 = 3;
+/// Bundles before this format have other reference steps.
+pub const SPEED_SINCE: u32 = 3;
 
 /// `bundle.json`: what was measured, where, and how well.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -161,6 +163,20 @@ pub struct AfterChunkPoint {
     pub mad_ns: f64,
 }
 
+/// What decodes add to a step with a prefill chunk: how much longer it took than a chunk of as many tokens as both.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BesideChunkPoint {
+    /// Decodes of the step.
+    pub batch_size: u32,
+    /// Tokens in the KV cache of each.
+    pub kv_decode: u32,
+    /// Tokens of the chunk.
+    pub prefill_chunk: u32,
+    /// Mean of what the step took longer, ns; 0 where it took less.
+    pub mean_ns: f64,
+    pub mad_ns: f64,
+}
+
 /// A bundle in memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bundle {
@@ -171,5 +187,7 @@ pub struct Bundle {
     pub pauses: Vec<PausePoint>,
     /// By batch size and then steps, ascending; none in bundles that were measured before there were such.
     pub after_chunks: Vec<AfterChunkPoint>,
+    /// By batch size and then KV tokens, ascending; none in bundles that were measured before there were such.
+    pub beside_chunks: Vec<BesideChunkPoint>,
     pub steps: Vec<StepSample>,
 }

@@ -92,7 +92,7 @@ pub fn measure(
     let longest = limits.max_context.max(limits.max_tokens()).div_ceil(limits.block_size) * 2 + 1;
     let affordable = u32::try_from(MAX_KV_BYTES / block_bytes.max(1)).unwrap_or(u32::MAX);
     let blocks = needed.min(affordable).max(longest);
-    let ((curves, attention), (pauses, after_chunks), steps, rounds, speed, quality) =
+    let ((curves, attention), (pauses, after_chunks, beside_chunks), steps, rounds, speed, quality) =
         engine.with_model((blocks, limits.block_size), |model| -> Result<_, EngineError> {
             let mut bench = Bench::new(model, subject.tokenizer, limits.block_size);
             let mut samples = Samples::default();
@@ -114,6 +114,7 @@ pub fn measure(
             let context = (limits.max_context / 4).max(1);
             let pauses = bench.walk_pauses(context, whole_layers, progress)?;
             let after_chunks = bench.walk_after_chunks((&limits, context), whole_layers, progress)?;
+            let beside_chunks = bench.walk_beside_chunks((&limits, context), whole_layers, progress)?;
             let quality = Quality {
                 grouping: bench.model.grouping(),
                 memory_gb_per_s: read_gb_per_s(),
@@ -121,7 +122,7 @@ pub fn measure(
                 interference_percent: (100.0 * samples.lost()).min(100.0),
                 interval_percent: 100.0 * passes.iter().map(|pass| samples.known(pass).1).fold(0.0, f64::max),
             };
-            Ok((samples.reduce(layers), (pauses, after_chunks), steps, rounds, bench.speed, quality))
+            Ok((samples.reduce(layers), (pauses, after_chunks, beside_chunks), steps, rounds, bench.speed, quality))
         })??;
     let mut references = Durations::default();
     speed.iter().for_each(|point| references.push(point.step_ns[0] as f64));
@@ -158,6 +159,7 @@ pub fn measure(
         attention,
         pauses,
         after_chunks,
+        beside_chunks,
         steps,
     })
 }

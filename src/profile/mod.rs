@@ -2,6 +2,7 @@
 //! bundle format they are kept in.
 
 mod after_chunks;
+mod beside_chunks;
 mod bundle;
 mod engine_id;
 mod error;
@@ -20,7 +21,7 @@ mod whole_steps;
 mod write;
 
 pub use bundle::{
-    AfterChunkPoint, AttentionPoint, BUNDLE_FORMAT, Bundle, BundleMeta, Feature, ManyRows, OpCurve, OpPoint,
+    AfterChunkPoint, AttentionPoint, BUNDLE_FORMAT, BesideChunkPoint, Bundle, BundleMeta, Feature, ManyRows, OpCurve, OpPoint,
     PausePoint, StepSample,
 };
 pub use engine_id::engine_id;

@@ -6,13 +6,13 @@ use std::str::FromStr;
 
 use super::ProfileError;
 use super::bundle::{
-    AfterChunkPoint, AttentionPoint, BUNDLE_FORMAT, Bundle, BundleMeta, Feature, OpCurve, OpPoint,
-    PausePoint, StepSample,
+    AfterChunkPoint, AttentionPoint, BUNDLE_FORMAT, BesideChunkPoint, Bundle, BundleMeta, Feature, OpCurve,
+    OpPoint, PausePoint, SPEED_SINCE, StepSample,
 };
 use super::samples::{BATCHING, SCHEDULE, feature_of};
 use super::write::{
-    AFTER_CHUNK_COLUMNS, AFTER_CHUNK_FILE, ATTENTION_KEYS, PAUSE_COLUMNS, PAUSE_FILE, STEP_COLUMNS,
-    compute_folder, curve_file,
+    AFTER_CHUNK_COLUMNS, AFTER_CHUNK_FILE, ATTENTION_KEYS, BESIDE_CHUNK_COLUMNS, BESIDE_CHUNK_FILE,
+    PAUSE_COLUMNS, PAUSE_FILE, STEP_COLUMNS, compute_folder, curve_file,
 };
 use crate::model::Op;
 use crate::store::{self, BoundedRecords, Digest};
@@ -72,22 +72,28 @@ fn parse_tables(
         true => read_after_chunks(&open(AFTER_CHUNK_FILE)?)?,
         false => Vec::new(),
     };
+    let beside_chunks = match has(BESIDE_CHUNK_FILE) {
+        true => read_beside_chunks(&open(BESIDE_CHUNK_FILE)?)?,
+        false => Vec::new(),
+    };
     let steps = read_steps(&open("steps.csv")?)?;
-    Ok(Bundle { meta: meta.clone(), curves, attention, pauses, after_chunks, steps })
+    Ok(Bundle { meta: meta.clone(), curves, attention, pauses, after_chunks, beside_chunks, steps })
 }
 
 fn parse_meta(path: &Path, text: &str) -> Result<BundleMeta, ProfileError> {
     let invalid = |line: usize, message: String| ProfileError::invalid(path, line as u64, message);
-    let value: serde_json::Value =
-        serde_json::from_str(text).map_err(|error| invalid(error.line(), error.to_string()))?;
-    if let Some(found) = value.get("format").and_then(serde_json::Value::as_u64)
-        && found > u64::from(BUNDLE_FORMAT)
-    {
+    let json = |error: serde_json::Error| invalid(error.line(), error.to_string());
+    let mut value: serde_json::Value = serde_json::from_str(text).map_err(json)?;
+    let found = value.get("format").and_then(serde_json::Value::as_u64);
+    if let Some(found) = found.filter(|found| *found > u64::from(BUNDLE_FORMAT)) {
         let found = u32::try_from(found).unwrap_or(u32::MAX);
         return Err(ProfileError::Newer { path: path.to_owned(), found, newest: BUNDLE_FORMAT });
     }
+    // Reference steps of other rows: they are not to be compared with a run's.
+    let forgotten = found.is_some_and(|found| found < u64::from(SPEED_SINCE))
+        && value.as_object_mut().is_some_and(|fields| fields.remove("speed").is_some());
     let meta: BundleMeta =
-        serde_json::from_str(text).map_err(|error| invalid(error.line(), error.to_string()))?;
+        if forgotten { serde_json::from_value(value) } else { serde_json::from_str(text) }.map_err(json)?;
     for (name, count) in [
         ("num_layers", meta.num_layers),
         ("block_size", meta.block_size),
@@ -265,6 +271,30 @@ fn read_after_chunks(table: &Table) -> Result<Vec<AfterChunkPoint>, ProfileError
             mean_ns: row.duration(2, mean)?,
             mad_ns: row.duration(3, mad)?,
         });
+        Ok(())
+    })?;
+    Ok(points)
+}
+
+fn read_beside_chunks(table: &Table) -> Result<Vec<BesideChunkPoint>, ProfileError> {
+    let [size, kv, chunk, mean, mad] = BESIDE_CHUNK_COLUMNS;
+    let mut points: Vec<BesideChunkPoint> = Vec::new();
+    table.rows(&BESIDE_CHUNK_COLUMNS.map(str::to_owned), |row| {
+        let point = BesideChunkPoint {
+            batch_size: row.count(row.cell(0), size, MAX_STEP)?,
+            kv_decode: row.count(row.cell(1), kv, MAX_COUNT)?,
+            prefill_chunk: row.count(row.cell(2), chunk, MAX_STEP)?,
+            mean_ns: row.duration(3, mean)?,
+            mad_ns: row.duration(4, mad)?,
+        };
+        let key = |point: &BesideChunkPoint| (point.batch_size, point.kv_decode);
+        if points.last().is_some_and(|last| key(last) >= key(&point)) {
+            return Err(row.invalid(format!("{size} and {kv} do not ascend")));
+        }
+        if point.batch_size == 0 || point.prefill_chunk == 0 {
+            return Err(row.invalid(format!("{size} and {chunk} are at least 1")));
+        }
+        points.push(point);
         Ok(())
     })?;
     Ok(points)

@@ -62,6 +62,7 @@ pub fn sample_bundle() -> Bundle {
         attention,
         pauses: Vec::new(),
         after_chunks: Vec::new(),
+        beside_chunks: Vec::new(),
         steps: vec![StepSample {
             prefills: vec![(8, 0), (4, 12)],
             decodes: vec![3, 5],

@@ -24,6 +24,16 @@ pub(super) const AFTER_CHUNK_FILE: &str = "after_chunks.csv";
 pub(super) const AFTER_CHUNK_COLUMNS: [&str; 4] =
     ["batch_size", "steps", "time_stats.after_chunk.mean", "time_stats.after_chunk.mad"];
 
+/// File of what decodes add to a step with a chunk, and its columns.
+pub(super) const BESIDE_CHUNK_FILE: &str = "beside_chunks.csv";
+pub(super) const BESIDE_CHUNK_COLUMNS: [&str; 5] = [
+    "batch_size",
+    "kv_cache_size",
+    "prefill_chunk_size",
+    "time_stats.beside_chunk.mean",
+    "time_stats.beside_chunk.mad",
+];
+
 /// The file that holds the curves of a feature, and the name of its first column.
 pub(super) fn curve_file(feature: Feature, folder: &str) -> (String, &'static str) {
     match feature {
@@ -60,6 +70,9 @@ pub(crate) fn render(bundle: &Bundle) -> (Vec<(String, String)>, BundleMeta) {
     }
     if !bundle.after_chunks.is_empty() {
         files.push((AFTER_CHUNK_FILE.to_owned(), after_chunks_csv(bundle)));
+    }
+    if !bundle.beside_chunks.is_empty() {
+        files.push((BESIDE_CHUNK_FILE.to_owned(), beside_chunks_csv(bundle)));
     }
     files.push(("steps.csv".to_owned(), steps_csv(bundle)));
     files.sort();
@@ -145,6 +158,18 @@ fn after_chunks_csv(bundle: &Bundle) -> String {
     for point in &bundle.after_chunks {
         let (mean, mad) = (ms(point.mean_ns), ms(point.mad_ns));
         out.push_str(&format!("{},{},{mean},{mad}\n", point.batch_size, point.steps));
+    }
+    out
+}
+
+fn beside_chunks_csv(bundle: &Bundle) -> String {
+    let mut out = BESIDE_CHUNK_COLUMNS.join(",") + "\n";
+    for point in &bundle.beside_chunks {
+        let (mean, mad) = (ms(point.mean_ns), ms(point.mad_ns));
+        out.push_str(&format!(
+            "{},{},{},{mean},{mad}\n",
+            point.batch_size, point.kv_decode, point.prefill_chunk
+        ));
     }
     out
 }
