@@ -183,9 +183,20 @@ mod tests {
         }
         assert!(fits(&budget, &made.headline));
         assert_eq!(made.errors_at_speed().unwrap(), [0.0; 12]);
+        assert_eq!(made.within_at_speed(), Some(12));
+        let mut off = made.clone();
+        let rows = &mut off.budget.as_mut().unwrap().rows;
+        // Beyond the limit and the noise, within the noise, and within the limit.
+        let noise = off.headline[1].noise_percent.unwrap();
+        rows[0].predictor_percent = f64::max(off.pass_percent, noise) + 0.1;
+        off.headline[1].noise_percent = Some(off.pass_percent + 2.0);
+        rows[1].predictor_percent = -(off.pass_percent + 1.0);
+        rows[2].predictor_percent = off.pass_percent;
+        assert_eq!(off.within_at_speed(), Some(11));
         // One whose speed nobody knows hides that of all.
         input.replays[1].drifted = None;
         let unknown = compare(&input).unwrap();
+        assert_eq!(unknown.within_at_speed(), None);
         assert!(unknown.budget.unwrap().rows.iter().all(|row| row.machine_percent.is_none()));
         // The same speed.
         input.replays.iter_mut().for_each(|replay| replay.drifted = Some(drifted(&sim)));

@@ -67,6 +67,16 @@ impl Comparison {
             |row: &BudgetRow| row.machine_percent.map(|_| round(row.policy_percent + row.predictor_percent));
         rows.iter().map(error).collect()
     }
+
+    /// How many figures of the headline are then within the pass limit, or within the noise floor; None where that is not
+    /// known.
+    pub fn within_at_speed(&self) -> Option<usize> {
+        let within = |(error, row): (f64, &MetricRow)| {
+            error.abs() <= f64::max(self.pass_percent, row.noise_percent.unwrap_or(0.0))
+        };
+        let errors = self.errors_at_speed()?;
+        Some(errors.into_iter().zip(&self.headline).filter(|pair| within(*pair)).count())
+    }
 }
 
 /// Where errors come from, by replays of the measured runs.

@@ -72,6 +72,17 @@ pub(crate) fn budget_sentence(budget: &Budget) -> String {
     )
 }
 
+/// How the figures would stand if the machine had been as fast in the profile as while it was measured; None where nobody
+/// knows how fast it was.
+fn at_speed_sentence(comparison: &Comparison) -> Option<String> {
+    let within = comparison.within_at_speed()?;
+    Some(format!(
+        "At the speed that the machine had while it was measured, {within} of {} figures are within ±{} %, or within the noise floor.",
+        comparison.headline.len(),
+        comparison.pass_percent
+    ))
+}
+
 /// The text of `summary.md`.
 pub(crate) fn summary(comparison: &Comparison) -> String {
     let mut out = String::new();
@@ -102,6 +113,9 @@ fn fill(out: &mut String, c: &Comparison) -> std::fmt::Result {
             "The duration of the engine's reference step of one row changed by {drift:+.1} % from the profile to the \
              measured runs; no verdict takes it into account.\n"
         )?;
+    }
+    if let Some(sentence) = at_speed_sentence(c) {
+        writeln!(out, "{sentence}\n")?;
     }
     table(
         out,

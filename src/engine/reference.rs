@@ -12,11 +12,10 @@ use crate::machine::{SPEED_ROWS, SpeedPoint};
 use crate::model::NoTimer;
 use crate::scheduler::{Batch, BatchEntry, RequestId};
 
-/// Rows from which on a reference step is a prefill chunk; with fewer it is as many decodes.
-const CHUNK_ROWS: u32 = 64;
-/// Decodes of the largest of those.
-const DECODES: u32 = SPEED_ROWS[SPEED_ROWS.len() - 2];
-/// Tokens that each decode sees, itself included, so that keys and values are read as in a run's decodes.
+/// Most decodes of a reference step; with more rows it is a prefill chunk.
+const DECODES: u32 = 16;
+/// Tokens that each decode sees, itself included, so that keys and values are read as in a run's decodes; most tokens of
+/// a chunk.
 const LENGTH: u32 = 128;
 /// Decodes of one row before the first that is timed. As in a run's decodes, a small model's weights are in the caches then as
 /// far as they fit.
@@ -62,31 +61,30 @@ struct References {
     /// Of one decode.
     each: usize,
     length: u32,
-    chunk: u32,
     emits: bool,
 }
 
 impl References {
-    fn new(executor: &Executor<'_>, emits: bool) -> Self {
-        let most = executor.config().max_position_embeddings.max(1);
-        let (block_size, all) = (executor.block_size().max(1), executor.num_blocks().max(1));
+    /// Of a model for so many positions, in the last of `all` blocks of so many tokens.
+    fn new(positions: u32, block_size: u32, all: u32, emits: bool) -> Self {
+        let (positions, block_size, all) = (positions.max(1), block_size.max(1), all.max(1));
         let own = reference_blocks(block_size);
         let first = all.saturating_sub(own);
         let blocks = (0..own).map(|block| first + block % (all - first)).collect();
         let each = LENGTH.div_ceil(block_size) as usize;
-        Self { blocks, each, length: LENGTH.min(most), chunk: CHUNK_ROWS.min(most), emits }
+        Self { blocks, each, length: LENGTH.min(positions), emits }
     }
 
     /// Those of the decodes, and last that of the chunk.
     fn sequences(&self) -> Vec<Sequence> {
         let of = |length: u32| Sequence::new(vec![0; length as usize], 0);
-        (0..DECODES).map(|_| of(self.length)).chain([of(self.chunk)]).collect()
+        (0..DECODES).map(|_| of(self.length)).chain([of(self.length)]).collect()
     }
 
     fn batch(&self, rows: u32) -> Batch {
         let emits = self.emits;
-        if rows >= CHUNK_ROWS {
-            let (request, tokens, context) = (DECODES, self.chunk, 0);
+        if rows > DECODES {
+            let (request, tokens, context) = (DECODES, rows.min(self.length), 0);
             return Batch::of([BatchEntry { request, tokens, context, is_prefill: true, emits }]);
         }
         let (tokens, context) = (1, self.length - 1);
@@ -106,7 +104,8 @@ impl Executor<'_> {
         let representative = representative_layers(self.config());
         // Logits of a large model take long for what they tell.
         let emits = representative == self.config().num_hidden_layers as usize;
-        let references = References::new(self, emits);
+        let positions = self.config().max_position_embeddings;
+        let references = References::new(positions, self.block_size(), self.num_blocks(), emits);
         let kept = self.replace_sequences(references.sequences());
         let layers = self.use_layers(representative);
         let mut step = |rows: u32| -> Result<u64, EngineError> {
@@ -123,6 +122,10 @@ impl Executor<'_> {
         }
         let mut step_ns = [0; SPEED_ROWS.len()];
         for (ns, rows) in step_ns.iter_mut().zip(SPEED_ROWS) {
+            if (2..=DECODES).contains(&rows) {
+                // Decodes follow decodes like them, which leave in the caches what fits beside their own keys.
+                step(rows)?;
+            }
             *ns = step(rows)?;
         }
         // What runs next is not to find the chunk's leavings.
@@ -132,5 +135,37 @@ impl Executor<'_> {
         self.use_layers(layers);
         self.replace_sequences(kept);
         Ok(SpeedPoint { at_ns, step_ns })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reference_steps_have_their_rows_and_write_to_no_block_of_a_request() {
+        for (positions, block_size) in [(4096, 16), (4096, 1), (40, 7), (1, 64)] {
+            let own = reference_blocks(block_size);
+            let references = References::new(positions, block_size, 100 + own, true);
+            let lengths: Vec<usize> = references.sequences().iter().map(|of| of.tokens().len()).collect();
+            for rows in SPEED_ROWS {
+                let batch = references.batch(rows);
+                let wanted = if rows > DECODES { rows.min(positions).min(LENGTH) } else { rows };
+                assert_eq!(batch.num_tokens(), wanted);
+                for entry in batch.entries() {
+                    let end = entry.context + entry.tokens;
+                    assert!(end as usize <= lengths[entry.request as usize], "{entry:?}");
+                    let blocks = references.blocks(entry.request);
+                    let used = &blocks[..end.div_ceil(block_size) as usize];
+                    assert!(used.iter().all(|block| (100..100 + own).contains(block)), "{used:?}");
+                }
+                // No two decodes read the same keys.
+                let firsts: std::collections::BTreeSet<u32> =
+                    batch.entries().map(|entry| references.blocks(entry.request)[0]).collect();
+                assert_eq!(firsts.len(), batch.entries().count());
+            }
+        }
+        // A cache with fewer blocks than that is shared, as a profile's may be.
+        assert!(References::new(64, 16, 3, true).blocks.iter().all(|block| *block < 3));
     }
 }

@@ -186,3 +186,22 @@ pub(super) fn write_meta(folder: &Path, meta: &RunMeta) -> Result<(), ContractEr
     json.push(b'\n');
     store::write_part(&path, &json).map_err(|source| ContractError::Write { path, source })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::sample_runs::{meta_of, serve};
+
+    #[test]
+    fn an_older_run_forgets_its_other_reference_steps() {
+        let meta = meta_of(&serve(&[(0, 4, 1)], 64, 8, |_, _| 7), RunKind::Measured);
+        let mut json = serde_json::to_value(&meta).unwrap();
+        json["speed"] = serde_json::json!([{ "at_ns": 5, "step_ns": [1, 2, 3, 4] }]);
+        let read = |json: &serde_json::Value| parse_meta("run_meta.json", json.to_string().as_bytes());
+        // Of this format it is a mistake.
+        let error = read(&json).unwrap_err().to_string();
+        assert!(error.contains("an array of length 6"), "{error}");
+        json["format"] = 2.into();
+        assert_eq!(read(&json).unwrap(), RunMeta { format: 2, ..meta });
+    }
+}

@@ -22,7 +22,7 @@ impl Bench<'_> {
         num_layers: usize,
         progress: &dyn Progress,
     ) -> Result<Vec<AfterChunkPoint>, EngineError> {
-        let chunk = Pass::prefill(limits.chunk_size.min(limits.max_context), 0);
+        let chunk = Pass::prefill(limits.step_with_chunk(), 0);
         let mut sizes = vec![1, limits.max_batch_size.div_ceil(2), limits.max_batch_size];
         sizes.dedup();
         let mut extra = vec![vec![Durations::default(); TOLD_APART]; sizes.len()];

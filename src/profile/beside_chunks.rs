@@ -17,7 +17,7 @@ impl Bench<'_> {
         progress: &dyn Progress,
     ) -> Result<Vec<BesideChunkPoint>, EngineError> {
         let passes = passes(limits, context);
-        let alone = Pass { completing: 1, ..Pass::prefill(limits.chunk_size.min(limits.max_context), 0) };
+        let alone = Pass { completing: 1, ..Pass::prefill(limits.step_with_chunk(), 0) };
         let mut extra = vec![Durations::default(); passes.len()];
         progress.start("decodes beside chunks", MOST_EXTRA_ROUNDS * passes.len() as u64);
         let rounds = if passes.is_empty() { 0 } else { MOST_EXTRA_ROUNDS as usize };
@@ -39,15 +39,15 @@ impl Bench<'_> {
 
 /// Few and many decodes with few and many tokens in the cache, beside the chunk that they leave room for.
 fn passes(limits: &Limits, context: u32) -> Vec<Pass> {
-    let chunk_size = limits.chunk_size.min(limits.max_context);
+    let tokens = limits.step_with_chunk();
     let mut sizes = vec![limits.max_batch_size.div_ceil(4), limits.max_batch_size];
     let mut contexts = vec![context.div_ceil(4), context];
     sizes.dedup();
     contexts.dedup();
     let size = |size: &u32| contexts.iter().map(move |kv| (*size, *kv)).collect::<Vec<_>>();
-    let fits = |(size, _): &(u32, u32)| *size < chunk_size;
+    let fits = |(size, _): &(u32, u32)| *size < tokens;
     let pass = |(size, kv): (u32, u32)| Pass {
-        prefills: vec![(chunk_size - size, 0)],
+        prefills: vec![(tokens - size, 0)],
         completing: 1,
         ..Pass::decode(size, kv)
     };
@@ -80,6 +80,8 @@ mod tests {
         // Where decodes fill the step there is no room for a chunk.
         let full = Limits { chunk_size: 4, max_batch_size: 16, ..limits };
         assert!(passes(&full, 256).is_empty());
+        let long = Limits { chunk_size: 8192, max_context: 8192, ..limits };
+        assert_eq!(passes(&long, 256), passes(&limits, 256));
         let alone = Limits { max_batch_size: 1, ..limits };
         assert_eq!(passes(&alone, 1).len(), 1);
     }

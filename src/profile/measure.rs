@@ -17,7 +17,7 @@ use crate::scheduler::{Batch, BatchEntry};
 use crate::store::Digest;
 
 /// Time that the operator grid may take, and how often it is walked at least and at most.
-const GRID_BUDGET: Duration = budget(16);
+const GRID_BUDGET: Duration = if cfg!(debug_assertions) { budget(16) } else { budget(40) };
 const ROUNDS: std::ops::RangeInclusive<u32> = 3..=30;
 /// A step is timed again until half of its mean's 95 % interval is below this share of it.
 const WANTED_INTERVAL: f64 = 0.005;
@@ -33,8 +33,9 @@ const BEFORE_DECODES: Lead = Lead { steps: 1..=6, time: Duration::from_millis(10
 /// Before a prefill there were decodes: most of a run's time goes to them.
 const BEFORE_PREFILLS: Lead = Lead { steps: 5..=40, time: Duration::from_millis(50) };
 
-/// Reference steps are timed so often.
+/// Reference steps are timed so often, unless they take more than their share of the time.
 const SPEED_EVERY: Duration = Duration::from_millis(300);
+const SPEED_SHARE: u32 = 5;
 
 /// Time that the rounds of what is no grid may take, and how many there are at least and at most.
 const EXTRA_BUDGET: Duration = budget(8);
@@ -191,15 +192,17 @@ pub(super) struct Bench<'a> {
     taken: u64,
     disturbed: u64,
     began: Instant,
-    /// How fast the machine was from one moment to the next.
+    /// How fast the machine was from one moment to the next, and when that is looked at again.
     speed: Vec<SpeedPoint>,
+    speed_due: Instant,
 }
 
 impl<'a> Bench<'a> {
     fn new(model: &'a mut dyn LoadedModel, tokenizer: &'a Tokenizer, block_size: u32) -> Self {
         let (sampler, watch) = (Sampler::greedy(), Watch::start());
         let (began, speed) = (Instant::now(), Vec::new());
-        Self { model, tokenizer, sampler, block_size, watch, taken: 0, disturbed: 0, began, speed }
+        let (taken, disturbed, speed_due) = (0, 0, began);
+        Self { model, tokenizer, sampler, block_size, watch, taken, disturbed, began, speed, speed_due }
     }
 
     /// Layers that a pass over the grid runs: all of them where the grid can be walked often enough in
@@ -303,11 +306,13 @@ impl<'a> Bench<'a> {
 
     /// Times the reference steps if the last ones are long ago.
     fn look_at_speed(&mut self) -> Result<(), EngineError> {
-        let at_ns = self.now_ns();
-        let since = |last: &SpeedPoint| Duration::from_nanos(at_ns - last.at_ns);
-        if self.speed.last().is_none_or(|last| since(last) >= SPEED_EVERY) {
+        let started = Instant::now();
+        if started >= self.speed_due {
+            let at_ns = self.now_ns();
             let mut executor = Executor::new(&mut *self.model, Vec::new(), &self.sampler, self.tokenizer);
             self.speed.push(executor.speed(at_ns)?);
+            let took = started.elapsed();
+            self.speed_due = started + took + SPEED_EVERY.max(took * SPEED_SHARE);
         }
         Ok(())
     }

@@ -144,7 +144,16 @@ pub(super) fn whole_passes(limits: &Limits) -> Vec<Pass> {
     out
 }
 
+/// Tokens of a chunk that stands for all: a longer one leaves the caches no emptier.
+const ENOUGH_CHUNK: u32 = 128;
+
 impl Limits {
+    /// Tokens of a step whose chunk is to be followed by decodes, or to have them beside it.
+    pub fn step_with_chunk(&self) -> u32 {
+        let enough = ENOUGH_CHUNK.max(self.max_batch_size.saturating_mul(2));
+        self.chunk_size.min(self.max_context).min(enough)
+    }
+
     /// Tokens of the largest step: decodes may exceed the chunk budget.
     pub fn max_tokens(&self) -> u32 {
         self.chunk_size.max(self.max_batch_size)

@@ -377,6 +377,7 @@ fn read_steps(table: &Table) -> Result<Vec<StepSample>, ProfileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::SpeedPoint;
     use crate::profile::{ManyRows, sample_bundle, write_bundle};
 
     /// One with every file.
@@ -386,6 +387,16 @@ mod tests {
         bundle.after_chunks = [(1, 1), (1, 2), (4, 1)]
             .map(|(batch_size, steps)| AfterChunkPoint { batch_size, steps, mean_ns: 1000.0, mad_ns: 10.0 })
             .into();
+        bundle.beside_chunks = [(1, 16), (1, 64), (4, 16)]
+            .map(|(batch_size, kv_decode)| BesideChunkPoint {
+                batch_size,
+                kv_decode,
+                prefill_chunk: 60,
+                mean_ns: 1000.0,
+                mad_ns: 10.0,
+            })
+            .into();
+        bundle.meta.speed = Some(SpeedPoint { at_ns: 0, step_ns: [7, 8, 9, 10, 11, 12] });
         bundle.meta.interference_percent = Some(1.5);
         bundle.meta.row_group = Some(4);
         bundle.meta.many_rows = Some(ManyRows { from: 32, group: 8 });
@@ -429,6 +440,25 @@ mod tests {
     }
 
     #[test]
+    fn an_older_bundle_forgets_its_other_reference_steps() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("bundle");
+        write_bundle(&folder, &bundle()).unwrap();
+        let path = folder.join("bundle.json");
+        let mut json: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        json["speed"]["step_ns"] = serde_json::json!([7, 8, 9, 10]);
+        // Of this format it is a mistake.
+        std::fs::write(&path, json.to_string()).unwrap();
+        let error = read_bundle(&folder).unwrap_err().to_string();
+        assert!(error.contains("an array of length 6"), "{error}");
+        json["format"] = 2.into();
+        std::fs::write(&path, json.to_string()).unwrap();
+        let read = read_bundle(&folder).unwrap();
+        assert_eq!((read.meta.speed, read.after_chunks), (None, bundle().after_chunks));
+    }
+
+    #[test]
     fn numbers_that_no_measurement_gives_are_refused_even_when_the_digest_fits() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("bundle");
@@ -450,6 +480,10 @@ mod tests {
             ("after_chunks.csv", "\n1,1,", "\n0,1,"),
             ("after_chunks.csv", "\n4,1,", "\n4,2,"),
             ("after_chunks.csv", "\n4,1,", "\n4,,"),
+            ("beside_chunks.csv", "0.001000", "-1"),
+            ("beside_chunks.csv", "\n1,64,", "\n1,16,"),
+            ("beside_chunks.csv", "\n4,16,", "\n0,16,"),
+            ("beside_chunks.csv", "\n4,16,60,", "\n4,16,0,"),
             ("steps.csv", "8:0", "8"),
             ("steps.csv", ",1,", ",7,"),
         ] {

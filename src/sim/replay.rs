@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn a_slower_machine_is_simulated_as_such() {
         let measured = served(&config(), &Linear(3));
-        let point = |step_ns| SpeedPoint { at_ns: 0, step_ns: [step_ns; 5] };
+        let point = |step_ns| SpeedPoint { at_ns: 0, step_ns: [step_ns; 6] };
         let drift = Drift::new(&[point(60)], &point(20)).unwrap();
         let (config, cluster) = (config(), ClusterConfig::default());
         let deployed = Deployed { scheduler: &config, cluster: &cluster, router_seed: 0 };

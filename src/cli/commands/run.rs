@@ -29,7 +29,11 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, CliError> {
         if let Some(machine) = of_machine(comparison).filter(|part| *part > comparison.pass_percent) {
             output::line(format_args!(
                 "\n  note: the machine was not as fast while it was measured as while it was profiled: up to {machine:.1} % \
-                 of\n  an error is its own, and `at its speed` is without; `xp lock --upgrade bundle` profiles again"
+                 of\n  an error is its own, and `at its speed` is without: then {} of {} figures are within ±{} % or the noise\n  \
+                 floor; `xp lock --upgrade bundle` profiles again",
+                comparison.within_at_speed().unwrap_or_default(),
+                comparison.headline.len(),
+                comparison.pass_percent
             ))?;
         }
     }
