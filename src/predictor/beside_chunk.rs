@@ -36,7 +36,10 @@ mod tests {
         let points = [(4, 64, 100.0), (4, 256, 300.0), (16, 64, 400.0), (16, 256, -5.0)];
         let beside = BesideChunk::new(points.into_iter());
         let at = |decodes, kv| beside.at(decodes, kv);
-        assert_eq!([at(0, 64.0), at(2, 64.0), at(4, 160.0), at(16, 64.0), at(16, 256.0)], [0.0, 50.0, 200.0, 400.0, 0.0]);
+        assert_eq!(
+            [at(0, 64.0), at(2, 64.0), at(4, 160.0), at(16, 64.0), at(16, 256.0)],
+            [0.0, 50.0, 200.0, 400.0, 0.0]
+        );
         assert_eq!(BesideChunk::new(std::iter::empty()).at(3, 9.0), 0.0);
     }
 }

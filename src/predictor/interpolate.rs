@@ -88,7 +88,8 @@ impl Interpolate {
             let attention = decode.at(f64::from(decodes), f64::from(point.kv_decode))
                 - attention_fixed_ns
                 - (prefill.at(chunk.saturating_add(decodes)) - prefill.at(chunk));
-            let logits = by_sequences.at(in_groups(decodes.saturating_add(1), row_group)) - by_sequences.at(1);
+            let logits =
+                by_sequences.at(in_groups(decodes.saturating_add(1), row_group)) - by_sequences.at(1);
             (decodes, point.kv_decode, point.mean_ns - num_layers * attention - logits)
         });
         let beside_chunk = BesideChunk::new(beside);

@@ -93,8 +93,8 @@ pub fn measure(
     let longest = limits.max_context.max(limits.max_tokens()).div_ceil(limits.block_size) * 2 + 1;
     let affordable = u32::try_from(MAX_KV_BYTES / block_bytes.max(1)).unwrap_or(u32::MAX);
     let blocks = needed.min(affordable).max(longest);
-    let ((curves, attention), (pauses, after_chunks, beside_chunks), steps, rounds, speed, quality) =
-        engine.with_model((blocks, limits.block_size), |model| -> Result<_, EngineError> {
+    let ((curves, attention), (pauses, after_chunks, beside_chunks), steps, rounds, speed, quality) = engine
+        .with_model((blocks, limits.block_size), |model| -> Result<_, EngineError> {
             let mut bench = Bench::new(model, subject.tokenizer, limits.block_size);
             let mut samples = Samples::default();
             let layers = bench.affordable_layers(&limits, passes.len())?;
@@ -123,7 +123,14 @@ pub fn measure(
                 interference_percent: (100.0 * samples.lost()).min(100.0),
                 interval_percent: 100.0 * passes.iter().map(|pass| samples.known(pass).1).fold(0.0, f64::max),
             };
-            Ok((samples.reduce(layers), (pauses, after_chunks, beside_chunks), steps, rounds, bench.speed, quality))
+            Ok((
+                samples.reduce(layers),
+                (pauses, after_chunks, beside_chunks),
+                steps,
+                rounds,
+                bench.speed,
+                quality,
+            ))
         })??;
     let mut references = Durations::default();
     speed.iter().for_each(|point| references.push(point.step_ns[0] as f64));

@@ -21,8 +21,8 @@ mod whole_steps;
 mod write;
 
 pub use bundle::{
-    AfterChunkPoint, AttentionPoint, BUNDLE_FORMAT, BesideChunkPoint, Bundle, BundleMeta, Feature, ManyRows, OpCurve, OpPoint,
-    PausePoint, StepSample,
+    AfterChunkPoint, AttentionPoint, BUNDLE_FORMAT, BesideChunkPoint, Bundle, BundleMeta, Feature, ManyRows,
+    OpCurve, OpPoint, PausePoint, StepSample,
 };
 pub use engine_id::engine_id;
 pub use error::ProfileError;

@@ -334,7 +334,8 @@ mod tests {
 
     #[test]
     fn timings_of_two_states_become_those_of_one() {
-        let point = |at_ns, scale: u64| SpeedPoint { at_ns, step_ns: [10, 12, 13, 15, 50, 90].map(|ns| ns * scale) };
+        let point =
+            |at_ns, scale: u64| SpeedPoint { at_ns, step_ns: [10, 12, 13, 15, 50, 90].map(|ns| ns * scale) };
         let speed: Vec<SpeedPoint> = (0..20).map(|i| point(i * 100, if i < 10 { 2 } else { 3 })).collect();
         let drift = Drift::new(&speed, &point(0, 2)).unwrap();
         let mut samples = Samples::default();

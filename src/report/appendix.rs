@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::chart::MM;
-use super::number::{count, limit, percent, word};
+use super::number::{count, limit, percent, size_percent, word};
 use super::samples::{METRICS, unit};
 use super::text::{fit, shorten, wrap};
 use crate::compare::{Comparison, MIN_REQUESTS_TO_PASS, Pin, recorded_note};
@@ -266,6 +266,13 @@ fn method(c: &Comparison, runs: usize) -> Vec<String> {
             "The duration of the engine’s reference step of one row changed by {} from the profile to the measured runs; \
              no verdict takes it into account.",
             percent(drift)
+        ));
+    }
+    if let Some(within) = c.within_at_speed() {
+        out.push(format!(
+            "At the speed that the machine had while it was measured, {within} of {} figures are within ±{} or the noise floor.",
+            c.headline.len(),
+            size_percent(c.pass_percent)
         ));
     }
     if c.foreign_bundle {

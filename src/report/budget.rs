@@ -69,7 +69,7 @@ impl BudgetSection {
         let bars: Vec<BudgetBar> = rows.iter().map(bar).collect();
         let told = bars.iter().map(|bar| format!("{} {}: {}", bar.name, bar.total, bar.parts));
         Some(BudgetSection {
-            note: note(budget) + &at_speed(c),
+            note: note(budget),
             alt: format!("Error budget. {}.", told.collect::<Vec<_>>().join("; ")),
             ticks: axis.ticks.iter().map(|(value, _)| (at(*value), tick(*value))).collect(),
             zero: at(0.0),
@@ -95,17 +95,6 @@ fn stacked(part: &BudgetRow) -> [(f64, f64); 3] {
 
 fn tick(value: f64) -> String {
     if value == 0.0 { "0\u{202f}%".to_owned() } else { percent(value) }
-}
-
-/// How many figures are within the limit or the noise at the speed that the machine had.
-fn at_speed(c: &Comparison) -> String {
-    c.within_at_speed().map_or(String::new(), |within| {
-        format!(
-            " At the speed that the machine had then, {within} of {} figures are within ±\u{202f}{} or the noise floor.",
-            c.headline.len(),
-            size_percent(c.pass_percent)
-        )
-    })
 }
 
 fn note(budget: &Budget) -> String {

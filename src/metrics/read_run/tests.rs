@@ -177,7 +177,7 @@ fn every_breach_of_the_contract_is_refused_with_its_place() {
         ("run_meta.json", "\"num_steps\": 4", "\"num_steps\": 3", "steps.csv, line 5: run_meta"),
         ("run_meta.json", "\"num_steps\": 4", "\"num_steps\": 5", "tells of 5 steps, it holds 4"),
         ("run_meta.json", "\"duration_ns\": 4006", "\"duration_ns\": 4007", "tells of 4007 ns"),
-        ("run_meta.json", "\"format\": 2", "\"format\": 3", "has format 3, this xp knows 2"),
+        ("run_meta.json", "\"format\": 3", "\"format\": 4", "has format 4, this xp knows 3"),
         (
             "run_meta.json",
             "\"metrics_version\": 1",
@@ -185,8 +185,8 @@ fn every_breach_of_the_contract_is_refused_with_its_place() {
             "has metrics_version 2, this xp knows 1",
         ),
         ("run_meta.json", "\"metrics_version\": 1", "\"metrics_version\": 0", "count from 1"),
-        ("run_meta.json", "\"format\": 2", "\"format\": 1e999", "number out of range"),
-        ("run_meta.json", "\"format\": 2", "\"format\": 2, \"extra\": 2", "unknown field `extra`"),
+        ("run_meta.json", "\"format\": 3", "\"format\": 1e999", "number out of range"),
+        ("run_meta.json", "\"format\": 3", "\"format\": 3, \"extra\": 2", "unknown field `extra`"),
         ("run_meta.json", "\"simulated\"", "\"dreamt\"", "unknown variant `dreamt`"),
         ("run_meta.json", "\"threads\": 2", "\"threads\": -2", "invalid value: integer `-2`"),
     ];
@@ -239,7 +239,7 @@ fn a_run_of_format_1_names_its_run() {
         !text.contains("\"run\""),
         "a result names no run: every experiment that asks for the same shares it"
     );
-    std::fs::write(&path, text.replacen("\"format\": 2,", "\"format\": 1,\n  \"run\": \"tiny\",", 1))
+    std::fs::write(&path, text.replacen("\"format\": 3,", "\"format\": 1,\n  \"run\": \"tiny\",", 1))
         .unwrap();
     let (read, meta) = read_run(dir.path()).unwrap();
     assert_eq!((read, meta.format, meta.run.as_deref()), (record, 1, Some("tiny")));
