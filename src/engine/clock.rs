@@ -2,6 +2,7 @@ use std::time::{Duration, Instant};
 
 use super::EngineError;
 use super::executor::Executor;
+use super::reference::until_next_speed;
 use crate::drive::Machine;
 use crate::machine::{DisturbedSteps, SpeedPoint, Watch};
 use crate::model::OpTimer;
@@ -24,7 +25,6 @@ pub(super) struct WallClock<'a, T> {
 
 /// Reference steps are timed so often, unless they take more than their share of the time.
 const SPEED_EVERY: Duration = Duration::from_millis(200);
-const SPEED_SHARE: u32 = 5;
 /// How often they are timed before a run, and after it.
 const AROUND: usize = 3;
 
@@ -69,7 +69,7 @@ impl<'a, T> WallClock<'a, T> {
         self.speed.push(self.executor.speed(nanoseconds(now))?);
         let took = started.elapsed();
         self.apart += took;
-        self.due = now + SPEED_EVERY.max(took * SPEED_SHARE);
+        self.due = now + until_next_speed(SPEED_EVERY, took);
         // Nobody was disturbed in it.
         self.watch.lap();
         Ok(())

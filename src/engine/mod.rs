@@ -13,7 +13,7 @@ mod threads;
 
 pub use executor::Executor;
 pub use loaded::LoadedModel;
-pub use reference::{Lead, representative_layers};
+pub use reference::{Lead, representative_layers, until_next_speed};
 pub use sequence::Sequence;
 pub use threads::ComputeThreads;
 

@@ -38,6 +38,15 @@ impl Lead {
     }
 }
 
+/// Reference steps take at most one part of so many and one.
+const SPEED_SHARE: u32 = 5;
+
+/// How long not to time the reference steps again, which have taken `took`: `least`, or longer where that were more than their
+/// share of the time.
+pub fn until_next_speed(least: Duration, took: Duration) -> Duration {
+    least.max(took * SPEED_SHARE)
+}
+
 /// Layers that stand for a whole model where only an operator's or a reference step's duration is
 /// wanted: all of a small model, and of a large one as many as stream enough weights.
 pub fn representative_layers(config: &ModelConfig) -> usize {
@@ -56,10 +65,11 @@ pub(super) fn reference_blocks(block_size: u32) -> u32 {
 
 /// The reference steps of a model and its KV cache.
 struct References {
-    /// Of each decode; the chunk writes those of the first ones.
+    /// Of each request; the chunk is the first one's.
     blocks: Vec<u32>,
-    /// Of one decode.
+    /// Of one request.
     each: usize,
+    /// Tokens of each.
     length: u32,
     emits: bool,
 }
@@ -75,26 +85,28 @@ impl References {
         Self { blocks, each, length: LENGTH.min(positions), emits }
     }
 
-    /// Those of the decodes, and last that of the chunk.
     fn sequences(&self) -> Vec<Sequence> {
-        let of = |length: u32| Sequence::new(vec![0; length as usize], 0);
-        (0..DECODES).map(|_| of(self.length)).chain([of(self.length)]).collect()
+        (0..DECODES).map(|_| Sequence::new(vec![0; self.length as usize], 0)).collect()
     }
 
     fn batch(&self, rows: u32) -> Batch {
         let emits = self.emits;
-        if rows > DECODES {
-            let (request, tokens, context) = (DECODES, rows.min(self.length), 0);
-            return Batch::of([BatchEntry { request, tokens, context, is_prefill: true, emits }]);
-        }
-        let (tokens, context) = (1, self.length - 1);
+        let (requests, tokens, context) = match rows > DECODES {
+            true => (1, rows.min(self.length), 0),
+            false => (rows, 1, self.length - 1),
+        };
         // What a batch calls a decode always emits.
-        Batch::of((0..rows).map(|request| BatchEntry { request, tokens, context, is_prefill: true, emits }))
+        Batch::of((0..requests).map(|request| BatchEntry {
+            request,
+            tokens,
+            context,
+            is_prefill: true,
+            emits,
+        }))
     }
 
     fn blocks(&self, request: RequestId) -> &[u32] {
-        let first = if request < DECODES { request as usize * self.each } else { 0 };
-        &self.blocks[first..]
+        &self.blocks[request as usize * self.each..]
     }
 }
 

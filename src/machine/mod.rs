@@ -10,4 +10,4 @@ pub use bandwidth::read_gb_per_s;
 pub use disturbance::{Disturbance, DisturbedSteps, Watch};
 pub use facts::{MachineFacts, machine};
 pub use pages::Pages;
-pub use speed::{Drift, SPEED_ROWS, SpeedPoint};
+pub use speed::{Drift, SPEED_ROWS, SpeedPoint, forget_other_rows};

@@ -20,6 +20,15 @@ pub struct SpeedPoint {
     pub step_ns: [u64; SPEED_ROWS.len()],
 }
 
+/// Format of bundles and of runs from which on their reference steps are these.
+const SINCE_FORMAT: u64 = 3;
+
+/// Takes `speed` out of what an older bundle or run tells: reference steps of other rows are not to be compared with these.
+/// Whether there was any.
+pub fn forget_other_rows(format: u64, told: &mut serde_json::Value) -> bool {
+    format < SINCE_FORMAT && told.as_object_mut().is_some_and(|fields| fields.remove("speed").is_some())
+}
+
 impl SpeedPoint {
     /// Means over moments, each smoothed; None of no moments.
     pub fn mean(points: &[Self]) -> Option<Self> {

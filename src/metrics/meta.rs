@@ -6,14 +6,12 @@ use serde::{Deserialize, Serialize};
 use super::error::ContractError;
 use super::record::RunRecord;
 use super::{METRICS_VERSION, RequestRecord};
-use crate::machine::{DisturbedSteps, SpeedPoint};
+use crate::machine::{DisturbedSteps, SpeedPoint, forget_other_rows};
 use crate::scheduler::{ClusterConfig, SchedulerConfig};
 use crate::store::{self, Digest};
 
 /// Version of `run_meta.json` and of the CSV files beside it.
 pub const RUN_FORMAT: u32 = 3;
-/// Runs before this format have other reference steps.
-const SPEED_SINCE: u64 = 3;
 
 /// No honest `run_meta.json` is larger.
 const MAX_META_BYTES: u64 = 1 << 20;
@@ -162,11 +160,10 @@ pub(super) fn parse_meta(file: &str, bytes: &[u8]) -> Result<RunMeta, ContractEr
         let message = "format and metrics_version count from 1".to_owned();
         return Err(ContractError::Contradiction { file, message });
     }
-    if versions.format < SPEED_SINCE {
-        // Reference steps of other rows: they are not to be compared with a bundle's.
-        let mut value: serde_json::Value = serde_json::from_slice(bytes).map_err(json)?;
-        if value.as_object_mut().is_some_and(|fields| fields.remove("speed").is_some()) {
-            return serde_json::from_value(value).map_err(json);
+    if versions.format < u64::from(RUN_FORMAT) {
+        let mut told: serde_json::Value = serde_json::from_slice(bytes).map_err(json)?;
+        if forget_other_rows(versions.format, &mut told) {
+            return serde_json::from_value(told).map_err(json);
         }
     }
     serde_json::from_slice(bytes).map_err(json)

@@ -6,7 +6,7 @@ use super::curve::Curve;
 use super::grid::Grid;
 use super::pause::Pause;
 use super::{Place, Predictor, PredictorError};
-use crate::profile::{AttentionPoint, Bundle, Feature, ManyRows};
+use crate::profile::{AttentionPoint, BesideChunkPoint, Bundle, Feature, ManyRows};
 use crate::scheduler::Batch;
 
 /// Sums interpolated operator durations:
@@ -80,23 +80,10 @@ impl Interpolate {
         let prefill_growth = Grid::new(growth).ok_or_else(|| none("attn_prefill"))?;
         let decode = Grid::new(whole_rows(decodes.map(|p| (p.n_decode, p.kv_decode, p.mean_ns)).collect()))
             .ok_or_else(|| none("attn_decode"))?;
-        let by_sequences = sum(Feature::Sequences)?;
-        let row_group = bundle.meta.row_group.unwrap_or(1);
-        // By themselves: a chunk of as many tokens has more attention, and fewer rows of logits.
-        let beside = bundle.beside_chunks.iter().map(|point| {
-            let (decodes, chunk) = (point.batch_size, point.prefill_chunk);
-            let attention = decode.at(f64::from(decodes), f64::from(point.kv_decode))
-                - attention_fixed_ns
-                - (prefill.at(chunk.saturating_add(decodes)) - prefill.at(chunk));
-            let logits =
-                by_sequences.at(in_groups(decodes.saturating_add(1), row_group)) - by_sequences.at(1);
-            (decodes, point.kv_decode, point.mean_ns - num_layers * attention - logits)
-        });
-        let beside_chunk = BesideChunk::new(beside);
-        Ok(Self {
+        let mut predictor = Self {
             num_layers,
             by_tokens: sum(Feature::Tokens)?,
-            by_sequences,
+            by_sequences: sum(Feature::Sequences)?,
             by_batch_size: sum(Feature::BatchSize)?,
             attention_fixed_ns,
             prefill,
@@ -104,20 +91,30 @@ impl Interpolate {
             decode,
             pause: Pause::new(&bundle.pauses),
             after_chunk: AfterChunk::new(&bundle.after_chunks),
-            beside_chunk,
-            row_group,
+            beside_chunk: BesideChunk::default(),
+            row_group: bundle.meta.row_group.unwrap_or(1),
             many_rows: bundle.meta.many_rows,
             stretch: 1.0 + bundle.meta.interference_percent.unwrap_or(0.0) / 100.0,
-        })
+        };
+        let beside = bundle.beside_chunks.iter();
+        let beside =
+            beside.map(|point| (point.batch_size, point.kv_decode, predictor.not_told_by_others(point)));
+        predictor.beside_chunk = BesideChunk::new(beside);
+        Ok(predictor)
     }
 
     /// Attention of one layer, ns.
     fn attention_ns(&self, batch: &Batch) -> f64 {
-        let (decodes, kv) = (batch.decodes.len() as u64, batch.decodes.context_sum());
+        let decodes = (batch.decodes.len() as u64, batch.decodes.context_sum());
+        self.attention_of(decodes, batch.chunks.iter().map(|chunk| (chunk.tokens, chunk.context)))
+    }
+
+    /// Attention of so many decodes with so many KV tokens together, and of chunks with their tokens and those before, ns.
+    fn attention_of(&self, (decodes, kv): (u64, u64), chunks: impl Iterator<Item = (u32, u32)>) -> f64 {
         let mut work = 0.0;
-        for chunk in &batch.chunks {
-            let growth = self.prefill_growth.at(f64::from(chunk.tokens), f64::from(chunk.context));
-            let ns = self.prefill.at(chunk.tokens) + growth;
+        for (tokens, context) in chunks {
+            let growth = self.prefill_growth.at(f64::from(tokens), f64::from(context));
+            let ns = self.prefill.at(tokens) + growth;
             work += (ns - self.attention_fixed_ns).max(0.0);
         }
         match decodes {
@@ -138,18 +135,13 @@ fn whole_rows(points: Vec<(u32, u32, f64)>) -> Vec<(u32, u32, f64)> {
     points.into_iter().filter(|(batch, ..)| columns[batch] == most).collect()
 }
 
-/// Rows in whole groups, which take the time of as many; fewer than a group are their own.
-fn in_groups(rows: u32, group: u32) -> u32 {
-    match rows > group {
-        true => rows.checked_next_multiple_of(group).unwrap_or(rows),
-        false => rows,
-    }
-}
-
 impl Interpolate {
     /// As many rows as take the time that `rows` do.
     fn rounded(&self, rows: u32) -> u32 {
-        in_groups(rows, self.row_group)
+        match rows > self.row_group {
+            true => rows.checked_next_multiple_of(self.row_group).unwrap_or(rows),
+            false => rows,
+        }
     }
 
     /// As many tokens of a step as take the time that `tokens` do.
@@ -160,6 +152,18 @@ impl Interpolate {
             }
             _ => self.rounded(tokens),
         }
+    }
+
+    /// What decodes beside a chunk took that other tables do not tell, ns.
+    fn not_told_by_others(&self, point: &BesideChunkPoint) -> f64 {
+        let told = |decodes: u32, chunk: u32| {
+            let kv = u64::from(decodes) * u64::from(point.kv_decode);
+            let sequences = decodes.saturating_add(1);
+            self.num_layers * self.attention_of((u64::from(decodes), kv), [(chunk, 0)].into_iter())
+                + self.by_sequences.at(self.rounded(sequences))
+        };
+        let tokens = point.prefill_chunk.saturating_add(point.batch_size);
+        point.mean_ns - (told(point.batch_size, point.prefill_chunk) - told(0, tokens))
     }
 
     /// What the decodes of a step with chunks take longer than by themselves, ns; nothing in one of so few tokens that it
@@ -325,6 +329,34 @@ mod tests {
             predictor.stage_ns(batch, &place) - predictor.step_ns(batch)
         };
         assert_eq!([&decodes, &mixed, &mixed, &decodes, &decodes].map(&mut extra), [0, 0, 0, 7000, 0]);
+    }
+
+    #[test]
+    fn decodes_beside_a_chunk_add_what_was_measured() {
+        let mut bundle = sample_bundle();
+        let plain = Interpolate::new(&bundle).unwrap();
+        let mixed = Batch::of([decode(16), decode(16), prefill(30, 0)]);
+        let ns = |decodes: u32, mean_ns| BesideChunkPoint {
+            batch_size: decodes,
+            kv_decode: 16,
+            prefill_chunk: 32 - decodes,
+            mean_ns,
+            mad_ns: 1.0,
+        };
+        // Decodes as they are by themselves, less a chunk's attention, and their rows of logits.
+        let layers = f64::from(bundle.meta.num_layers);
+        let apart = layers * (52.0 - (512.0 - 450.0)) + plain.by_sequences.at(3) - plain.by_sequences.at(1);
+        bundle.beside_chunks = vec![ns(2, apart + 9000.0)];
+        let beside = Interpolate::new(&bundle).unwrap();
+        let extra = |batch: &Batch| beside.step_ns(batch) as f64 - plain.step_ns(batch) as f64;
+        assert!((extra(&mixed) - 9000.0).abs() < 100.0, "{}", extra(&mixed));
+        let alone = [Batch::of([decode(16), decode(16)]), Batch::of([prefill(32, 0)])];
+        assert_eq!(alone.each_ref().map(extra), [0.0, 0.0]);
+        // Few rows are computed as decodes are.
+        bundle.meta.many_rows = Some(ManyRows { from: 40, group: 8 });
+        let few = Interpolate::new(&bundle).unwrap();
+        let rounded = Interpolate::new(&Bundle { beside_chunks: Vec::new(), ..bundle }).unwrap();
+        assert_eq!(few.step_ns(&mixed), rounded.step_ns(&mixed));
     }
 
     #[test]

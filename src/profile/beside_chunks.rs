@@ -17,11 +17,13 @@ impl Bench<'_> {
         progress: &dyn Progress,
     ) -> Result<Vec<BesideChunkPoint>, EngineError> {
         let passes = passes(limits, context);
+        if passes.is_empty() {
+            return Ok(Vec::new());
+        }
         let alone = Pass { completing: 1, ..Pass::prefill(limits.step_with_chunk(), 0) };
         let mut extra = vec![Durations::default(); passes.len()];
         progress.start("decodes beside chunks", MOST_EXTRA_ROUNDS * passes.len() as u64);
-        let rounds = if passes.is_empty() { 0 } else { MOST_EXTRA_ROUNDS as usize };
-        for _ in extra_rounds().take(rounds) {
+        for _ in extra_rounds() {
             let mut first = |pass: &Pass, before: Pass| -> Result<f64, EngineError> {
                 Ok(self.time_after(&before, pass, 1, num_layers)?[0])
             };

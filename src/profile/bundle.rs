@@ -9,8 +9,6 @@ use crate::store::{Digest, FileDigest};
 
 /// Version of the bundle format this xp writes, and the newest it reads.
 pub const BUNDLE_FORMAT: u32 = 3;
-/// Bundles before this format have other reference steps.
-pub const SPEED_SINCE: u32 = 3;
 
 /// `bundle.json`: what was measured, where, and how well.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -9,7 +9,9 @@ use super::engine_id::engine_id;
 use super::overhead::schedule_ns;
 use super::plan::{Limits, Pass, operator_passes, steps_to, whole_passes};
 use super::samples::{Durations, LapTimer, Samples};
-use crate::engine::{Engine, EngineError, Executor, Lead, LoadedModel, Sequence, representative_layers};
+use crate::engine::{
+    Engine, EngineError, Executor, Lead, LoadedModel, Sequence, representative_layers, until_next_speed,
+};
 use crate::machine::{Drift, MachineFacts, SpeedPoint, Watch, read_gb_per_s};
 use crate::model::{Grouping, NoTimer, Sampler, Tokenizer};
 use crate::progress::Progress;
@@ -17,7 +19,7 @@ use crate::scheduler::{Batch, BatchEntry};
 use crate::store::Digest;
 
 /// Time that the operator grid may take, and how often it is walked at least and at most.
-const GRID_BUDGET: Duration = if cfg!(debug_assertions) { budget(16) } else { budget(40) };
+const GRID_BUDGET: Duration = budget(40);
 const ROUNDS: std::ops::RangeInclusive<u32> = 3..=30;
 /// A step is timed again until half of its mean's 95 % interval is below this share of it.
 const WANTED_INTERVAL: f64 = 0.005;
@@ -35,7 +37,6 @@ const BEFORE_PREFILLS: Lead = Lead { steps: 5..=40, time: Duration::from_millis(
 
 /// Reference steps are timed so often, unless they take more than their share of the time.
 const SPEED_EVERY: Duration = Duration::from_millis(300);
-const SPEED_SHARE: u32 = 5;
 
 /// Time that the rounds of what is no grid may take, and how many there are at least and at most.
 const EXTRA_BUDGET: Duration = budget(8);
@@ -50,10 +51,10 @@ pub(super) fn extra_rounds() -> impl Iterator<Item = u32> {
     (0..*EXTRA_ROUNDS.end()).take_while(in_time)
 }
 
-/// Time for a part of a profile, s. A debug build's durations are nobody's, and it takes a quarter.
+/// Time for a part of a profile, s. A debug build's durations are nobody's, and it takes a tenth.
 pub(super) const fn budget(seconds: u64) -> Duration {
     match cfg!(debug_assertions) {
-        true => Duration::from_millis(seconds * 250),
+        true => Duration::from_millis(seconds * 100),
         false => Duration::from_secs(seconds),
     }
 }
@@ -319,7 +320,7 @@ impl<'a> Bench<'a> {
             let mut executor = Executor::new(&mut *self.model, Vec::new(), &self.sampler, self.tokenizer);
             self.speed.push(executor.speed(at_ns)?);
             let took = started.elapsed();
-            self.speed_due = started + took + SPEED_EVERY.max(took * SPEED_SHARE);
+            self.speed_due = started + took + until_next_speed(SPEED_EVERY, took);
         }
         Ok(())
     }

@@ -149,7 +149,7 @@ const ENOUGH_CHUNK: u32 = 128;
 
 impl Limits {
     /// Tokens of a step whose chunk is to be followed by decodes, or to have them beside it.
-    pub fn step_with_chunk(&self) -> u32 {
+    pub(super) fn step_with_chunk(&self) -> u32 {
         let enough = ENOUGH_CHUNK.max(self.max_batch_size.saturating_mul(2));
         self.chunk_size.min(self.max_context).min(enough)
     }

@@ -7,13 +7,14 @@ use std::str::FromStr;
 use super::ProfileError;
 use super::bundle::{
     AfterChunkPoint, AttentionPoint, BUNDLE_FORMAT, BesideChunkPoint, Bundle, BundleMeta, Feature, OpCurve,
-    OpPoint, PausePoint, SPEED_SINCE, StepSample,
+    OpPoint, PausePoint, StepSample,
 };
 use super::samples::{BATCHING, SCHEDULE, feature_of};
 use super::write::{
     AFTER_CHUNK_COLUMNS, AFTER_CHUNK_FILE, ATTENTION_KEYS, BESIDE_CHUNK_COLUMNS, BESIDE_CHUNK_FILE,
     PAUSE_COLUMNS, PAUSE_FILE, STEP_COLUMNS, compute_folder, curve_file,
 };
+use crate::machine::forget_other_rows;
 use crate::model::Op;
 use crate::store::{self, BoundedRecords, Digest};
 
@@ -89,9 +90,7 @@ fn parse_meta(path: &Path, text: &str) -> Result<BundleMeta, ProfileError> {
         let found = u32::try_from(found).unwrap_or(u32::MAX);
         return Err(ProfileError::Newer { path: path.to_owned(), found, newest: BUNDLE_FORMAT });
     }
-    // Reference steps of other rows: they are not to be compared with a run's.
-    let forgotten = found.is_some_and(|found| found < u64::from(SPEED_SINCE))
-        && value.as_object_mut().is_some_and(|fields| fields.remove("speed").is_some());
+    let forgotten = found.is_some_and(|found| forget_other_rows(found, &mut value));
     let meta: BundleMeta =
         if forgotten { serde_json::from_value(value) } else { serde_json::from_str(text) }.map_err(json)?;
     for (name, count) in [

@@ -26,12 +26,13 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, CliError> {
         if comparison.recorded {
             output::line(format_args!("\n  note: {}", recorded_note(&comparison.real)))?;
         }
-        if let Some(machine) = of_machine(comparison).filter(|part| *part > comparison.pass_percent) {
+        if let Some(machine) = of_machine(comparison).filter(|part| *part > comparison.pass_percent)
+            && let Some(within) = comparison.within_at_speed()
+        {
             output::line(format_args!(
                 "\n  note: the machine was not as fast while it was measured as while it was profiled: up to {machine:.1} % \
-                 of\n  an error is its own, and `at its speed` is without: then {} of {} figures are within ±{} % or the noise\n  \
+                 of\n  an error is its own, and `at its speed` is without: then {within} of {} figures are within ±{} % or the noise\n  \
                  floor; `xp lock --upgrade bundle` profiles again",
-                comparison.within_at_speed().unwrap_or_default(),
                 comparison.headline.len(),
                 comparison.pass_percent
             ))?;
