@@ -30,6 +30,10 @@ pub(super) trait Layout: Copy + Send + Sync + 'static {
     /// Inputs that [`widen`](Self::widen) makes at a time, at most [`MAX_STEP`].
     const STEP: usize;
 
+    /// Whether activations are rounded to bf16, and the second of two inputs is multiplied before the first, as by a
+    /// processor's dot products of bf16.
+    const AS_DOTS: bool = false;
+
     /// Most groups of rows that widen for themselves, in registers. More of them take what was widened once for all.
     const OWN_WIDENING: usize = 3;
 
@@ -91,6 +95,7 @@ impl Layout for F32 {
 pub(super) struct Bf16;
 
 impl Layout for Bf16 {
+    const AS_DOTS: bool = true;
     const OWN_WIDENING: usize = usize::MAX;
     const GROUP: usize = 2;
     const WORDS: usize = 1;

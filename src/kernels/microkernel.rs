@@ -113,8 +113,9 @@ impl<L: Layout> Multiply<'_, L> {
             }
             for step in 0..L::GROUP / L::STEP {
                 L::widen(simd, words, step, &mut wide);
-                for (input, wide) in wide.iter().take(L::STEP).enumerate() {
-                    let x = &x[step * L::STEP + input];
+                for input in 0..L::STEP {
+                    let input = if L::AS_DOTS { input ^ 1 } else { input };
+                    let (wide, x) = (&wide[input], &x[step * L::STEP + input]);
                     for row in 0..ROWS {
                         let x = simd.splat_f32s(x[row]);
                         for v in 0..NV {

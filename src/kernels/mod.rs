@@ -9,12 +9,17 @@
 //! the last bit, on every machine.
 
 mod buffer;
+mod dots;
 mod layout;
 mod microkernel;
 mod pack;
+mod panel;
 mod prefetch;
+mod processor;
 mod product;
+mod rows;
 
 pub use buffer::Buffer;
 pub use pack::{PackError, Packed, Rows, WeightFormat};
-pub use product::{Put, Workers, row_group};
+pub use processor::row_group;
+pub use product::{Put, Workers};

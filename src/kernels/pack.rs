@@ -113,10 +113,10 @@ pub(super) struct Panel {
 impl Panel {
     /// Puts the panel's results of a row at the beginning of `y`.
     pub fn put(&self, lanes: &[f32], y: &mut [f32], put: Put) {
-        let (y, lanes) = (&mut y[..self.outputs], &lanes[..self.outputs]);
-        match put {
-            Put::Over => y.copy_from_slice(lanes),
-            Put::Onto => y.iter_mut().zip(lanes).for_each(|(y, sum)| *y += sum),
+        match (self.outputs == PANEL, y.first_chunk_mut::<PANEL>(), lanes.first_chunk::<PANEL>()) {
+            // Of a known length, they are copied in place.
+            (true, Some(y), Some(lanes)) => put.put(lanes, y),
+            _ => put.put(&lanes[..self.outputs], &mut y[..self.outputs]),
         }
     }
 }

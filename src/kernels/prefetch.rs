@@ -22,6 +22,6 @@ pub(super) fn prefetch<T>(values: &[T]) {
 
 /// Asks for all lines of a slice.
 #[inline(always)]
-pub(super) fn prefetch_all(values: &[f32]) {
-    values.chunks(LINE_WORDS).for_each(prefetch);
+pub(super) fn prefetch_all<T>(values: &[T]) {
+    values.chunks(LINE / size_of::<T>()).for_each(prefetch);
 }

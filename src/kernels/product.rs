@@ -4,19 +4,18 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use pulp::Arch;
 use rayon::prelude::*;
 
 use super::buffer::Buffer;
-use super::layout::{F32, Layout, MAX_STEP, MAX_WORDS, PANEL};
-use super::microkernel::{self, Multiply, Widen, group_sizes, most_rows};
-use super::pack::{Packed, with_layout};
+use super::layout::{Layout, MAX_STEP, MAX_WORDS, PANEL};
+use super::pack::{Packed, PackedFormat, Panel, with_layout};
+use super::panel::layout_of;
 use super::prefetch::prefetch_all;
+use super::processor::Processor;
+use super::rows::{Form, Interleaved, RowBuffers};
 
-/// Inputs of a panel that meet all rows before the next do: so many fit the first-level cache.
-const BLOCK: usize = 256;
-
-/// Rows that are multiplied before the next are begun: more of them would not stay in the second-level cache.
+/// Rows in f32 that are multiplied before the next are begun: more of them would not stay in the second-level cache. Pairs of
+/// bf16 are half as large.
 const MOST_ROWS: usize = 240;
 
 /// Numbers that are asked for at once, at most: the second-level cache has to hold weights, too.
@@ -30,15 +29,12 @@ const PUT_ROWS: usize = 16;
 
 thread_local! {
     /// Those of the last product, for the next one.
-    static BUFFERS: Cell<Buffers> = const { Cell::new(Buffers { values: Buffer::new(), sums: Buffer::new() }) };
-    /// A widened part of a panel.
-    static WIDENED: Cell<Buffer<u32>> = const { Cell::new(Buffer::new()) };
+    static BUFFERS: Cell<Buffers> = const { Cell::new(Buffers { rows: RowBuffers::new(), sums: Buffer::new() }) };
 }
 
 #[derive(Default)]
 struct Buffers {
-    /// Rows in groups.
-    values: Buffer<f32>,
+    rows: RowBuffers,
     /// `[panel][row][PANEL]`, of all panels or of one.
     sums: Buffer<f32>,
 }
@@ -73,6 +69,17 @@ pub enum Put {
     Onto,
 }
 
+impl Put {
+    /// Puts sums over or onto as many values.
+    #[inline(always)]
+    pub(super) fn put(self, sums: &[f32], y: &mut [f32]) {
+        match self {
+            Self::Over => y.copy_from_slice(sums),
+            Self::Onto => y.iter_mut().zip(sums).for_each(|(y, sum)| *y += sum),
+        }
+    }
+}
+
 impl Packed {
     /// `x Wᵀ`: `x` is `[rows][inputs]`, the result `[rows][outputs]`. Runs on the current thread pool.
     pub fn product(&self, x: &[f32]) -> Vec<f32> {
@@ -83,51 +90,75 @@ impl Packed {
 
     /// Multiplies `x`, `[rows][inputs]`, and puts the product over or onto `y`, `[rows][outputs]`.
     pub fn multiply(&self, x: &[f32], y: &mut [f32], put: Put, workers: Workers) {
-        self.multiply_on(Arch::new(), x, y, put, workers);
+        self.multiply_on(Processor::this(), x, y, put, workers);
     }
 
     /// Multiplies `x`, `[rows][inputs]`, with the outputs of some panels, on the calling thread alone. `y` is `[rows]` of these
     /// outputs.
     pub fn multiply_panels(&self, x: &[f32], panels: &[Range<usize>], y: &mut [f32]) {
-        self.multiply_some(Arch::new(), x, panels, y, Put::Over);
+        self.multiply_some(Processor::this(), x, panels, y, Put::Over);
     }
 
-    fn multiply_on(&self, arch: Arch, x: &[f32], y: &mut [f32], put: Put, workers: Workers) {
+    fn multiply_on(&self, on: Processor, x: &[f32], y: &mut [f32], put: Put, workers: Workers) {
         if workers == Workers::Caller {
             let all = 0..self.panels.len();
-            return self.multiply_some(arch, x, std::slice::from_ref(&all), y, put);
+            return self.multiply_some(on, x, std::slice::from_ref(&all), y, put);
         }
-        self.by_rows(arch, x, (y, self.outputs()), |x, y, sums| self.shared_out(arch, x, y, put, sums));
+        self.by_rows(on, x, (y, self.outputs()), |x, y, sums| self.shared_out(on, x, y, put, sums));
     }
 
     /// Does something to as many rows at a time as stay in the cache; `y` has rows of `width`.
     fn by_rows(
         &self,
-        arch: Arch,
+        on: Processor,
         x: &[f32],
         (y, width): (&mut [f32], usize),
-        multiply: impl Fn(&Interleaved, &mut [f32], &mut Buffer<f32>),
+        multiply: impl Fn(&Interleaved<'_>, &mut [f32], &mut Buffer<f32>),
     ) {
-        let rows_of = |width: usize| MOST_ROWS * width.max(1);
+        let forms = self.forms(on);
+        let most = if forms == [Form::Pairs] { 2 * MOST_ROWS } else { MOST_ROWS };
+        let rows_of = |width: usize| most * width.max(1);
         for (y, x) in y.chunks_mut(rows_of(width)).zip(x.chunks(rows_of(self.inputs()))) {
             let mut buffers = BUFFERS.take();
-            let values = std::mem::take(&mut buffers.values);
-            let x = Interleaved::new(x, self.inputs(), most_rows(lanes(arch)), values);
+            let rows = std::mem::take(&mut buffers.rows);
+            let x = Interleaved::new(x, self.inputs(), on.most_rows(), &forms, rows);
             multiply(&x, y, &mut buffers.sums);
-            buffers.values = x.values;
+            buffers.rows = x.buffers;
             BUFFERS.set(buffers);
         }
     }
 
-    fn shared_out(&self, arch: Arch, x: &Interleaved, y: &mut [f32], put: Put, sums: &mut Buffer<f32>) {
+    /// What activations are multiplied as, beside any panel.
+    fn forms(&self, on: Processor) -> Vec<Form> {
+        let beside = |panel: &Panel| match panel.format {
+            PackedFormat::Bf16 => on.form_beside_bf16(),
+            _ => Form::Exact,
+        };
+        let mut forms: Vec<Form> = Vec::with_capacity(2);
+        for form in self.panels.iter().map(beside) {
+            if !forms.contains(&form) {
+                forms.push(form);
+            }
+        }
+        forms
+    }
+
+    fn shared_out(
+        &self,
+        on: Processor,
+        x: &Interleaved<'_>,
+        y: &mut [f32],
+        put: Put,
+        sums: &mut Buffer<f32>,
+    ) {
         let of_panel = x.rows * PANEL;
         let sums = sums.room(self.panels.len() * of_panel);
         let least = (self.panels.len() / (rayon::current_num_threads() * PARTS)).max(1);
         let panels = sums.par_chunks_mut(of_panel).enumerate();
         panels.with_min_len(least).for_each_init(
             // They come from another core's cache: faster all at once than one after the other.
-            || prefetch_all(&x.values()[..x.values().len().min(MOST_FETCHED)]),
-            |(), (index, sums)| x.times(arch, self, (index, index + 1), sums),
+            || x.prefetch(MOST_FETCHED),
+            |(), (index, sums)| x.times(on, self, (index, index + 1), sums),
         );
         if x.rows < PUT_ROWS {
             prefetch_all(sums);
@@ -140,18 +171,18 @@ impl Packed {
         });
     }
 
-    fn multiply_some(&self, arch: Arch, x: &[f32], panels: &[Range<usize>], y: &mut [f32], put: Put) {
+    fn multiply_some(&self, on: Processor, x: &[f32], panels: &[Range<usize>], y: &mut [f32], put: Put) {
         let outputs_of =
             |panels: &Range<usize>| self.panels[panels.clone()].iter().map(|panel| panel.outputs);
         let width = panels.iter().flat_map(outputs_of).sum::<usize>().max(1);
         let order = || panels.iter().cloned().flatten();
-        self.by_rows(arch, x, (y, width), |x, y, sums| {
+        self.by_rows(on, x, (y, width), |x, y, sums| {
             let sums = sums.room(x.rows * PANEL);
             let following = order().skip(1).chain([self.panels.len()]);
             let mut first = 0;
             for (index, next) in order().zip(following) {
                 let panel = &self.panels[index];
-                x.times(arch, self, (index, next), sums);
+                x.times(on, self, (index, next), sums);
                 for (y, sums) in y.chunks_exact_mut(width).zip(sums.chunks_exact(PANEL)) {
                     panel.put(sums, &mut y[first..], put);
                 }
@@ -187,153 +218,11 @@ fn widen_lane<L: Layout>(_: PhantomData<L>, words: &[u32], lane: usize, to: &mut
     }
 }
 
-/// The type of a layout.
-fn layout_of<L: Layout>(_: L) -> PhantomData<L> {
-    PhantomData
-}
-
-/// Rows that this processor multiplies together: a number of rows above it takes as long as its next multiple does.
-pub fn row_group() -> usize {
-    microkernel::row_group(most_rows(lanes(Arch::new())))
-}
-
-/// Numbers of a vector.
-fn lanes(arch: Arch) -> usize {
-    struct Lanes;
-    impl pulp::WithSimd for Lanes {
-        type Output = usize;
-
-        #[inline(always)]
-        fn with_simd<S: pulp::Simd>(self, _simd: S) -> usize {
-            S::F32_LANES
-        }
-    }
-    arch.dispatch(Lanes)
-}
-
-/// Inputs of a group's rows that are put in order before the next are, so that they stay in the first-level cache.
-const INTERLEAVED: usize = 128;
-
-/// Rows `[row][inputs]`, `[input][ROWS]` in `to`; rows that are missing are zeros.
-fn interleave<const ROWS: usize>(x: &[f32], inputs: usize, to: &mut [f32]) {
-    let (to, _) = to.as_chunks_mut::<ROWS>();
-    for (block, to) in to.chunks_mut(INTERLEAVED).enumerate() {
-        for row in 0..ROWS {
-            let from = row * inputs + block * INTERLEAVED;
-            match x.get(from..from + to.len()) {
-                Some(x) => to.iter_mut().zip(x).for_each(|(to, x)| to[row] = *x),
-                None => to.iter_mut().for_each(|to| to[row] = 0.0),
-            }
-        }
-    }
-}
-
-/// Rows in the groups that the kernels take: a group is `[input][row]`.
-struct Interleaved {
-    /// Rows of all groups; the last ones may be none of the matrix, and zeros.
-    rows: usize,
-    inputs: usize,
-    /// First row and number of rows of each group.
-    groups: Vec<(usize, usize)>,
-    values: Buffer<f32>,
-}
-
-impl Interleaved {
-    fn new(x: &[f32], inputs: usize, most: usize, mut values: Buffer<f32>) -> Self {
-        let sizes = group_sizes(x.len() / inputs, most);
-        let rows = sizes.iter().sum();
-        let mut to = values.room(rows * inputs);
-        let (mut groups, mut first) = (Vec::with_capacity(sizes.len()), 0);
-        for count in sizes {
-            let (group, rest) = to.split_at_mut(count * inputs);
-            let x = &x[first * inputs..((first + count) * inputs).min(x.len())];
-            match count {
-                12 => interleave::<12>(x, inputs, group),
-                8 => interleave::<8>(x, inputs, group),
-                4 => interleave::<4>(x, inputs, group),
-                3 => interleave::<3>(x, inputs, group),
-                2 => interleave::<2>(x, inputs, group),
-                _ => group.copy_from_slice(x),
-            }
-            groups.push((first, count));
-            first += count;
-            to = rest;
-        }
-        Self { rows, inputs, groups, values }
-    }
-
-    /// The values of all groups.
-    fn values(&self) -> &[f32] {
-        self.values.first(self.rows * self.inputs)
-    }
-
-    /// Products with a panel of a matrix into `sums`, `[row][PANEL]`. Asks for the panel that is `next`.
-    fn times(&self, arch: Arch, matrix: &Packed, (panel, next): (usize, usize), sums: &mut [f32]) {
-        let (words, next) = (matrix.words(panel), matrix.words(next));
-        with_layout!(matrix.panels[panel].format, layout => {
-            self.times_panel(arch, layout_of(layout), words, next, sums);
-        });
-    }
-
-    fn times_panel<L: Layout>(
-        &self,
-        arch: Arch,
-        layout: PhantomData<L>,
-        all_words: &[u32],
-        next: &[u32],
-        sums: &mut [f32],
-    ) {
-        sums.fill(0.0);
-        let in_registers = self.groups.len() <= L::OWN_WIDENING;
-        let mut kept = WIDENED.take();
-        let widened = kept.room(if in_registers { 0 } else { BLOCK.min(self.inputs) * PANEL });
-        let block_words = BLOCK / L::GROUP * L::WORDS * PANEL;
-        for (block, words) in all_words.chunks(block_words).enumerate() {
-            let ahead = match &all_words[all_words.len().min((block + 1) * block_words)..] {
-                [] => next,
-                rest => rest,
-            };
-            let ahead = &ahead[..ahead.len().min(block_words)];
-            let from = block * BLOCK;
-            let inputs = from..self.inputs.min(from + BLOCK);
-            if in_registers {
-                self.multiply(arch, layout, words, ahead, inputs, sums);
-            } else {
-                let widened = &mut widened[..inputs.len() * PANEL];
-                arch.dispatch(Widen { layout, words, to: widened });
-                self.multiply(arch, PhantomData::<F32>, widened, ahead, inputs, sums);
-            }
-        }
-        WIDENED.set(kept);
-    }
-
-    /// Products with a part of a panel. Each group asks for a part of what comes `ahead`.
-    fn multiply<L: Layout>(
-        &self,
-        arch: Arch,
-        layout: PhantomData<L>,
-        words: &[u32],
-        ahead: &[u32],
-        inputs: Range<usize>,
-        sums: &mut [f32],
-    ) {
-        let mut parts = ahead.chunks(ahead.len().div_ceil(self.groups.len().max(1)).max(1));
-        for &(first, rows) in &self.groups {
-            // Where little is done with what is read, a processor reads ahead by itself, and better unasked.
-            let reads_alone = rows == 1 && L::WORDS == 1;
-            let ahead = if reads_alone { &[] } else { parts.next().unwrap_or_default() };
-            let at = first * self.inputs;
-            let x = &self.values()[at + inputs.start * rows..at + inputs.end * rows];
-            let sums = &mut sums[first * PANEL..(first + rows) * PANEL];
-            arch.dispatch(Multiply { layout, rows, words, ahead, x, sums });
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use candle_core::quantized::{GgmlDType, QTensor};
     use candle_core::{Device, Tensor};
+    use pulp::Arch;
 
     use super::*;
     use crate::kernels::{PackError, Rows, WeightFormat};
@@ -385,6 +274,9 @@ mod tests {
         WeightFormat::Q6K,
     ];
 
+    /// Outputs of [`mixed`] whose weights are bf16.
+    const BF16_OUTPUTS: Range<usize> = 40..104;
+
     /// All formats in one matrix, and what it holds.
     fn mixed(inputs: usize) -> (Packed, Vec<f32>) {
         let (mut parts, mut all) = (Vec::new(), Vec::new());
@@ -430,7 +322,9 @@ mod tests {
             assert_eq!(y.len(), rows * packed.outputs());
             for (row, y) in y.chunks_exact(packed.outputs()).enumerate() {
                 let x = &x[row * 768..(row + 1) * 768];
-                for (y, weights) in y.iter().zip(weights.chunks_exact(768)) {
+                let halves: Vec<f32> = x.iter().map(|x| half::bf16::from_f32(*x).to_f32()).collect();
+                for ((output, y), weights) in y.iter().enumerate().zip(weights.chunks_exact(768)) {
+                    let x = if BF16_OUTPUTS.contains(&output) { &halves[..] } else { x };
                     let wanted: f64 = x.iter().zip(weights).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
                     assert!(
                         (f64::from(*y) - wanted).abs() < 2e-6 * wanted.abs().max(10.0),
@@ -452,17 +346,20 @@ mod tests {
             let found: Vec<f32> = x.chunks(rows * 512).flat_map(|rows| packed.product(rows)).collect();
             assert_eq!(bits(&found), wanted, "{rows} at a time");
         }
-        let on = |arch, x: &[f32], workers| {
+        let on = |processor, x: &[f32], workers| {
             let mut y = vec![f32::NAN; x.len() / 512 * packed.outputs()];
-            packed.multiply_on(arch, x, &mut y, Put::Over, workers);
+            packed.multiply_on(processor, x, &mut y, Put::Over, workers);
             bits(&y)
         };
-        assert_eq!(on(Arch::new(), &x, Workers::Caller), wanted, "on the calling thread");
+        assert_eq!(on(Processor::this(), &x, Workers::Caller), wanted, "on the calling thread");
+        let without_dots = |arch| Processor { arch, dots: None };
+        assert_eq!(on(without_dots(Arch::new()), &x, Workers::Pool), wanted, "without dot products of bf16");
         let few = &x[..5 * 512];
-        assert_eq!(on(Arch::Scalar, few, Workers::Pool), wanted[..5 * packed.outputs()], "portable");
+        let portable = on(without_dots(Arch::Scalar), few, Workers::Pool);
+        assert_eq!(portable, wanted[..5 * packed.outputs()], "portable");
         #[cfg(target_arch = "x86_64")]
         if let Some(v3) = pulp::x86::V3::try_new() {
-            assert_eq!(on(Arch::V3(v3), &x, Workers::Pool), wanted, "AVX2");
+            assert_eq!(on(without_dots(Arch::V3(v3)), &x, Workers::Pool), wanted, "AVX2");
         }
         let single = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         assert_eq!(bits(&single.install(|| packed.product(&x))), wanted, "one thread");

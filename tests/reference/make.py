@@ -17,7 +17,7 @@ from cases import Case
 HERE = Path(__file__).parent
 
 
-def write_answers(folder: Path, answers: list[reference.Answer]) -> None:
+def write_answers(folder: Path, answers: list[reference.Answer], bf16_rms: float | None) -> None:
     np.stack([answer.logits for answer in answers]).astype("<f4").tofile(folder / "logits.f32")
     lists = {
         "prompts": [answer.prompt for answer in answers],
@@ -27,6 +27,8 @@ def write_answers(folder: Path, answers: list[reference.Answer]) -> None:
         "gap": float(f"{min(answer.gap for answer in answers):.3g}"),
         "rounding": float(f"{max(answer.rounding for answer in answers):.1g}"),
     }
+    if bf16_rms is not None:
+        numbers["bf16_rms"] = float(f"{bf16_rms:.3g}")
     # One list a line: a change of a prompt is one line of a diff.
     lines = [
         f'  "{name}": [\n' + ",\n".join(f"    {json.dumps(ids)}" for ids in several) + "\n  ]"
@@ -52,7 +54,8 @@ def make(case: Case, quantized: bool) -> None:
         checkpoint.write(case, tensors, folder)
         models = [reference.load(folder) for _ in range(2)]
     found = reference.answers(*models, case.seed, case.config["vocab_size"])
-    write_answers(folder, found)
+    bf16_rms = None if quantized else reference.bf16_rms(folder, models[0], found)
+    write_answers(folder, found, bf16_rms)
     size = sum(file.stat().st_size for file in folder.iterdir())
     print(
         f"{case.name:<20} {size / 1000:6.0f} kB  gap {min(answer.gap for answer in found):.4f}"

@@ -40,10 +40,10 @@ class Answer:
     rounding: float
 
 
-def load(folder: Path) -> torch.nn.Module:
+def load(folder: Path, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
     model, report = AutoModelForCausalLM.from_pretrained(
         folder,
-        dtype=torch.float32,
+        dtype=dtype,
         attn_implementation="eager",
         experts_implementation="eager",
         output_loading_info=True,
@@ -138,3 +138,16 @@ def search(model, double, router: RouterGaps, random: np.random.Generator, lengt
         assert off < MOST_ROUNDING, f"f32 and f64 differ by {off}"
         return Answer(prompt, logits, greedy, gap, off)
     raise SystemExit(f"no prompt of {length} tokens has a clear greedy continuation: change the case's seed")
+
+
+@torch.no_grad()
+def bf16_rms(folder: Path, model: torch.nn.Module, found: list[Answer]) -> float:
+    """Root mean square of what logits after all prompts and greedy tokens differ by when they are computed in bf16."""
+    in_bf16 = load(folder, torch.bfloat16)
+    squares = []
+    for answer in found:
+        ids = torch.tensor([answer.prompt + answer.greedy[:-1]])
+        after = slice(len(answer.prompt) - 1, None)
+        logits = [run(input_ids=ids, use_cache=False).logits[0, after].float() for run in (model, in_bf16)]
+        squares.append((logits[0] - logits[1]).square().flatten())
+    return torch.cat(squares).mean().sqrt().item()
