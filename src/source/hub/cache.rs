@@ -95,14 +95,16 @@ impl Cache {
         }
     }
 
-    /// Gives a commit's file the content of a blob that is there.
+    /// Gives a commit's file the content of a blob that is there, whose lock the caller has.
     pub fn link(&self, commit: &str, name: &str, oid: &Oid) -> Result<(), HubError> {
         let folder = self.snapshot(commit);
         let pointer = folder.join(name);
         let io = |source| HubError::Io { path: pointer.clone(), source };
         file::create_dir_all(&folder).map_err(io)?;
-        // Renaming puts the new name in place of a link whose blob was gone.
-        let temporary = folder.join(format!(".xp-{}-{name}.tmp", std::process::id()));
+        // Renaming puts the new name in place of a link whose blob was gone. What a killed process leaves is no file of the
+        // commit's, and goes with the next call.
+        let temporary = self.locks.join(format!("{oid}-{name}.tmp"));
+        file::create_dir_all(&self.locks).map_err(io)?;
         let _ = file::remove_file(&temporary);
         let blob = self.blob(oid);
         let relative = Path::new("../../blobs").join(oid.to_string());
@@ -162,7 +164,12 @@ mod tests {
             // A link whose blob is gone is replaced.
             fs::create_dir_all(pointer.parent().unwrap()).unwrap();
             file::symlink(Path::new("../../blobs/gone"), &pointer).unwrap();
+            // So is what a killed process left.
+            let left = dir.path().join(format!(".locks/models--org--name/{oid}-config.json.tmp"));
+            fs::create_dir_all(left.parent().unwrap()).unwrap();
+            fs::write(&left, "half").unwrap();
             cache.link(COMMIT, "config.json", &oid).unwrap();
+            assert!(!left.exists());
             assert_eq!(fs::read(&pointer).unwrap(), b"one");
             assert_eq!(pointer.is_symlink(), symlinks);
             assert_eq!(fs::read_dir(cache.snapshot(COMMIT)).unwrap().count(), 1);
