@@ -12,6 +12,7 @@ pub(super) use x86::Dots;
 pub(super) use none::Dots;
 
 /// Rows against the words of a panel or of a part of its inputs, in which all numbers are bf16.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 pub(super) struct MultiplyPairs<'a> {
     /// Number of rows, of [`group_sizes`](super::microkernel::group_sizes).
     pub rows: usize,
