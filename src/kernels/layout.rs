@@ -7,6 +7,8 @@
 //! Loops are written out: a closure that is not inlined is compiled for no vector instructions at all, and takes twenty
 //! times as long.
 
+use std::marker::PhantomData;
+
 use pulp::Simd;
 
 /// Outputs of a panel.
@@ -44,6 +46,11 @@ pub(super) trait Layout: Copy + Send + Sync + 'static {
 
     /// Widens the inputs from `STEP * step` of a group, whose words are `[word][NV]`.
     fn widen<S: Simd, const NV: usize>(simd: S, words: &[S::u32s], step: usize, to: &mut Wide<S, NV>);
+}
+
+/// The type of a layout.
+pub(super) fn layout_of<L: Layout>(_: L) -> PhantomData<L> {
+    PhantomData
 }
 
 /// One word of all lanes.

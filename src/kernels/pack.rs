@@ -135,6 +135,8 @@ pub struct Packed {
     inputs: usize,
     outputs: usize,
     pub(super) panels: Vec<Panel>,
+    /// Formats of the panels, each once.
+    pub(super) formats: Vec<PackedFormat>,
     /// Panel after panel.
     words: Pages<u32>,
 }
@@ -145,11 +147,14 @@ impl Packed {
     /// # Errors
     /// The part that has more or fewer bytes than it should, or weights in f16 that are no numbers; or there is no memory.
     pub fn new(inputs: usize, parts: &[Rows<'_>]) -> Result<Self, (usize, PackError)> {
-        let (mut panels, mut stored) = (Vec::new(), Vec::new());
+        let (mut panels, mut formats, mut stored) = (Vec::new(), Vec::new(), Vec::new());
         let (mut outputs, mut all_words) = (0, 0);
         for (part, rows) in parts.iter().enumerate() {
             let row_bytes = rows.row_bytes(inputs).map_err(|error| (part, error))?;
             let format = PackedFormat::of(rows.format, inputs);
+            if !formats.contains(&format) {
+                formats.push(format);
+            }
             let words = with_layout!(format, layout => layout.panel_words(inputs));
             for bytes in rows.bytes.chunks(PANEL * row_bytes.max(1)) {
                 let of_panel = bytes.len() / row_bytes;
@@ -171,7 +176,7 @@ impl Packed {
             let rows: Vec<&[u8]> = bytes.chunks_exact(row_bytes).collect();
             pack(format, inputs, &rows, place).map_err(|error| (part, error))
         })?;
-        Ok(Self { inputs, outputs, panels, words })
+        Ok(Self { inputs, outputs, panels, formats, words })
     }
 
     /// Length of a row.

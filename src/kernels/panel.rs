@@ -8,7 +8,7 @@ use pulp::Arch;
 
 use super::buffer::Buffer;
 use super::dots::MultiplyPairs;
-use super::layout::{Bf16, F32, Layout, PANEL};
+use super::layout::{Bf16, F32, Layout, PANEL, layout_of};
 use super::microkernel::{Multiply, Widen};
 use super::pack::{Packed, PackedFormat, with_layout};
 use super::processor::Processor;
@@ -30,7 +30,7 @@ struct Part<'a> {
     inputs: Range<usize>,
 }
 
-impl Interleaved<'_> {
+impl Interleaved {
     /// Products with a panel of a matrix into `sums`, `[row][PANEL]`. Asks for the panel that is `next`.
     pub fn times(&self, on: Processor, matrix: &Packed, (panel, next): (usize, usize), sums: &mut [f32]) {
         sums.fill(0.0);
@@ -113,9 +113,4 @@ impl Interleaved<'_> {
             multiply(rows, words, ahead, x, &mut sums[first * PANEL..(first + rows) * PANEL]);
         }
     }
-}
-
-/// The type of a layout.
-pub(super) fn layout_of<L: Layout>(_: L) -> PhantomData<L> {
-    PhantomData
 }

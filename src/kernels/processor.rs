@@ -4,6 +4,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::dots::Dots;
 use super::microkernel;
+use super::pack::PackedFormat;
 use super::rows::Form;
 
 #[derive(Debug, Clone, Copy)]
@@ -25,9 +26,14 @@ impl Processor {
         microkernel::most_rows(lanes(self.arch))
     }
 
-    /// What it takes activations as beside weights in bf16.
-    pub fn form_beside_bf16(self) -> Form {
-        if self.dots.is_some() { Form::Pairs } else { Form::Rounded }
+    /// What it takes activations as beside weights in other formats than bf16, and in bf16, where there are such.
+    pub fn forms(self, formats: &[PackedFormat]) -> [Option<Form>; 2] {
+        let is_bf16 = |format: &PackedFormat| *format == PackedFormat::Bf16;
+        let beside_bf16 = if self.dots.is_some() { Form::Pairs } else { Form::Rounded };
+        [
+            (!formats.iter().all(is_bf16)).then_some(Form::Exact),
+            formats.iter().any(is_bf16).then_some(beside_bf16),
+        ]
     }
 }
 

@@ -7,9 +7,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::buffer::Buffer;
-use super::layout::{Layout, MAX_STEP, MAX_WORDS, PANEL};
-use super::pack::{Packed, PackedFormat, Panel, with_layout};
-use super::panel::layout_of;
+use super::layout::{Layout, MAX_STEP, MAX_WORDS, PANEL, layout_of};
+use super::pack::{Packed, with_layout};
 use super::prefetch::prefetch_all;
 use super::processor::Processor;
 use super::rows::{Form, Interleaved, RowBuffers};
@@ -113,44 +112,22 @@ impl Packed {
         on: Processor,
         x: &[f32],
         (y, width): (&mut [f32], usize),
-        multiply: impl Fn(&Interleaved<'_>, &mut [f32], &mut Buffer<f32>),
+        multiply: impl Fn(&Interleaved, &mut [f32], &mut Buffer<f32>),
     ) {
-        let forms = self.forms(on);
-        let most = if forms == [Form::Pairs] { 2 * MOST_ROWS } else { MOST_ROWS };
+        let forms = on.forms(&self.formats);
+        let most = if forms == [None, Some(Form::Pairs)] { 2 * MOST_ROWS } else { MOST_ROWS };
         let rows_of = |width: usize| most * width.max(1);
         for (y, x) in y.chunks_mut(rows_of(width)).zip(x.chunks(rows_of(self.inputs()))) {
             let mut buffers = BUFFERS.take();
             let rows = std::mem::take(&mut buffers.rows);
-            let x = Interleaved::new(x, self.inputs(), on.most_rows(), &forms, rows);
+            let x = Interleaved::new(x, self.inputs(), on.most_rows(), forms, rows);
             multiply(&x, y, &mut buffers.sums);
             buffers.rows = x.buffers;
             BUFFERS.set(buffers);
         }
     }
 
-    /// What activations are multiplied as, beside any panel.
-    fn forms(&self, on: Processor) -> Vec<Form> {
-        let beside = |panel: &Panel| match panel.format {
-            PackedFormat::Bf16 => on.form_beside_bf16(),
-            _ => Form::Exact,
-        };
-        let mut forms: Vec<Form> = Vec::with_capacity(2);
-        for form in self.panels.iter().map(beside) {
-            if !forms.contains(&form) {
-                forms.push(form);
-            }
-        }
-        forms
-    }
-
-    fn shared_out(
-        &self,
-        on: Processor,
-        x: &Interleaved<'_>,
-        y: &mut [f32],
-        put: Put,
-        sums: &mut Buffer<f32>,
-    ) {
+    fn shared_out(&self, on: Processor, x: &Interleaved, y: &mut [f32], put: Put, sums: &mut Buffer<f32>) {
         let of_panel = x.rows * PANEL;
         let sums = sums.room(self.panels.len() * of_panel);
         let least = (self.panels.len() / (rayon::current_num_threads() * PARTS)).max(1);

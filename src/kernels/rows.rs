@@ -33,19 +33,25 @@ impl RowBuffers {
 }
 
 /// Rows in the groups that the kernels take: a group is `[input][row]`, or `[pair][row]`.
-pub(super) struct Interleaved<'a> {
+pub(super) struct Interleaved {
     /// Rows of all groups; the last ones may be none of the matrix, and zeros.
     pub rows: usize,
     pub inputs: usize,
     /// First row and number of rows of each group.
     pub groups: Vec<(usize, usize)>,
-    forms: &'a [Form],
+    forms: [Option<Form>; 2],
     pub buffers: RowBuffers,
 }
 
-impl<'a> Interleaved<'a> {
+impl Interleaved {
     /// Rows `x`, `[row][inputs]`, in some forms; for [`Form::Pairs`] there is an even number of inputs.
-    pub fn new(x: &[f32], inputs: usize, most: usize, forms: &'a [Form], mut buffers: RowBuffers) -> Self {
+    pub fn new(
+        x: &[f32],
+        inputs: usize,
+        most: usize,
+        forms: [Option<Form>; 2],
+        mut buffers: RowBuffers,
+    ) -> Self {
         let sizes = group_sizes(x.len() / inputs, most);
         let rows = sizes.iter().sum();
         let mut first = 0;
@@ -54,7 +60,7 @@ impl<'a> Interleaved<'a> {
             (first - count, count)
         };
         let groups: Vec<_> = sizes.into_iter().map(grouped).collect();
-        for form in forms {
+        for form in forms.into_iter().flatten() {
             match form {
                 Form::Exact => fill::<Exact>(x, inputs, &groups, buffers.exact.room(rows * inputs)),
                 Form::Rounded => fill::<Rounded>(x, inputs, &groups, buffers.rounded.room(rows * inputs)),
@@ -66,7 +72,7 @@ impl<'a> Interleaved<'a> {
 
     /// Asks for the first of the values in each form.
     pub fn prefetch(&self, most: usize) {
-        for form in self.forms {
+        for form in self.forms.into_iter().flatten() {
             match form {
                 Form::Exact => prefetch_all(first(self.exact(), most)),
                 Form::Rounded => prefetch_all(first(self.rounded(), most)),
@@ -215,15 +221,18 @@ mod tests {
     #[test]
     fn forms_hold_the_same_rows() {
         let x: Vec<f32> = (0..5 * 6).map(|i| i as f32 + 0.001).collect();
-        let rows = Interleaved::new(&x, 6, 12, &[Form::Exact, Form::Rounded, Form::Pairs], RowBuffers::new());
-        assert_eq!((rows.rows, rows.groups.as_slice()), (8, [(0, 8)].as_slice()));
+        let in_form = |form| Interleaved::new(&x, 6, 12, [Some(Form::Exact), Some(form)], RowBuffers::new());
+        let (rows, pairs) = (in_form(Form::Rounded), in_form(Form::Pairs));
+        for rows in [&rows, &pairs] {
+            assert_eq!((rows.rows, rows.groups.as_slice()), (8, [(0, 8)].as_slice()));
+        }
         for input in 0..6 {
             for row in 0..8 {
                 let wanted = x.get(row * 6 + input).copied().unwrap_or(0.0);
                 let at = input * 8 + row;
                 assert_eq!(rows.exact()[at], wanted);
                 assert_eq!(rows.rounded()[at].to_bits(), rounded(wanted));
-                let half = rows.pairs()[input / 2 * 8 + row] >> (16 * (input % 2)) & 0xffff;
+                let half = pairs.pairs()[input / 2 * 8 + row] >> (16 * (input % 2)) & 0xffff;
                 assert_eq!(half, rounded(wanted) >> 16);
             }
         }

@@ -145,7 +145,6 @@ fn bf16_is_nearer_to_f32_than_that_of_transformers() {
             }
         }
         let ours = (squares / logits as f64).sqrt();
-        println!("{}: {ours:.3}, transformers {theirs:.3}", name_of(folder));
         assert!(ours > 0.0 && ours < theirs, "{}: {ours}, and transformers {theirs}", name_of(folder));
         cases += 1;
     }
